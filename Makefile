@@ -1,0 +1,51 @@
+# make demo: LIS of the item-ID table on real impressions, end to end.   make test: every test.
+# Both make their own environment first, from a lock file with hashes.
+
+PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
+  $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && { echo $$p; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+SPARK_ENV := OMP_NUM_THREADS=1
+
+.PHONY: demo test lint lock clean prerequisites
+.DEFAULT_GOAL := help
+
+help:
+	@grep -E '^# ' Makefile | sed 's/^# //'
+
+prerequisites:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 is missing: install it, or say make PYTHON=/path/to/python3.11"; exit 2; }
+	@command -v java >/dev/null 2>&1 || test -x "$$JAVA_HOME/bin/java" || { echo "Java 17 is missing: install a JDK 17 (Debian, Ubuntu: apt-get install openjdk-17-jre-headless) or set JAVA_HOME"; exit 2; }
+	@J=java; test -x "$$JAVA_HOME/bin/java" && J="$$JAVA_HOME/bin/java"; V=$$($$J -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -n 1); \
+	 test "$$V" -ge 17 2>/dev/null || { echo "Java 17 is needed, Java $${V:-of an unknown version} was found: set JAVA_HOME to a JDK 17"; exit 2; }
+
+$(VENV)/.runtime: requirements/runtime.lock | prerequisites
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/runtime.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.lock $(VENV)/.runtime
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.lock
+	@touch $@
+
+demo: $(VENV)/.runtime
+	$(SPARK_ENV) $(BIN)/lis-spark run --config conf/kuairand_demo.yaml
+
+test: $(VENV)/.dev lint
+	$(SPARK_ENV) $(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+# make lock: resolves requirements/*.in again (needs uv).
+lock:
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --override requirements/overrides.txt requirements/runtime.in -o requirements/runtime.lock
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --override requirements/overrides.txt requirements/dev.in -o requirements/dev.lock
+
+# make clean: removes everything that was built, the environment too.
+clean:
+	rm -rf $(VENV) build dist *.egg-info spark-warehouse metastore_db derby.log

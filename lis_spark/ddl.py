@@ -1,0 +1,86 @@
+"""Reads the DDL files of ``schemas/``: one table a file, with column comments and named CHECK constraints.
+
+Delta takes constraints at creation only as table properties, so ``CONSTRAINT name CHECK (...)`` lines are turned into
+``delta.constraints.name``; the same lines serve to name the rule that a refused row broke.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from lis_spark.errors import ConfigError
+
+_CONSTRAINT = re.compile(r"^\s*CONSTRAINT\s+(\w+)\s+CHECK\s*\((.*)\)\s*,?\s*$", re.IGNORECASE)
+_PARTITIONS = re.compile(r"PARTITIONED BY\s*\(([^)]*)\)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class TableDefinition:
+    """One table of ``schemas/``: its statement, rules (name -> SQL condition) and partition columns."""
+
+    name: str
+    statement: str
+    rules: dict[str, str]
+    partition_columns: tuple[str, ...]
+
+    def create_statement(self, identifier: str, columns: dict[str, str]) -> str:
+        """The CREATE TABLE statement for one place.
+
+        Args:
+            identifier: ``delta.`/path``` or ``catalog.schema.table``.
+            columns: placeholder of the file -> column definitions that depend on the configuration, for instance
+                ``{"label_columns": "label_click TINYINT COMMENT '...'"}``.
+        """
+        text = self.statement
+        for placeholder, definitions in columns.items():
+            text = text.replace(f"{{{placeholder}}},", f"{definitions}," if definitions else "")
+        text = text.replace("{table}", identifier)
+        properties = {
+            "delta.enableDeletionVectors": "false",  # petastorm reads files, not the log
+            **{f"delta.constraints.{name}": condition for name, condition in self.rules.items()},
+        }
+        if self.name.startswith("leaked_"):
+            properties["lis.leaked"] = "true"
+        listed = ", ".join(
+            f"'{key}' = '{value.replace(chr(39), chr(92) + chr(39))}'" for key, value in properties.items()
+        )
+        return f"{text}\nTBLPROPERTIES ({listed})"
+
+
+def resource_folder(name: str) -> Path:
+    """Folder ``schemas`` or ``conf``: inside the installed package, or beside it in a checkout."""
+    here = Path(__file__).resolve().parent
+    for folder in (here / f"_{name}", here.parent / name):
+        if folder.is_dir():
+            return folder
+    raise ConfigError(f"the package was installed without its folder {name}/", remedy="build the wheel with setup.py")
+
+
+@cache
+def table_definition(name: str) -> TableDefinition:
+    """The definition of a table.
+
+    Raises:
+        ConfigError: there is no such table.
+    """
+    file = resource_folder("schemas") / f"{name}.sql"
+    if not file.is_file():
+        known = sorted(path.stem for path in file.parent.glob("*.sql"))
+        raise ConfigError("there is no such table", table=name, expected=", ".join(known))
+    rules: dict[str, str] = {}
+    kept: list[str] = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        if line.lstrip().startswith("--"):
+            continue
+        match = _CONSTRAINT.match(line)
+        if match:
+            rules[match.group(1)] = match.group(2)
+        else:
+            kept.append(line)
+    statement = re.sub(r",(\s*\)\s*USING)", r"\1", "\n".join(kept), flags=re.IGNORECASE)
+    partitions = _PARTITIONS.search(statement)
+    columns = tuple(part.strip() for part in partitions.group(1).split(",")) if partitions else ()
+    return TableDefinition(name, statement, rules, columns)

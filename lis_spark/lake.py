@@ -1,0 +1,360 @@
+"""Every read and write of a table: versions pinned, writes idempotent by partition, provenance, leak guard.
+
+Architecture, "A step" and "The leak guard". A table is a Delta folder below ``lake.path`` or a table of a catalog's
+schema; whichever it is, nothing else in the package knows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from delta.tables import DeltaTable
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import AnalysisException, PySparkException
+from pyspark.sql import DataFrame, Observation, SparkSession
+from pyspark.sql import functions as F
+
+from lis_spark.config import RunConfig
+from lis_spark.ddl import table_definition
+from lis_spark.errors import InputError, LisError, StaleError, StepFailed
+
+FINGERPRINT = "lis_fingerprint"
+PartitionKey = tuple[str, ...]
+LEAKED_COLUMNS = ("leaked_vector", "leaked_ids")
+
+
+class Lake:
+    """The tables of one configuration, as one step sees them.
+
+    Args:
+        spark: a session with Delta.
+        config: the run's configuration (``lake``, ``labels`` and ``features`` matter here).
+        run_id: written into each commit.
+        step: written into each commit.
+        measurement: the caller measures, and may therefore read leaked tables.
+    """
+
+    def __init__(
+        self,
+        spark: SparkSession,
+        config: RunConfig,
+        *,
+        run_id: str = "",
+        step: str = "",
+        measurement: bool = False,
+    ) -> None:
+        self.spark = spark
+        self.config = config
+        self.run_id = run_id
+        self.step = step
+        self.measurement = measurement
+        self.pinned: dict[str, int] = {}
+
+    # -- where a table lies ------------------------------------------------------------------------------------
+
+    def identifier(self, name: str) -> str:
+        """The name to use in SQL."""
+        place = self._place(name)
+        return place if self.config.lake.path is None else f"delta.`{place}`"
+
+    def _place(self, name: str) -> str:
+        lake, leaked = self.config.lake, name.startswith("leaked_")
+        if lake.path is None:
+            return f"{(lake.leaked_schema_name if leaked else None) or lake.schema_name}.{name}"
+        root = (lake.leaked_path if leaked else None) or lake.path
+        return f"{absolute(root)}/{name}"
+
+    def _delta(self, name: str) -> DeltaTable:
+        place = self._place(name)
+        if self.config.lake.path is None:
+            return DeltaTable.forName(self.spark, place)
+        return DeltaTable.forPath(self.spark, place)
+
+    def exists(self, name: str) -> bool:
+        """Whether the table has been created."""
+        if self.config.lake.path is None:
+            return self.spark.catalog.tableExists(self._place(name))
+        return DeltaTable.isDeltaTable(self.spark, self._place(name))
+
+    def create(self, name: str, columns: Mapping[str, str] | None = None) -> None:
+        """Creates the table from its DDL when it is not there; ``columns`` fills the placeholders of the DDL."""
+        if not self.exists(name):
+            definition = table_definition(name)
+            self.spark.sql(definition.create_statement(self.identifier(name), dict(columns or {})))
+
+    # -- reading -----------------------------------------------------------------------------------------------
+
+    def version(self, name: str) -> int | None:
+        """The newest version of a table, None where it does not exist."""
+        if not self.exists(name):
+            return None
+        newest = self._delta(name).history(1).select("version").first()
+        return int(newest["version"]) if newest is not None else None
+
+    def pin(self, name: str, version: int | None = None) -> int:
+        """Fixes the version that this step reads, once, and checks that its files are all still there.
+
+        Raises:
+            InputError: the table does not exist.
+            StaleError: files of that version have been removed (VACUUM).
+        """
+        if name in self.pinned and version in (None, self.pinned[name]):
+            return self.pinned[name]
+        if not self.exists(name):
+            raise InputError(
+                "the table does not exist",
+                table=self._place(name),
+                remedy="run the step that writes it: lis-spark run",
+            )
+        chosen = self.version(name) if version is None else version
+        assert chosen is not None
+        self._check_files(name, chosen)
+        self.pinned[name] = chosen
+        return chosen
+
+    def read(self, name: str, version: int | None = None) -> DataFrame:
+        """The table at its pinned version.
+
+        Raises:
+            LisError: the table holds information from the future and the caller is not a measurement.
+        """
+        self._refuse_leaked(name)
+        return self._frame(name, self.pin(name, version))
+
+    def _frame(self, name: str, version: int) -> DataFrame:
+        reader = self.spark.read.format("delta").option("versionAsOf", version)
+        if self.config.lake.path is None:
+            return self.spark.sql(f"SELECT * FROM {self._place(name)} VERSION AS OF {version}")
+        return reader.load(self._place(name))
+
+    def files(self, name: str, condition: str) -> list[str]:
+        """The data files of the pinned version that hold rows of a partition condition, sorted."""
+        frame = self.read(name).where(condition)
+        return sorted(frame.inputFiles())
+
+    def fingerprints(self, name: str) -> dict[PartitionKey, str]:
+        """Partition key (ISO strings, in partition order) -> the fingerprint that its rows carry; {} where none.
+
+        Raises:
+            StaleError: one partition carries two fingerprints.
+        """
+        if not self.exists(name):
+            return {}
+        keys = table_definition(name).partition_columns
+        version = self.version(name)
+        assert version is not None
+        rows = self._frame(name, version).select(*keys, FINGERPRINT).distinct().collect()
+        found: dict[PartitionKey, str] = {}
+        for row in rows:
+            key = tuple(str(row[column]) for column in keys)
+            if key in found:
+                raise StaleError(
+                    "one partition carries rows of two runs",
+                    table=self._place(name),
+                    partition=dict(zip(keys, key, strict=True)),
+                    remedy="run the step again with --force",
+                )
+            found[key] = row[FINGERPRINT]
+        return found
+
+    # -- writing -----------------------------------------------------------------------------------------------
+
+    def write_partitions(
+        self,
+        name: str,
+        frame: DataFrame,
+        fingerprints: Mapping[PartitionKey, str],
+        inputs: Mapping[str, int] | None = None,
+    ) -> int:
+        """Replaces exactly the named partitions, in one atomic commit; returns the rows written.
+
+        Args:
+            name: a table of ``schemas/`` that exists (:meth:`create`).
+            frame: its columns without ``lis_fingerprint``; rows outside the named partitions are refused.
+            fingerprints: partition key -> fingerprint, for each partition that is to be replaced. An unpartitioned
+                table has the one key ``()``.
+            inputs: table -> version that went in, for the commit's provenance; the pinned ones where None.
+
+        Raises:
+            InputError: a row breaks a rule of the schema (named, with a sample).
+            StepFailed: another run wrote the same partition meanwhile.
+        """
+        if not fingerprints:
+            return 0
+        definition = table_definition(name)
+        stamped = self._stamp(frame, definition.partition_columns, fingerprints)
+        observation = Observation()
+        observed = stamped.observe(observation, F.count(F.lit(1)).alias("rows"))
+        provenance = {"run_id": self.run_id, "step": self.step, "inputs": dict(inputs or self.pinned)}
+        writer = (
+            observed.write.format("delta")
+            .mode("overwrite")
+            .option("userMetadata", json.dumps(provenance, sort_keys=True))
+        )
+        if definition.partition_columns:
+            writer = writer.option("replaceWhere", partition_condition(definition.partition_columns, fingerprints))
+        try:
+            if self.config.lake.path is None:
+                writer.saveAsTable(self._place(name))
+            else:
+                writer.save(self._place(name))
+        except (PySparkException, Py4JJavaError) as error:  # Delta's own exceptions arrive unconverted
+            raise self._explain(name, stamped, fingerprints, error) from error
+        self.pinned.pop(name, None)
+        return int(observation.get["rows"])
+
+    def append_new(self, name: str, frame: DataFrame, key: str) -> None:
+        """Merges rows whose ``key`` is not there yet: running twice doubles nothing."""
+        source = frame.dropDuplicates([key])
+        merge = self._delta(name).alias("old").merge(source.alias("new"), f"old.{key} = new.{key}")
+        merge.whenNotMatchedInsertAll().execute()
+        self.pinned.pop(name, None)
+
+    def _stamp(self, frame: DataFrame, keys: Sequence[str], fingerprints: Mapping[PartitionKey, str]) -> DataFrame:
+        if not keys:
+            return frame.withColumn(FINGERPRINT, F.lit(fingerprints[()]))
+        separator = "\x1f"
+        entries = [F.lit(part) for key, value in fingerprints.items() for part in (separator.join(key), value)]
+        joined = F.concat_ws(separator, *[F.col(column).cast("string") for column in keys])
+        # A partition that nobody named gets a null, which the column's NOT NULL refuses.
+        return frame.withColumn(FINGERPRINT, F.try_element_at(F.create_map(*entries), joined))
+
+    def _explain(
+        self, name: str, frame: DataFrame, fingerprints: Mapping[PartitionKey, str], error: Exception
+    ) -> LisError:
+        text = str(error)
+        if "DELTA_CONCURRENT" in text:
+            return StepFailed(
+                "another run wrote the same partition at the same time; its rows stay, ours were not written",
+                table=self._place(name),
+                partition=_some(fingerprints),
+                remedy="let the other run finish, then run this step again: it will skip what is done",
+            )
+        if "CONSTRAINT" in text or "NOT_NULL" in text or "REPLACE_WHERE" in text:
+            return self._broken_rule(name, frame, fingerprints, text)
+        if isinstance(error, AnalysisException):
+            return InputError(
+                "the rows do not fit the table's columns",
+                table=self._place(name),
+                partition=_some(fingerprints),
+                found=text.splitlines()[0],
+                remedy="made by another configuration? use another lake.path, or the same labels and context",
+            )
+        return StepFailed(
+            "Spark could not write the table",
+            table=self._place(name),
+            partition=_some(fingerprints),
+            found=text[:2000],
+        )
+
+    def _broken_rule(
+        self, name: str, frame: DataFrame, fingerprints: Mapping[PartitionKey, str], text: str
+    ) -> LisError:
+        definition = table_definition(name)
+        for rule, condition in definition.rules.items():
+            broken = frame.where(f"NOT coalesce(({condition}), true)")
+            sample = broken.limit(3).collect()
+            if sample:
+                return InputError(
+                    f"{broken.count()} rows break the rule {rule!r}",
+                    table=self._place(name),
+                    partition=_some(fingerprints),
+                    found="; ".join(str(_short(row.asDict())) for row in sample),
+                    expected=condition,
+                    remedy="nothing was written; correct the rows or the step that made them",
+                )
+        return InputError(
+            "rows were refused by the table",
+            table=self._place(name),
+            partition=_some(fingerprints),
+            found=text.splitlines()[0],
+            remedy="nothing was written; a key is null or a row lies outside the partitions that were to be replaced",
+        )
+
+    # -- guards ------------------------------------------------------------------------------------------------
+
+    def _refuse_leaked(self, name: str) -> None:
+        if self.measurement:
+            return
+        leaked = name.startswith("leaked_")
+        if not leaked and self.exists(name):
+            properties = self.spark.sql(f"SHOW TBLPROPERTIES {self.identifier(name)}").collect()
+            leaked = any(row["key"] == "lis.leaked" and row["value"] == "true" for row in properties)
+        if leaked:
+            raise LisError(
+                "this table holds information from after its impressions and may only be read to measure",
+                table=self._place(name),
+                remedy="train on control_features or embedding_snapshots instead",
+            )
+
+    def _check_files(self, name: str, version: int) -> None:
+        files = self._frame(name, version).inputFiles()
+        missing = missing_files(self.spark, files)
+        if missing:
+            raise StaleError(
+                f"{len(missing)} of {len(files)} files of version {version} are gone (VACUUM?)",
+                table=self._place(name),
+                partition=f"version {version}",
+                found=f"for instance {missing[0]} is not there",
+                expected="every file of the version that is read",
+                remedy="read a newer version, or run the step that writes the table again with --force",
+            )
+
+
+def absolute(path: str) -> str:
+    """A path without scheme made absolute; URIs (dbfs:, s3a:, abfss:) stay as they are."""
+    return path if "://" in path or path.startswith("dbfs:") else str(Path(path).resolve())
+
+
+def partition_condition(columns: Sequence[str], keys: Iterable[PartitionKey]) -> str:
+    """The SQL condition that holds for exactly the given partitions."""
+    listed = sorted(set(keys))
+    if len(columns) == 1:
+        return f"{columns[0]} IN ({', '.join(_literal(key[0]) for key in listed)})"
+    alternatives = (
+        " AND ".join(f"{column} = {_literal(value)}" for column, value in zip(columns, key, strict=True))
+        for key in listed
+    )
+    return " OR ".join(f"({alternative})" for alternative in alternatives)
+
+
+def missing_files(spark: SparkSession, files: Sequence[str]) -> list[str]:
+    """Those of the given file URIs that do not exist, by one listing a folder."""
+    jvm: Any = spark._jvm
+    configuration = spark._jsc.hadoopConfiguration()  # type: ignore[attr-defined]
+    by_folder: dict[str, list[str]] = {}
+    for file in files:
+        by_folder.setdefault(file.rpartition("/")[0], []).append(file)
+    missing: list[str] = []
+    for folder, members in by_folder.items():
+        path = jvm.org.apache.hadoop.fs.Path(jvm.java.net.URI.create(folder))
+        file_system = path.getFileSystem(configuration)
+        present = (
+            {status.getPath().getName() for status in file_system.listStatus(path)}
+            if file_system.exists(path)
+            else set()
+        )
+        for member in members:
+            name = jvm.org.apache.hadoop.fs.Path(jvm.java.net.URI.create(member)).getName()
+            if name not in present:
+                missing.append(member)
+    return missing
+
+
+def _literal(value: str) -> str:
+    return "'" + value.replace("'", "\\'") + "'"
+
+
+def _some(fingerprints: Mapping[PartitionKey, str]) -> str:
+    keys = sorted("/".join(key) for key in fingerprints)
+    return ", ".join(keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
+
+
+def _short(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: (value if not isinstance(value, (bytes, bytearray)) else f"{len(value)} bytes")
+        for key, value in row.items()
+    }

@@ -1,0 +1,17 @@
+-- One impression scored by one arm.
+CREATE TABLE IF NOT EXISTS {table} (
+  arm STRING NOT NULL COMMENT 'Which model and which table: variant|horizon|scope|held-out fold',
+  fold INT NOT NULL COMMENT 'Fold of the user',
+  impression_id STRING NOT NULL COMMENT 'As in impressions',
+  user_id STRING NOT NULL COMMENT 'As in impressions',
+  item_row INT NOT NULL COMMENT 'Row of the item in its vocabulary',
+  label TINYINT NOT NULL COMMENT '0 or 1',
+  logit FLOAT NOT NULL COMMENT 'Logit of the arm, never a probability: a sigmoid saturates into ties',
+  lis_fingerprint STRING NOT NULL COMMENT 'Fingerprint of the partition',
+  seed INT NOT NULL COMMENT 'Training seed',
+  date DATE NOT NULL COMMENT 'T',
+  CONSTRAINT label_is_binary CHECK (label IN (0, 1)),
+  CONSTRAINT logit_is_a_number CHECK (NOT isnan(logit))
+) USING DELTA
+PARTITIONED BY (seed, date)
+COMMENT 'Logits of all arms of an evaluation'

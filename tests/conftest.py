@@ -1,0 +1,61 @@
+"""One Spark session for the whole suite, with settings for small data, each with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lis_spark.config import RunConfig, parse_config
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def spark() -> Iterator[Any]:
+    from lis_spark.session import get_session
+
+    session = get_session(
+        {
+            # Two rows need no four tasks.
+            "spark.sql.shuffle.partitions": "2",
+            # Nobody looks at the UI of a test, and its port may be taken.
+            "spark.ui.enabled": "false",
+            # One core runs Spark, the other what a test starts beside it.
+            "spark.driver.memory": "2g",
+            "spark.sql.adaptive.coalescePartitions.minPartitionNum": "1",
+        },
+        app_name="lis_spark tests",
+    )
+    yield session
+    session.stop()
+
+
+@pytest.fixture
+def config_data(tmp_path: Path) -> dict[str, Any]:
+    """Plain data of a small valid configuration, its lake in the test's own folder."""
+    return {
+        "run_name": "test",
+        "time_zone": "UTC",
+        "output_path": str(tmp_path / "out"),
+        "lake": {"path": str(tmp_path / "lake"), "work_path": str(tmp_path / "work")},
+        "source": {
+            "kind": "table",
+            "path": str(tmp_path / "source"),
+            "format": "parquet",
+            "columns": {"user_id": "user", "item_id": "item", "time": "time", "labels": {"click": "click"}},
+        },
+        "features": [
+            {"name": "user", "column": "user_id"},
+            {"name": "item", "column": "item_id"},
+        ],
+        "evaluation": {"dates": ["2022-05-03"], "horizons": [0, 1], "folds": 2},
+    }
+
+
+@pytest.fixture
+def config(config_data: dict[str, Any]) -> RunConfig:
+    """The validated form of ``config_data``."""
+    return parse_config(config_data)

@@ -1,0 +1,155 @@
+"""The lake: idempotent partitions, provenance, rules by name, the leak guard, versions that were vacuumed."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lis_spark.config import RunConfig
+from lis_spark.errors import InputError, LisError, StaleError, StepFailed
+from lis_spark.lake import Lake
+
+
+def _snapshots(spark: Any, days: dict[str, int], path: str = "p") -> Any:
+    rows = [(f"{path}/{day}", "0" * 8, count, 0.5, "base", day) for day, count in days.items()]
+    return spark.createDataFrame(
+        rows, "path string, sha256 string, trained_rows bigint, mean_loss double, chain string, date string"
+    ).selectExpr("path", "sha256", "trained_rows", "mean_loss", "chain", "cast(date as date) date")
+
+
+@pytest.fixture
+def lake(spark: Any, config: RunConfig) -> Lake:
+    lake = Lake(spark, config, run_id="r1", step="test")
+    lake.create("model_snapshots")
+    return lake
+
+
+def test_writes_replace_exactly_the_named_partitions(spark: Any, lake: Lake) -> None:
+    days = {"2022-05-01": 10, "2022-05-02": 20}
+    written = lake.write_partitions(
+        "model_snapshots",
+        _snapshots(spark, days),
+        {("base", day): "f1" for day in days},
+        {"training_rows": 3},
+    )
+    assert written == 2
+    lake.write_partitions("model_snapshots", _snapshots(spark, {"2022-05-02": 99}), {("base", "2022-05-02"): "f2"})
+    assert lake.fingerprints("model_snapshots") == {
+        ("base", "2022-05-01"): "f1",
+        ("base", "2022-05-02"): "f2",
+    }
+    rows = {str(row.date): row.trained_rows for row in lake.read("model_snapshots").collect()}
+    assert rows == {"2022-05-01": 10, "2022-05-02": 99}
+    history = spark.sql(f"DESCRIBE HISTORY {lake.identifier('model_snapshots')}").collect()
+    first = json.loads(next(row.userMetadata for row in history if row.version == 1))
+    assert first == {"run_id": "r1", "step": "test", "inputs": {"training_rows": 3}}
+
+
+def test_a_pinned_version_does_not_see_later_writes(spark: Any, lake: Lake, config: RunConfig) -> None:
+    lake.write_partitions("model_snapshots", _snapshots(spark, {"2022-05-01": 1}), {("base", "2022-05-01"): "f"})
+    reader = Lake(spark, config)
+    version = reader.pin("model_snapshots")
+    lake.write_partitions("model_snapshots", _snapshots(spark, {"2022-05-02": 1}), {("base", "2022-05-02"): "f"})
+    assert reader.read("model_snapshots").count() == 1
+    assert reader.pinned == {"model_snapshots": version}
+
+
+def test_a_rule_is_named_with_the_rows_that_broke_it(spark: Any, lake: Lake) -> None:
+    with pytest.raises(InputError) as error:
+        lake.write_partitions("model_snapshots", _snapshots(spark, {"2022-05-01": -4}), {("base", "2022-05-01"): "f"})
+    message = str(error.value)
+    assert "1 rows break the rule 'trained_rows_is_not_negative'" in message
+    assert "trained_rows': -4" in message and "base/2022-05-01" in message and "nothing was written" in message
+    assert lake.read("model_snapshots").count() == 0
+
+
+def test_rows_outside_the_named_partitions_are_refused(spark: Any, lake: Lake) -> None:
+    with pytest.raises(InputError, match="outside the partitions"):
+        lake.write_partitions(
+            "model_snapshots",
+            _snapshots(spark, {"2022-05-01": 1, "2022-05-02": 1}),
+            {("base", "2022-05-01"): "f"},
+        )
+    assert lake.read("model_snapshots").count() == 0
+
+
+def test_a_vacuumed_version_is_found_before_work_starts(spark: Any, lake: Lake, config: RunConfig) -> None:
+    day = {"2022-05-01": 1}
+    lake.write_partitions("model_snapshots", _snapshots(spark, day), {("base", "2022-05-01"): "f1"})
+    old = lake.version("model_snapshots")
+    lake.write_partitions("model_snapshots", _snapshots(spark, {"2022-05-01": 2}), {("base", "2022-05-01"): "f2"})
+    spark.conf.set("spark.databricks.delta.retentionDurationCheck.enabled", "false")
+    spark.sql(f"VACUUM {lake.identifier('model_snapshots')} RETAIN 0 HOURS")
+    with pytest.raises(StaleError) as error:
+        Lake(spark, config).pin("model_snapshots", old)
+    assert "1 of 1 files of version 1 are gone" in str(error.value) and "--force" in str(error.value)
+
+
+def test_two_runs_writing_one_partition(spark: Any, lake: Lake, config: RunConfig) -> None:
+    """One wins; the other is told, and nothing is mixed."""
+    day = ("base", "2022-05-01")
+    lake.write_partitions("model_snapshots", _snapshots(spark, {day[1]: 1}), {day: "f0"})
+    outcomes: dict[str, Any] = {}
+    start = threading.Barrier(2)
+
+    def write(name: str, count: int) -> None:
+        mine = Lake(spark, config, run_id=name)
+        frame = _snapshots(spark, {day[1]: count}, name)
+        start.wait()
+        try:
+            outcomes[name] = mine.write_partitions("model_snapshots", frame, {day: name})
+        except StepFailed as error:
+            outcomes[name] = error
+
+    for attempt in range(5):
+        threads = [threading.Thread(target=write, args=(f"{name}{attempt}", 2)) for name in ("a", "b")]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        failures = [value for value in outcomes.values() if isinstance(value, StepFailed)]
+        assert lake.read("model_snapshots", lake.version("model_snapshots")).count() == 1
+        if failures:
+            assert "another run wrote the same partition" in str(failures[0])
+            assert "base/2022-05-01" in str(failures[0])
+            return
+    pytest.fail("five attempts, and never did two transactions meet")
+
+
+def test_leaked_tables_are_refused_by_name_and_by_property(spark: Any, lake: Lake, config: RunConfig) -> None:
+    lake.create("leaked_features")
+    with pytest.raises(LisError, match="may only be read to measure"):
+        lake.read("leaked_features")
+    spark.sql(f"ALTER TABLE {lake.identifier('model_snapshots')} SET TBLPROPERTIES ('lis.leaked' = 'true')")
+    with pytest.raises(LisError, match="may only be read to measure"):
+        Lake(spark, config).read("model_snapshots")
+    assert Lake(spark, config, measurement=True).read("leaked_features").count() == 0
+
+
+def test_a_table_that_is_not_there_names_the_step(spark: Any, config: RunConfig) -> None:
+    with pytest.raises(InputError, match="does not exist") as error:
+        Lake(spark, config).read("impressions")
+    assert "lis-spark run" in str(error.value) and "lake/impressions" in str(error.value)
+
+
+def test_every_table_definition_is_accepted_by_delta(spark: Any, config: RunConfig) -> None:
+    from lis_spark.ddl import resource_folder
+
+    lake = Lake(spark, config)
+    fill = {
+        "label_columns": "label_click TINYINT COMMENT 'x'",
+        "context_columns": "",
+        "row_columns": "row_item INT",
+        "attribute_columns": "",
+    }
+    names = sorted(path.stem for path in Path(resource_folder("schemas")).glob("*.sql"))
+    assert len(names) >= 13
+    for name in names:
+        lake.create(name, fill)
+        columns = spark.sql(f"DESCRIBE {lake.identifier(name)}").collect()
+        own = [row for row in columns if row.col_name and not row.col_name.startswith(("#", "row_item", "label_"))]
+        assert all(row.comment for row in own if row.data_type), name
