@@ -166,8 +166,9 @@ class LaunchConfig(Section):
 class RefitConfig(Section):
     """swap+refit: the dense part fine-tuned on the days before T with the substituted table frozen."""
 
-    window_days: int = Field(1, ge=1)
-    steps: int = Field(30, ge=1)
+    horizons: tuple[int, ...] = (7,)
+    window_days: int = Field(1, ge=1, description="w: refitted on D_{T-w} .. D_{T-1}")
+    steps: int = Field(30, ge=1, description="k gradient steps of ranker.batch_size")
 
 
 class EvaluationConfig(Section):
@@ -182,6 +183,7 @@ class EvaluationConfig(Section):
     scopes: tuple[SwapScope, ...] = ("both", "target", "history")
     swap_refit: bool = True
     whole: bool = True
+    slots: bool = Field(True, description="permutation importance of each feature: which table is worth swapping")
     refit: RefitConfig = RefitConfig()
     label: str | None = Field(None, description="the label that is scored; the first of `labels` where absent")
     update_count_edges: tuple[int, ...] = (10, 30, 100, 300)

@@ -206,6 +206,14 @@ class Lake:
         self.pinned.pop(name, None)
         return int(observation.get["rows"])
 
+    def append(self, name: str, frame: DataFrame) -> None:
+        """Adds rows to a table that is a log."""
+        writer = frame.write.format("delta").mode("append")
+        if self.config.lake.path is None:
+            writer.saveAsTable(self._place(name))
+        else:
+            writer.save(self._place(name))
+
     def append_new(self, name: str, frame: DataFrame, key: str) -> None:
         """Merges rows whose ``key`` is not there yet: running twice doubles nothing."""
         source = frame.dropDuplicates([key])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 
 from delta import configure_spark_with_delta_pip
@@ -54,6 +55,8 @@ def get_session(settings: Mapping[str, str] | None = None, app_name: str = "lis_
         for key in (*needed, "spark.sql.execution.arrow.pyspark.enabled"):
             builder = builder.config(key, LOCAL_SETTINGS[key])
     else:
+        # Spark's own default is the first python3 of the PATH, which need not be this environment's.
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         cores = len(os.sched_getaffinity(0))
         builder = builder.master(f"local[{cores}]")
         for key, value in LOCAL_SETTINGS.items():

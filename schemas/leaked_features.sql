@@ -12,6 +12,7 @@ CREATE TABLE IF NOT EXISTS {table} (
   present BOOLEAN NOT NULL COMMENT 'false: the snapshot has no such row, the control keeps its own',
   snapshot_date DATE NOT NULL COMMENT 'T + n',
   source_date DATE COMMENT 'Last day of data that went into the snapshot; null where present is false',
+  last_update_date DATE COMMENT 'Last day of data that reached the row; null where present is false',
   lis_fingerprint STRING NOT NULL COMMENT 'Fingerprint of the partition',
   leak STRING NOT NULL COMMENT 'id_embedding',
   evaluated_date DATE NOT NULL COMMENT 'T',

@@ -1,0 +1,215 @@
+"""``lis-spark analyze``: checks everything that a run needs and computes nothing (architecture, "A step").
+
+It says what would be refused before hours are spent: the source's columns and days, skew, free space, whether the
+workers can import the package, whether a barrier stage finds its slots; and what each step would read and write.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from rich.console import Console
+from rich.table import Table
+
+from lis_spark.config import RunConfig
+from lis_spark.errors import InputError, LisError
+from lis_spark.lake import absolute
+from lis_spark.lis.arms import feature_requests, plan_arms
+from lis_spark.lis.chains import ONE_DAY, plan_chains
+from lis_spark.lis.plan import FULL_DAY_SHARE
+from lis_spark.progress import described
+from lis_spark.sources.days import Day, check_days, profile
+from lis_spark.sources.duplicates import Doubled, derived_id, with_derived_ids, with_first_of_each_id
+from lis_spark.sources.source import SourceData, context_names, read_source
+from lis_spark.sources.validation import accepted_rows, judged
+
+# Bytes a row that the tables were measured to take on disk (zstd/snappy), and rows a second on two cores.
+BYTES_PER_IMPRESSION, BYTES_PER_TRAINING_ROW, BYTES_PER_FEATURE_ROW, BYTES_PER_SCORE = 40, 90, 30, 25
+TRAINED_ROWS_PER_SECOND_AND_RANK, SCORED_ROWS_PER_SECOND_AND_RANK = 15_000, 60_000
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check: what was looked at, what was seen, and whether a run may start."""
+
+    check: str
+    seen: str
+    passed: bool
+
+
+def run(spark: SparkSession, config: RunConfig) -> int:
+    """Prints the findings and the plan; the exit code is 2 where a run would be refused."""
+    findings: list[Finding] = []
+    days: dict[dt.date, Day] = {}
+
+    def check(name: str, look: Callable[[], str]) -> None:
+        try:
+            findings.append(Finding(name, look(), True))
+        except LisError as error:
+            findings.append(Finding(name, str(error), False))
+
+    source: list[SourceData] = []
+    check("source can be read, columns and types", lambda: _open(spark, config, source))
+    if source:
+        with described(spark, "analyze: one pass over the source"):
+            check("rows, labels, days, ids", lambda: _days(config, source[0], days))
+            check("skew", lambda: _skew(source[0].impressions))
+    if days:
+        check("evaluated days and horizons", lambda: _range(config, days))
+    check("free space", lambda: _space(config, days))
+    check("workers import the package", lambda: _workers(spark))
+    check("slots for the launch", lambda: _slots(spark, config))
+    table = Table(title=f"{config.run_name}: checks", show_lines=True)
+    for heading in ("", "check", "seen"):
+        table.add_column(heading)
+    for finding in findings:
+        table.add_row("ok" if finding.passed else "REFUSED", finding.check, finding.seen)
+    console = Console()
+    console.print(table)
+    if days and all(finding.passed for finding in findings):
+        console.print(_forecast(config, days))
+    return 0 if all(finding.passed for finding in findings) else 2
+
+
+def _open(spark: SparkSession, config: RunConfig, source: list[SourceData]) -> str:
+    source.append(read_source(spark, config))
+    return "; ".join((source[0].name, *source[0].notes))
+
+
+def _days(config: RunConfig, source: SourceData, days: dict[dt.date, Day]) -> str:
+    candidates = judged(source.impressions, config, source.has_impression_id)
+    doubled = Doubled(candidates, F.col("impression_id") if source.has_impression_id else derived_id())
+    try:
+        if source.has_impression_id:
+            rows = with_first_of_each_id(candidates, doubled, "impression_id", "duplicate_impression_id")
+        else:
+            rows = with_derived_ids(candidates, doubled)
+        accepted = accepted_rows(rows, config, context_names(config))
+        found = profile(rows, config, [column for column in accepted.columns if column != "date"])
+        check_days(found, rows, config, source.name)
+    finally:
+        doubled.release()
+    days.update(found)
+    total = sum(day.accepted for day in found.values())
+    rejected = sum(day.rejected.total() for day in found.values())
+    positives = sum(day.positives for day in found.values())
+    ordered = sorted(date for date, day in found.items() if day.accepted)
+    return (
+        f"{total:,} rows accepted, {rejected:,} would go to quarantine; {ordered[0]} to {ordered[-1]} in "
+        f"{config.time_zone}; label {config.label}: {positives / total:.3f} positive"
+    )
+
+
+def _skew(impressions: DataFrame) -> str:
+    heaviest = []
+    for column in ("user_id", "item_id"):
+        row = impressions.groupBy(column).count().orderBy(F.desc("count")).first()
+        heaviest.append(f"heaviest {column}: {row[column]} with {row['count']:,} rows" if row else f"no {column}")
+    return "; ".join(heaviest)
+
+
+def _range(config: RunConfig, days: dict[dt.date, Day]) -> str:
+    present = sorted(date for date, day in days.items() if day.accepted)  # type: ignore[type-var]
+    chains = plan_chains(config.evaluation, config.seeds, present[0], present[-1])  # type: ignore[arg-type]
+    return f"{len(config.evaluation.dates)} days T, n in {list(config.evaluation.horizons)}, {len(chains)} chains"
+
+
+def _space(config: RunConfig, days: dict[dt.date, Day]) -> str:
+    folder = Path(absolute(config.lake.work_path))
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    needed = sum(day.accepted for day in days.values()) * (BYTES_PER_IMPRESSION + BYTES_PER_TRAINING_ROW) * 2
+    if free < needed:
+        raise InputError("too little free space", found=f"{free / 1e9:.1f} GB", expected=f"{needed / 1e9:.1f} GB")
+    return f"{free / 1e9:.1f} GB free at {folder}, about {needed / 1e9:.2f} GB needed for rows"
+
+
+def _workers(spark: SparkSession) -> str:
+    def versions(batches: object) -> object:
+        import sys
+
+        import pyarrow as pa
+
+        import lis_spark
+
+        for _ in batches:  # type: ignore[attr-defined]
+            text = f"lis_spark {lis_spark.__version__}, Python {sys.version.split()[0]}"
+            yield pa.RecordBatch.from_arrays([pa.array([text])], ["version"])
+
+    try:
+        rows = spark.range(2, numPartitions=2).mapInArrow(versions, "version string").distinct().collect()  # type: ignore[arg-type]
+    except Exception as error:
+        raise InputError(
+            "a worker cannot import the package", found=str(error)[:300], remedy="install the wheel on every node"
+        ) from error
+    return "; ".join(row["version"] for row in rows)
+
+
+def _slots(spark: SparkSession, config: RunConfig) -> str:
+    launch = config.launch
+    if launch.local_mode:
+        return f"{launch.processes} processes on the driver's machine"
+    if spark.conf.get("spark.dynamicAllocation.enabled", "false") == "true":
+        raise InputError(
+            "a barrier stage refuses dynamic allocation", remedy="set spark.dynamicAllocation.enabled=false"
+        )
+    slots = spark.sparkContext.defaultParallelism
+    if slots < launch.processes:
+        raise InputError(
+            "too few slots for the barrier stage",
+            found=f"{slots} slots",
+            expected=f"{launch.processes} (launch.processes)",
+            remedy="give the application more cores, or lower launch.processes",
+        )
+    return f"{launch.processes} of {slots} slots"
+
+
+def _forecast(config: RunConfig, days: dict[dt.date, Day]) -> Table:
+    present = {date: day.accepted for date, day in days.items() if day.accepted}
+    ordered = sorted(present)  # type: ignore[type-var]
+    median = sorted(present.values())[len(present) // 2]
+    first_full = next(date for date in ordered if present[date] >= FULL_DAY_SHARE * median)
+    rows, evaluation, launch = sum(present.values()), config.evaluation, config.launch
+    chains = plan_chains(evaluation, config.seeds, ordered[0], ordered[-1])  # type: ignore[arg-type]
+    trained = sum(
+        present.get(day, 0) * (1 - 1 / evaluation.folds if chain.held_out_fold >= 0 else 1)
+        for chain in chains
+        for day in chain.days
+        if day not in chain.skip_days
+    )
+    share = {"all": 1.0, "own": 1 / evaluation.folds, "others": 1 - 1 / evaluation.folds}
+    features = scored = 0.0
+    for seed in config.seeds:
+        for date in evaluation.dates:
+            requests = feature_requests(evaluation, seed, date, first_full)  # type: ignore[arg-type]
+            features += present[date] * sum(share[request.served] for request in requests)
+            scored += present[date] * sum(share[arm.served] for arm in plan_arms(evaluation, requests, date))
+    ranks = launch.processes
+    table = Table(title="what each step would read, write and take (on cores like those of the measurements)")
+    for heading in ("step", "rows in", "rows out", "on disk", "time"):
+        table.add_column(heading, justify="left" if heading == "step" else "right")
+    chain_days = sum(math.ceil((chain.last_date - chain.fork_date) / ONE_DAY) for chain in chains)
+    for step, rows_in, rows_out, size, seconds in (
+        ("ingest", rows, rows, BYTES_PER_IMPRESSION, 0.0),
+        ("training-rows", rows, rows, BYTES_PER_TRAINING_ROW, 0.0),
+        (
+            f"train ({len(chains)} chains, {chain_days} chain-days)",
+            trained,
+            trained,
+            0,
+            trained / TRAINED_ROWS_PER_SECOND_AND_RANK / ranks,
+        ),
+        ("features", features, features, BYTES_PER_FEATURE_ROW, 0.0),
+        ("score", scored, scored, BYTES_PER_SCORE, scored / SCORED_ROWS_PER_SECOND_AND_RANK / ranks),
+    ):
+        took = f"{seconds:,.0f} s + start-up" if seconds else "seconds a million rows"
+        table.add_row(step, f"{rows_in:,.0f}", f"{rows_out:,.0f}", f"{rows_out * size / 1e6:,.1f} MB", took)
+    return table

@@ -1,0 +1,125 @@
+"""``lis-spark STEP --config FILE key=value ...``: one verb a step, and ``lis-spark run`` for the whole plan."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from lis_spark import __version__
+from lis_spark.errors import LisError
+
+EXIT_DONE, EXIT_REFUSED, EXIT_FAILED = 0, 2, 3
+STEP_NAMES = ("ingest", "vocabulary", "training-rows", "train", "features", "score", "measure", "report")
+_HELP = {
+    "run": "every step that is not up to date, then the table and the report",
+    "ingest": "outside data -> impressions, items, quarantine",
+    "vocabulary": "append-only rows of the embedding tables",
+    "training-rows": "impressions with point-in-time histories",
+    "train": "all chains in one launch -> model and embedding snapshots",
+    "features": "leaked and control feature tables",
+    "score": "all arms of each evaluated day -> logits",
+    "measure": "exact AUC, LIS, intervals, verdicts; with --scores: from logits of your own",
+    "slots": "which embedding table matters most (permutation importance)",
+    "report": "build the HTML report from what has been measured",
+    "analyze": "check everything and say what each step would read, write and take; computes nothing",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point. Exit codes: 0 done, 2 input or configuration refused, 3 failed."""
+    options = _parser().parse_args(arguments)
+    try:
+        return _run(options)
+    except LisError as error:
+        print(f"lis-spark {options.verb}: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("stopped; what was finished stays, and the same command goes on from there", file=sys.stderr)
+        return EXIT_FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="lis-spark", description="Leakage Impact Score on Spark")
+    parser.add_argument("--version", action="version", version=__version__)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for verb in ("run", "analyze", *STEP_NAMES[:-1], "slots", "report"):
+        one = verbs.add_parser(verb, help=_HELP[verb])
+        one.add_argument(
+            "--config", required=verb != "measure", help="a YAML file, for instance conf/kuairand_demo.yaml"
+        )
+        one.add_argument("overrides", nargs="*", metavar="key=value", help="for instance launch.processes=4")
+        if verb in STEP_NAMES or verb == "run":
+            one.add_argument("--force", action="store_true", help="recompute what is up to date")
+        if verb == "measure":
+            scores = one.add_argument_group("logits of your own, without our ranker")
+            scores.add_argument("--scores", help="a Delta or Parquet path, or catalog.schema.table")
+            for name, default in (("control", "logit_control"), ("leaked", "logit_leaked")):
+                scores.add_argument(f"--{name}-column", default=default, help=f"logit of the {name} arm")
+            for name in ("user", "label", "impression", "fold", "date"):
+                default = {"user": "user_id", "impression": "impression_id", "date": "evaluated_date"}.get(name, name)
+                scores.add_argument(f"--{name}-column", default=default)
+            scores.add_argument("--threshold", type=float, default=0.0010, help="absolute AUC that counts")
+            scores.add_argument("--output", default="build/scores", help="folder of report.html and lis_results.json")
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.verb == "measure" and options.scores:
+        return _measure_scores(options)
+    from lis_spark.config import load_config
+    from lis_spark.errors import ConfigError
+
+    if options.config is None:
+        raise ConfigError("measure needs --config, or --scores for logits of your own")
+    config = load_config(options.config, options.overrides)
+    # Spark starts only now: a misspelt key is told at once.
+    from lis_spark import pipeline
+    from lis_spark.session import get_session
+
+    spark = get_session(config.spark, app_name=f"lis_spark {options.verb} {config.run_name}")
+    if options.verb == "analyze":
+        from lis_spark import analyze
+
+        return analyze.run(spark, config)
+    if options.verb == "slots":
+        from lis_spark.lis import slots
+
+        return slots.run(spark, config)
+    names = STEP_NAMES if options.verb == "run" else (options.verb,)
+    pipeline.run_steps(spark, config, names, force=options.force)
+    return EXIT_DONE
+
+
+def _measure_scores(options: argparse.Namespace) -> int:
+    import json
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from lis_spark.lis.own_scores import measure_scores
+    from lis_spark.report import ReportContext, results_table, write_report
+    from lis_spark.session import get_session
+
+    spark = get_session(app_name="lis_spark measure")
+    roles = ("control", "leaked", "user", "label", "impression", "fold", "date")
+    columns = {role: getattr(options, f"{role}_column") for role in roles}
+    rows = [row.plain() for row in measure_scores(spark, options.scores, columns, options.threshold)]
+    folder = Path(options.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    results = folder / "lis_results.json"
+    results.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    context = ReportContext(
+        run_name="own scores",
+        source=options.scores,
+        rerun_commands=[f"lis-spark measure --scores {options.scores}"],
+        decision_threshold=options.threshold,
+    )
+    report = write_report(rows, context, folder / "report.html")
+    Console(width=120).print(results_table(rows))
+    print(f"{report}\n{results}")
+    return EXIT_DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""The leak of the paper's Table 1: the item-ID table of the model of a later day (method 1.1, 1.2).
+
+Each impression of day T is joined to its item's row in ``E_{T+n}``: the same row for every impression of an item
+within a variant, in honest variants the row of the chain that never trained on the fold of the impression's user.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+LEAK = "id_embedding"
+_REQUESTS_DDL = (
+    "variant string, horizon_days int, chain string, snapshot_date date, evaluated_date date, held_out_fold int, "
+    "served string"
+)
+
+
+@dataclass(frozen=True)
+class FeatureRequest:
+    """One snapshot that impressions of ``evaluated_date`` are joined to.
+
+    ``served``: ``all`` impressions, those of the held-out fold (``own``), or those of the ``others``.
+    """
+
+    variant: str
+    horizon_days: int
+    chain: str
+    snapshot_date: dt.date
+    evaluated_date: dt.date
+    held_out_fold: int = -1
+    served: Literal["all", "own", "others"] = "all"
+
+    @property
+    def is_leaked(self) -> bool:
+        """Whether the snapshot has seen the evaluated day or a later one."""
+        return self.horizon_days > 0
+
+
+def feature_rows(
+    spark: SparkSession,
+    impressions: DataFrame,
+    tables: DataFrame,
+    requests: Sequence[FeatureRequest],
+    *,
+    vector_column: str,
+    layout: str,
+) -> DataFrame:
+    """Impressions joined to the snapshots that they are asked for: one row for each impression and request.
+
+    The impressions are narrowed before they are shuffled; the result is clustered by item, so that Parquet's
+    dictionary stores a vector once a row group.
+
+    Args:
+        spark: session.
+        impressions: impression_id, item_id, row (of the item), fold (of the user), date.
+        tables: as returned by :func:`lis_spark.ranker.snapshots.as_of`.
+        requests: all leaked, or all not.
+        vector_column: ``leaked_vector`` or ``control_vector``.
+        layout: ``packed`` carries the vector, ``reference`` only the row and the snapshot.
+    """
+    wanted = spark.createDataFrame([tuple(vars(request).values()) for request in requests], _REQUESTS_DDL)
+    narrow = impressions.select("impression_id", "item_id", "row", "fold", "date")
+    serves = (
+        (F.col("served") == "all")
+        | ((F.col("served") == "own") & (F.col("fold") == F.col("held_out_fold")))
+        | ((F.col("served") == "others") & (F.col("fold") != F.col("held_out_fold")))
+    )
+    asked = narrow.join(F.broadcast(wanted), (F.col("date") == F.col("evaluated_date")) & serves)
+    vectors = tables.select("chain", "snapshot_date", "row", F.col("vector").alias(vector_column), "last_update_date")
+    joined = asked.join(vectors, ["chain", "snapshot_date", "row"], "left").withColumn(
+        "present", F.col(vector_column).isNotNull()
+    )
+    if layout == "reference":
+        joined = joined.withColumn(vector_column, F.lit(None).cast("binary"))
+    source_date = F.when(F.col("present"), F.date_sub("snapshot_date", 1))
+    rows = joined.select(
+        "impression_id",
+        "item_id",
+        "row",
+        "variant",
+        "horizon_days",
+        "chain",
+        "fold",
+        "held_out_fold",
+        vector_column,
+        "present",
+        "snapshot_date",
+        source_date.alias("source_date"),
+        "last_update_date",
+        F.lit(LEAK).alias("leak"),
+        "evaluated_date",
+        "date",
+    )
+    return rows.repartition("evaluated_date", "variant").sortWithinPartitions(
+        "evaluated_date", "variant", "horizon_days", "chain", "row", "impression_id"
+    )

@@ -1,0 +1,124 @@
+"""The arms of an evaluation: which dense part sees which table on which impressions (method 1.1, 1.2, 1.6)."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from lis_spark.config import EvaluationConfig
+from lis_spark.leaks.id_embedding import FeatureRequest
+from lis_spark.lis.chains import NO_FOLD, ONE_DAY, backward_horizons, base_name, fork_name
+
+Protocol = Literal["swap", "swap+refit", "whole"]
+SLOT_PERMUTED = "slot_permuted"
+Served = Literal["all", "own", "others"]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to score the impressions of day T.
+
+    ``chain`` and ``snapshot_date`` name the table that is put in (None: the ranker keeps its own, as the control
+    does); ``served`` says which impressions it scores, relative to ``held_out_fold``.
+    """
+
+    protocol: Protocol
+    variant: str
+    horizon_days: int
+    scope: str
+    evaluated_date: dt.date
+    chain: str | None
+    snapshot_date: dt.date | None
+    held_out_fold: int = NO_FOLD
+    served: Served = "all"
+
+    @property
+    def name(self) -> str:
+        """Key of the arm in ``scores``."""
+        parts = (self.protocol, self.variant, str(self.horizon_days), self.scope, str(self.held_out_fold))
+        return "|".join(parts)
+
+    @property
+    def control(self) -> str:
+        """Name of the arm that it is compared with: the same ranker, refitted where this arm is."""
+        variant = "control"
+        return "|".join(("swap+refit" if self.protocol == "swap+refit" else "swap", variant, "0", "none", str(NO_FOLD)))
+
+
+def control_arm(date: dt.date, protocol: Protocol = "swap") -> Arm:
+    """``M_T`` with its own table; in ``swap+refit`` with its dense part refitted."""
+    return Arm(protocol, "control", 0, "none", date, None, None)
+
+
+def feature_requests(
+    evaluation: EvaluationConfig, seed: int, date: dt.date, first_full_day: dt.date
+) -> list[FeatureRequest]:
+    """Which snapshots the impressions of one day are joined to, for ``leaked_features`` and ``control_features``."""
+    base = base_name(seed)
+    horizons = [horizon for horizon in evaluation.horizons if horizon > 0]
+    variants = set(evaluation.variants)
+    requests = [FeatureRequest("naive", 0, base, date, date)]
+    if "honest" in variants:  # at its fork a chain is the base chain
+        requests += [FeatureRequest("honest", 0, base, date, date, fold, "own") for fold in range(evaluation.folds)]
+    for horizon in horizons:
+        later = date + ONE_DAY * horizon
+        if "naive" in variants:
+            requests.append(FeatureRequest("naive", horizon, base, later, date))
+        for fold in range(evaluation.folds):
+            chain = fork_name("honest", date, seed, fold)
+            if "honest" in variants:
+                requests.append(FeatureRequest("honest", horizon, chain, later, date, fold, "own"))
+            if "naive_matched" in variants:
+                requests.append(FeatureRequest("naive_matched", horizon, chain, later, date, fold, "others"))
+        if "skip_t" in variants and horizon > 1:
+            requests.append(FeatureRequest("skip_t", horizon, fork_name("skip_t", date, seed), later, date))
+        if "label_shuffled" in variants:
+            chain = fork_name("label_shuffled", date, seed)
+            requests.append(FeatureRequest("label_shuffled", horizon, chain, later, date))
+    usable, _ = backward_horizons(evaluation, date, first_full_day)
+    requests += [FeatureRequest("backward", -days, base, date - ONE_DAY * days, date) for days in usable]
+    return requests
+
+
+def plan_arms(
+    evaluation: EvaluationConfig, requests: Sequence[FeatureRequest], date: dt.date, features: Sequence[str] = ()
+) -> list[Arm]:
+    """All arms of one evaluated day; naive and honest take the configured scopes, controls only ``both``.
+
+    Each name in ``features`` adds an arm of the control ranker that reads that feature from another impression of the
+    day: its AUC drop is the feature's permutation importance (``lis-spark slots``).
+    """
+    arms = [control_arm(date)]
+    arms += [Arm("swap", SLOT_PERMUTED, 0, feature, date, None, None) for feature in features]
+    for request in requests:
+        scopes = evaluation.scopes if request.variant in ("naive", "honest") else ("both",)
+        arms += [_arm("swap", request, scope) for scope in scopes]
+        if request.variant == "naive" and request.horizon_days > 0 and "row_permuted" in evaluation.variants:
+            arms.append(_arm("swap", request, "both", "row_permuted"))
+        if request.variant == "naive" and request.horizon_days > 0 and evaluation.whole:
+            arms.append(_arm("whole", request, "both", "whole"))
+    refitted = set(evaluation.refit.horizons) if evaluation.swap_refit else set()
+    if refitted:
+        arms.append(control_arm(date, "swap+refit"))
+        arms += [
+            _arm("swap+refit", request, "both")
+            for request in requests
+            if request.horizon_days in refitted and request.variant in ("naive", "honest")
+        ]
+    return arms
+
+
+def _arm(protocol: Protocol, request: FeatureRequest, scope: str, variant: str | None = None) -> Arm:
+    return Arm(
+        protocol,
+        variant or request.variant,
+        request.horizon_days,
+        scope,
+        request.evaluated_date,
+        request.chain,
+        request.snapshot_date,
+        request.held_out_fold,
+        request.served,
+    )

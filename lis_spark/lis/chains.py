@@ -1,0 +1,163 @@
+"""Which training histories a measurement needs (method sections 0, 1.1, 1.2, 1.6).
+
+A chain is one training history. All chains share the base chain before their fork, and a chain that is evaluated on
+day T forks at T: hold-outs never reach back before the fork, so the baseline is the same model for everyone.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lis_spark.config import EvaluationConfig
+from lis_spark.errors import InputError
+
+NO_FOLD = -1
+ONE_DAY = dt.timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """One training history.
+
+    ``fork_date`` t means: starts from the parent's ``M_t`` (the base chain: from cold rows) and trains on days from t
+    on; ``last_date`` is the date of its last snapshot, so its last day of data is the day before.
+    """
+
+    name: str
+    variant: str
+    seed: int
+    fork_date: dt.date
+    last_date: dt.date
+    parent: str | None = None
+    held_out_fold: int = NO_FOLD
+    skip_days: tuple[dt.date, ...] = ()
+    permute_labels: bool = False
+
+    @property
+    def days(self) -> list[dt.date]:
+        """The days of data from the fork on, in order, skipped ones included."""
+        return days_between(self.fork_date, self.last_date)
+
+
+@dataclass(frozen=True)
+class Unavailable:
+    """A measurement that the data does not allow, and why."""
+
+    variant: str
+    evaluated_date: dt.date
+    horizon_days: int
+    reason: str
+
+
+def days_between(first: dt.date, end: dt.date) -> list[dt.date]:
+    """``first`` .. the day before ``end``."""
+    return [first + ONE_DAY * offset for offset in range((end - first).days)]
+
+
+def base_name(seed: int) -> str:
+    """Name of the base chain of a seed."""
+    return f"base-s{seed}"
+
+
+def fork_name(variant: str, evaluated_date: dt.date, seed: int, held_out_fold: int = NO_FOLD) -> str:
+    """Name of a chain that forks at the evaluated day."""
+    fold = "" if held_out_fold == NO_FOLD else f"-f{held_out_fold}"
+    return f"{variant}-{evaluated_date}{fold}-s{seed}"
+
+
+def plan_chains(
+    evaluation: EvaluationConfig, seeds: Sequence[int], first_day: dt.date, last_day: dt.date
+) -> list[Chain]:
+    """Every chain that the evaluation needs, the base chains first.
+
+    Args:
+        evaluation: dates, horizons, folds, variants.
+        seeds: one set of chains a seed.
+        first_day: first day of data.
+        last_day: last day of data; the base chain trains through it.
+
+    Raises:
+        InputError: a day T has no day of data before it, or T+n needs data that is not there.
+    """
+    check_range(evaluation, first_day, last_day)
+    longest = max(evaluation.horizons)
+    chains: list[Chain] = []
+    for seed in seeds:
+        base = base_name(seed)
+        chains.append(Chain(base, "base", seed, first_day, last_day + ONE_DAY))
+        if longest == 0:
+            continue
+        for date in evaluation.dates:
+            end = date + ONE_DAY * longest
+            if "honest" in evaluation.variants or "naive_matched" in evaluation.variants:
+                chains += [
+                    Chain(fork_name("honest", date, seed, fold), "honest", seed, date, end, base, held_out_fold=fold)
+                    for fold in range(evaluation.folds)
+                ]
+            if "skip_t" in evaluation.variants and longest > 1:
+                chains.append(
+                    Chain(fork_name("skip_t", date, seed), "skip_t", seed, date, end, base, skip_days=(date,))
+                )
+            if "label_shuffled" in evaluation.variants:
+                name = fork_name("label_shuffled", date, seed)
+                chains.append(Chain(name, "label_shuffled", seed, date, end, base, permute_labels=True))
+    return chains
+
+
+def check_range(evaluation: EvaluationConfig, first_day: dt.date, last_day: dt.date) -> None:
+    """Raises :class:`InputError` where T or T+n lies outside the data."""
+    for date in evaluation.dates:
+        if not first_day < date <= last_day:
+            raise InputError(
+                "an evaluated day needs itself and at least one day before it in the data",
+                table="impressions",
+                partition={"date": date.isoformat()},
+                found=f"data from {first_day} to {last_day}",
+                expected=f"{first_day} < T <= {last_day}",
+                remedy="change evaluation.dates",
+            )
+        furthest = date + ONE_DAY * (max(evaluation.horizons) - 1)
+        if furthest > last_day:
+            fits = [horizon for horizon in evaluation.horizons if date + ONE_DAY * (horizon - 1) <= last_day]
+            raise InputError(
+                f"T+n lies beyond the data: T = {date} with n = {max(evaluation.horizons)} needs {furthest}",
+                table="impressions",
+                partition={"date": furthest.isoformat()},
+                found=f"the last day of data is {last_day}",
+                expected=f"for T = {date}: n in {fits}",
+                remedy="wait for the data, or change evaluation.dates or evaluation.horizons",
+            )
+
+
+def backward_horizons(
+    evaluation: EvaluationConfig, date: dt.date, first_full_day: dt.date
+) -> tuple[list[int], list[Unavailable]]:
+    """Which backward snapshots E_{T-n} are old enough to be tables, and why the others are not (method 1.6).
+
+    A snapshot counts from the third day after the first full day of data on.
+    """
+    earliest = first_full_day + 3 * ONE_DAY
+    usable: list[int] = []
+    unavailable: list[Unavailable] = []
+    for horizon in evaluation.backward_horizons if "backward" in evaluation.variants else ():
+        snapshot = date - ONE_DAY * horizon
+        if snapshot >= earliest:
+            usable.append(horizon)
+        else:
+            reason = f"E at {snapshot} is younger than 3 full days after {first_full_day}, the first full day of data"
+            unavailable.append(Unavailable("backward", date, -horizon, reason))
+    return usable, unavailable
+
+
+def lineage(chains: Sequence[Chain], name: str) -> list[tuple[str, dt.date, dt.date]]:
+    """(chain, after, through): whose snapshots of which dates make up a chain's table, the oldest first."""
+    by_name = {chain.name: chain for chain in chains}
+    segments: list[tuple[str, dt.date, dt.date]] = []
+    current, through = by_name[name], by_name[name].last_date
+    while True:
+        segments.append((current.name, current.fork_date, through))
+        if current.parent is None:
+            return segments[::-1]
+        current, through = by_name[current.parent], current.fork_date

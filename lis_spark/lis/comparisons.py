@@ -1,0 +1,84 @@
+"""Which arms are compared with which, on which folds and strata (method 1.2, 1.7)."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lis_spark.config import EvaluationConfig
+from lis_spark.lis.arms import Arm
+from lis_spark.lis.chains import NO_FOLD
+from lis_spark.lis.strata import ALL, bucket_names
+
+BY_FOLD = ("honest", "naive_matched")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One comparison: all arms of one variant, horizon and scope on one day, under one training seed.
+
+    ``arms`` are the leaked arms; within a fold several of them are replicates whose mean counts (naive_matched).
+    """
+
+    seed: int
+    evaluated_date: dt.date
+    protocol: str
+    variant: str
+    scope: str
+    horizon_days: int
+    stratum: str
+    arms: tuple[Arm, ...]
+
+    @property
+    def comparison_id(self) -> str:
+        """Key within one evaluation."""
+        parts = (
+            self.seed,
+            self.evaluated_date,
+            self.protocol,
+            self.variant,
+            self.scope,
+            self.horizon_days,
+            self.stratum,
+        )
+        return "|".join(map(str, parts))
+
+    def pairs(self, folds: int) -> Iterator[dict[str, object]]:
+        """The rows that the metrics compare: control arm, leaked arm, fold."""
+        by_fold = self.variant in BY_FOLD
+        for arm in self.arms:
+            if not by_fold or arm.held_out_fold == NO_FOLD:
+                served = range(folds) if by_fold else [NO_FOLD]
+            elif arm.served == "own":
+                served = [arm.held_out_fold]
+            else:
+                served = [fold for fold in range(folds) if fold != arm.held_out_fold]
+            for fold in served:
+                yield {
+                    "comparison_id": self.comparison_id,
+                    "seed": self.seed,
+                    "date": self.evaluated_date,
+                    "fold": fold,
+                    "stratum": self.stratum,
+                    "control_arm": arm.control,
+                    "leaked_arm": arm.name,
+                }
+
+
+def plan_measurements(evaluation: EvaluationConfig, seed: int, date: dt.date, arms: list[Arm]) -> list[Measurement]:
+    """All measurements of one evaluated day; strata for naive and honest in scope ``both``."""
+    groups: dict[tuple[str, str, str, int], list[Arm]] = {}
+    for arm in arms:
+        if arm.variant != "control":
+            groups.setdefault((arm.protocol, arm.variant, arm.scope, arm.horizon_days), []).append(arm)
+    strata = [
+        *bucket_names("update_count", evaluation.update_count_edges),
+        *bucket_names("item_age", evaluation.item_age_edges),
+    ]
+    measurements = []
+    for (protocol, variant, scope, horizon), members in groups.items():
+        stratified = protocol == "swap" and variant in ("naive", "honest") and scope == "both" and horizon > 0
+        for stratum in (ALL, *(strata if stratified else ())):
+            measurements.append(Measurement(seed, date, protocol, variant, scope, horizon, stratum, tuple(members)))
+    return measurements

@@ -1,0 +1,199 @@
+"""``lis-spark measure --scores TABLE``: LIS with its interval and a verdict from logits of one's own ranker.
+
+Two columns of logits, a user and a label are enough. Without a fold and an evaluated date nothing says whether the
+leaked arm has seen the labels that it is scored on: the result is then called naive (method 1.7).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import difflib
+import json
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from lis_spark.config import fingerprint
+from lis_spark.errors import InputError
+from lis_spark.lis.decision import verdict
+from lis_spark.lis.results import ResultRow
+from lis_spark.metrics import compare, influence
+from lis_spark.progress import described
+
+CONTROL, LEAKED = "control", "leaked"
+NAIVE_NOTE = "naive: may contain the evaluated labels (give the columns fold and evaluated_date for an honest score)"
+_GROUPS = ("evaluated_date", "fold", "stratum", "arm")
+_FLOATS = (T.FloatType, T.DoubleType)
+
+
+def measure_scores(
+    spark: SparkSession, table: str, columns: dict[str, str], threshold: float = 0.0010
+) -> list[ResultRow]:
+    """Measures the LIS of a table of scores.
+
+    Args:
+        spark: session.
+        table: a Delta or Parquet path, or catalog.schema.table.
+        columns: ``control``, ``leaked``, ``user``, ``label`` and, where the table has them, ``impression``, ``fold``
+            and ``date`` -> column names. A default name that is not there is taken as absent for the last three.
+        threshold: absolute AUC that counts.
+
+    Returns:
+        One row for each evaluated date (one row where there is none).
+
+    Raises:
+        InputError: a column is missing or of another type, a score is NaN or null (its row named), a label is not 0
+            or 1, the arms cover different impressions, or a date has one class only.
+    """
+    frame = read_scores(spark, table)
+    _check_columns(frame, table, columns)
+    has_fold, has_date = columns["fold"] in frame.columns, columns["date"] in frame.columns
+    has_impression = columns["impression"] in frame.columns
+    rows = frame.select(
+        (F.col(columns["date"]).cast("date") if has_date else F.lit(None).cast("date")).alias("evaluated_date"),
+        (F.col(columns["fold"]).cast("int") if has_fold else F.lit(-1)).alias("fold"),
+        F.col(columns["user"]).cast("string").alias("user_id"),
+        (
+            F.col(columns["impression"]).cast("string")
+            if has_impression
+            else F.monotonically_increasing_id().cast("string")
+        ).alias("impression_id"),
+        F.col(columns["label"]).cast("int").alias("label"),
+        F.col(columns["control"]).alias(CONTROL),
+        F.col(columns["leaked"]).alias(LEAKED),
+    )
+    _check_rows(rows, table, has_impression)
+    dates = sorted({row["evaluated_date"] for row in rows.select("evaluated_date").distinct().collect()}, key=str)
+    folds = sorted({row["fold"] for row in rows.select("fold").distinct().collect()})
+    arms = F.explode(
+        F.array(*[F.struct(F.lit(arm).alias("arm"), F.col(arm).alias("logit")) for arm in (CONTROL, LEAKED)])
+    )
+    scores = rows.select(
+        "evaluated_date",
+        "fold",
+        F.lit("all").alias("stratum"),
+        "user_id",
+        "impression_id",
+        "label",
+        arms.alias("scored"),
+    ).select("evaluated_date", "fold", "stratum", "user_id", "impression_id", "label", "scored.*")
+    with described(spark, f"LIS of {table}"):
+        per_user = influence(scores, _GROUPS)
+        pairs = [
+            {
+                "comparison_id": str(date),
+                "evaluated_date": date,
+                "fold": fold,
+                "stratum": "all",
+                "control_arm": CONTROL,
+                "leaked_arm": LEAKED,
+            }
+            for date in dates
+            for fold in folds
+        ]
+        comparisons = {comparison.comparison_id: comparison for comparison in compare(per_user, pairs)}
+    results = []
+    honest = has_fold and has_date
+    for date in dates:
+        row = ResultRow(
+            measurement_id=fingerprint("scores", table, columns, date),
+            run_name="own_scores",
+            scenario="default",
+            protocol="scores",
+            leak="user_scores",
+            variant="honest" if honest else "naive",
+            slot=None,
+            swap_scope=None,
+            label=columns["label"],
+            evaluated_date=date,
+            horizon_days=None,
+            stratum="all",
+            seed="",
+            config_fingerprint=fingerprint(columns, threshold),
+            created_ts=dt.datetime.now(dt.UTC),
+            note="as its fold and evaluated_date columns say, held out by fold" if honest else NAIVE_NOTE,
+        )
+        row.take(comparisons[str(date)])
+        results.append(row)
+    by_date = [row.lis for row in results if row.lis is not None]
+    for row in results:
+        assert row.lis is not None and row.ci_low is not None and row.ci_high is not None
+        row.verdict = verdict(row.lis, row.ci_low, row.ci_high, by_date, threshold)
+    return results
+
+
+def read_scores(spark: SparkSession, table: str) -> DataFrame:
+    """A table of scores: a Delta folder, a Parquet file or folder, or a table of the catalog."""
+    path = Path(table)
+    if path.is_dir() and (path / "_delta_log").is_dir():
+        return spark.read.format("delta").load(table)
+    if path.exists() or "://" in table or table.endswith(".parquet"):
+        if not path.exists() and "://" not in table:
+            raise InputError("there is no such table of scores", table=table)
+        return spark.read.parquet(table)
+    if not spark.catalog.tableExists(table):
+        raise InputError("there is no such table of scores", table=table, expected="a path or catalog.schema.table")
+    return spark.table(table)
+
+
+def _check_columns(frame: DataFrame, table: str, columns: dict[str, str]) -> None:
+    types = {field.name: field.dataType for field in frame.schema.fields}
+    for role in (CONTROL, LEAKED, "user", "label"):
+        name = columns[role]
+        if name not in types:
+            near = difflib.get_close_matches(name, types, 1)
+            raise InputError(
+                f"the column {name!r} ({role}) is missing",
+                table=table,
+                found=", ".join(types),
+                remedy=f"say --{role}-column {near[0] if near else 'NAME'}",
+            )
+        if role in (CONTROL, LEAKED) and not isinstance(types[name], _FLOATS):
+            raise InputError(
+                f"the column {name!r} is not a logit",
+                table=table,
+                found=types[name].simpleString(),
+                expected="float or double",
+                remedy="give logits, not decimals, strings or ranks",
+            )
+
+
+def _check_rows(rows: DataFrame, table: str, has_impression: bool) -> None:
+    checks = {
+        "the arms cover different impressions: a score is null": F.col(CONTROL).isNull() | F.col(LEAKED).isNull(),
+        "a score is NaN": F.isnan(CONTROL) | F.isnan(LEAKED),
+        "a label is not 0 or 1": F.col("label").isNull() | ~F.col("label").isin(0, 1),
+        "a user is null": F.col("user_id").isNull(),
+    }
+    counts = rows.agg(
+        F.count(F.lit(1)).alias("rows"), *[F.count_if(bad).alias(name) for name, bad in checks.items()]
+    ).first()
+    assert counts is not None
+    if counts["rows"] == 0:
+        raise InputError("the table of scores is empty", table=table)
+    for name, bad in checks.items():
+        if counts[name]:
+            sample = [_plain(row) for row in rows.where(bad).orderBy("impression_id").limit(3).collect()]
+            raise InputError(
+                f"{name} in {counts[name]:,} of {counts['rows']:,} rows",
+                table=table,
+                found=json.dumps(sample),
+                expected="a number in both arms, a user and a label of 0 or 1 in every row",
+                remedy="score these impressions in both arms, or leave them out of both",
+            )
+    if has_impression:
+        doubled = rows.groupBy("impression_id").count().where("count > 1").limit(3).collect()
+        if doubled:
+            raise InputError(
+                "an impression is scored more than once",
+                table=table,
+                found=", ".join(f"{row['impression_id']} ({row['count']} rows)" for row in doubled),
+                expected="one row an impression",
+            )
+
+
+def _plain(row: Any) -> dict[str, str]:
+    return {key: str(value) for key, value in row.asDict().items()}

@@ -1,0 +1,214 @@
+"""Step ``score``: the logits of every arm of every evaluated day, in one launch (method 1.1, 1.6).
+
+The arms' tables come from leaked_features and control_features (targets) and from embedding_snapshots (histories);
+n = 0 takes the same way as every other n.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import shutil
+from collections.abc import Mapping
+from functools import reduce
+from pathlib import Path
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from lis_spark.config import RunConfig, fingerprint
+from lis_spark.errors import StepFailed
+from lis_spark.lake import Lake, PartitionKey, absolute
+from lis_spark.leaks.id_embedding import LEAK
+from lis_spark.lis.arms import SLOT_PERMUTED, Arm
+from lis_spark.lis.chains import ONE_DAY, base_name
+from lis_spark.lis.features import VECTOR_COLUMN, snapshot_tables
+from lis_spark.lis.plan import EvaluationPlan, resolve
+from lis_spark.progress import described
+from lis_spark.ranker.arm_scoring import score_rank
+from lis_spark.ranker.exchange import (
+    day_specs,
+    export_vectors,
+    launch_spec,
+    plan_file,
+    ranker_spec,
+    vector_folder,
+)
+from lis_spark.ranker.plans import ArmSpec, EvaluationSpec, ScorePlan, state_folder
+from lis_spark.ranker.processes import launch
+from lis_spark.step import StepResult
+
+STEP_VERSION = 2
+
+
+def run(spark: SparkSession, config: RunConfig, force: bool = False) -> StepResult:
+    """Scores every evaluated day whose features, model or arms are new.
+
+    Rows in = impressions x arms that serve them, counted from the plan; rows out must be the same number.
+
+    Raises:
+        StepFailed: a rank failed, or rows were lost or doubled.
+    """
+    lake = Lake(spark, config, step="score", measurement=True)
+    plan = resolve(lake)
+    lake.create("scores")
+    stored = lake.fingerprints("scores")
+    wanted = _fingerprints(lake, plan)
+    todo = {key: value for key, value in wanted.items() if force or stored.get(key) != value}
+    if not todo:
+        return StepResult("score", partitions_skipped=len(wanted), versions=dict(lake.pinned))
+    keys = sorted((int(seed), dt.date.fromisoformat(date)) for seed, date in todo)
+    work = Path(absolute(config.lake.work_path)) / "score"
+    shutil.rmtree(work, ignore_errors=True)
+    with described(spark, f"tables of the arms of {len(keys)} evaluated days"):
+        _export(lake, plan, keys, work)
+    score_plan = _score_plan(lake, plan, keys, work)
+    settings = config.launch
+    launch(
+        score_rank,
+        plan_file(config, "score", score_plan.model_dump_json()),
+        processes=settings.processes,
+        local_mode=settings.local_mode,
+        use_gpu=settings.use_gpu,
+        title=f"scoring {sum(len(evaluation.arms) for evaluation in score_plan.evaluations)} arms",
+        pieces=len(keys),
+    )
+    expected = _expected_rows(lake, plan, keys)
+    with described(spark, "logits into the table scores"):
+        written = lake.write_partitions("scores", _read_scores(spark, work / "logits", keys), todo)
+    if written != expected:
+        raise StepFailed(
+            "scores were lost or doubled",
+            table="scores",
+            partition=", ".join("/".join(key) for key in todo),
+            found=f"{written:,} logits",
+            expected=f"{expected:,} logits (impressions x arms that score them)",
+        )
+    shutil.rmtree(work, ignore_errors=True)
+    return StepResult("score", expected, written, 0, len(todo), len(wanted) - len(todo), versions=dict(lake.pinned))
+
+
+def _fingerprints(lake: Lake, plan: EvaluationPlan) -> dict[PartitionKey, str]:
+    """Of each (seed, T): the model, the features, and the arms."""
+    models = lake.fingerprints("model_snapshots")
+    features = {**lake.fingerprints("leaked_features")}
+    controls = lake.fingerprints("control_features")
+    config = plan.config
+    prints: dict[PartitionKey, str] = {}
+    for seed in config.seeds:
+        for date in config.evaluation.dates:
+            day = date.isoformat()
+            key = (LEAK, day, day)
+            arms = [arm.name for arm in plan.arms(seed, date)]
+            model = models.get((base_name(seed), day))
+            prints[str(seed), day] = fingerprint(
+                ["score", STEP_VERSION, model, features.get(key), controls.get(key), arms, config.label],
+                [config.evaluation.refit, config.evaluation.swap_refit, config.launch.processes],
+            )
+    return prints
+
+
+def _export(lake: Lake, plan: EvaluationPlan, keys: list[tuple[int, dt.date]], work: Path) -> None:
+    """Writes the tables of all arms where the ranks can read them: targets from the feature tables, histories whole."""
+    width = lake.config.ranker.dimension
+    arms = [arm for seed, date in keys for arm in plan.arms(seed, date) if arm.chain is not None]
+    tables = {(str(arm.chain), arm.snapshot_date) for arm in arms if arm.snapshot_date is not None}
+    snapshots = snapshot_tables(lake, plan, tables).persist()  # type: ignore[arg-type]
+    try:
+        export_vectors(snapshots, ["chain", "snapshot_date"], work / "history", width)
+        frames = []
+        for name, column in VECTOR_COLUMN.items():
+            rows = lake.read(name).where(F.col("evaluated_date").isin([date for _, date in keys]) & F.col("present"))
+            if lake.config.evaluation.layout == "reference":
+                rows = rows.drop(column).join(
+                    snapshots.select("chain", "snapshot_date", "row", F.col("vector").alias(column)),
+                    ["chain", "snapshot_date", "row"],
+                )
+            frames.append(
+                rows.select("variant", "horizon_days", "chain", "evaluated_date", "row", F.col(column).alias("vector"))
+            )
+        export_vectors(
+            frames[0].unionByName(frames[1]),
+            ["variant", "horizon_days", "chain", "evaluated_date"],
+            work / "target",
+            width,
+        )
+    finally:
+        snapshots.unpersist()
+
+
+def _score_plan(lake: Lake, plan: EvaluationPlan, keys: list[tuple[int, dt.date]], work: Path) -> ScorePlan:
+    config = plan.config
+    window = [ONE_DAY * days for days in range(config.evaluation.refit.window_days, 0, -1)]
+    days = day_specs(
+        lake, plan.rows, [date for _, date in keys] + [date - before for _, date in keys for before in window]
+    )
+    work_folder = absolute(config.lake.work_path)
+    evaluations = [
+        EvaluationSpec(
+            date=date,
+            seed=seed,
+            state=str(state_folder(work_folder, base_name(seed), date)),
+            day=days[date],
+            arms=tuple(_arm_spec(arm, work, work_folder) for arm in plan.arms(seed, date)),
+            refit_days=tuple(days[date - before] for before in window if date - before in days),
+            refit_steps=config.evaluation.refit.steps,
+        )
+        for seed, date in keys
+    ]
+    return ScorePlan(
+        work_folder=work_folder,
+        output_folder=str(work / "logits"),
+        ranker=ranker_spec(lake),
+        launch=launch_spec(config),
+        label=config.label,
+        evaluations=tuple(evaluations),
+    )
+
+
+def _arm_spec(arm: Arm, work: Path, work_folder: str) -> ArmSpec:
+    target = history = state = None
+    if arm.chain is not None:
+        assert arm.snapshot_date is not None
+        if arm.protocol == "whole":
+            state = str(state_folder(work_folder, arm.chain, arm.snapshot_date))
+        else:
+            variant = "naive" if arm.variant == "row_permuted" else arm.variant
+            if arm.scope in ("both", "target"):
+                parts = (variant, arm.horizon_days, arm.chain, arm.evaluated_date)
+                target = vector_folder(work / "target", parts)
+            if arm.scope in ("both", "history"):
+                history = vector_folder(work / "history", (arm.chain, arm.snapshot_date))
+    return ArmSpec(
+        name=arm.name,
+        served=arm.served,
+        held_out_fold=arm.held_out_fold,
+        target_vectors=target,
+        history_vectors=history,
+        model_state=state,
+        permute_rows=arm.variant == "row_permuted",
+        permute_feature=arm.scope if arm.variant == SLOT_PERMUTED else None,
+        refit=arm.protocol == "swap+refit",
+    )
+
+
+def _read_scores(spark: SparkSession, folder: Path, keys: list[tuple[int, dt.date]]) -> DataFrame:
+    frames = [
+        spark.read.parquet(str(folder / str(seed) / date.isoformat())).withColumns(
+            {"seed": F.lit(seed), "date": F.lit(date)}
+        )
+        for seed, date in keys
+    ]
+    return reduce(DataFrame.unionByName, frames)
+
+
+def _expected_rows(lake: Lake, plan: EvaluationPlan, keys: list[tuple[int, dt.date]]) -> int:
+    rows = lake.read("training_rows").groupBy("date", "user_fold").count().collect()
+    counts: Mapping[tuple[dt.date, int], int] = {(row["date"], row["user_fold"]): row["count"] for row in rows}
+    total = 0
+    for seed, date in keys:
+        by_fold = {fold: count for (day, fold), count in counts.items() if day == date}
+        everyone = sum(by_fold.values())
+        for arm in plan.arms(seed, date):
+            own = by_fold.get(arm.held_out_fold, 0)
+            total += {"all": everyone, "own": own, "others": everyone - own}[arm.served]
+    return total

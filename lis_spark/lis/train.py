@@ -1,0 +1,180 @@
+"""Step ``train``: brings every chain that the evaluation needs up to date, all of them in one launch (method 0, 1.2).
+
+A chain day's fingerprint takes the day's training rows, the settings and the day before, so one more day of data runs
+exactly the new chain days, and a late day makes those after it stale, by name.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from lis_spark.config import RunConfig, fingerprint
+from lis_spark.lake import Lake, absolute
+from lis_spark.lis.chains import ONE_DAY, Chain
+from lis_spark.lis.plan import EvaluationPlan, resolve
+from lis_spark.ranker.chain_training import train_rank
+from lis_spark.ranker.exchange import day_specs, import_days, launch_spec, plan_file, ranker_spec
+from lis_spark.ranker.plans import ChainSpec, TrainPlan, TrainTask
+from lis_spark.ranker.processes import launch
+from lis_spark.step import StepResult
+
+STEP_VERSION = 1
+Stored = Mapping[tuple[str, ...], str]
+ChainFingerprints = dict[str, dict[dt.date, str]]
+
+
+def run(spark: SparkSession, config: RunConfig, force: bool = False) -> StepResult:
+    """Trains what is missing or stale.
+
+    Raises:
+        StepFailed: a rank failed (its own error is in the message), or rows were lost between table and trainer.
+    """
+    lake = Lake(spark, config, step="train")
+    plan = resolve(lake)
+    lake.create("model_snapshots")
+    lake.create("embedding_snapshots")
+    stored = lake.fingerprints("model_snapshots")
+    fingerprints = chain_fingerprints(plan)
+    stale = stale_days(plan.chains, fingerprints, stored, force)
+    total = sum(len(prints) for prints in fingerprints.values())
+    if not stale:
+        return StepResult("train", partitions_skipped=total, versions=dict(lake.pinned))
+    train_plan = _train_plan(lake, plan, fingerprints, stale)
+    if force:
+        for chain in stale:
+            _forget(train_plan.work_folder, chain)
+    done = [(chain, date) for chain, dates in stale.items() for date in dates]
+    settings = config.launch
+    launch(
+        train_rank,
+        plan_file(config, "train", train_plan.model_dump_json()),
+        processes=settings.processes,
+        local_mode=settings.local_mode,
+        use_gpu=settings.use_gpu,
+        title=f"training {len(stale)} chains, {len(done)} chain days",
+        pieces=len(done),
+    )
+    trained = import_days(lake, train_plan, {chain.name: chain for chain in train_plan.chains}, done)
+    return StepResult(
+        "train",
+        rows_read=trained,
+        rows_written=trained,
+        partitions_written=len(done),
+        partitions_skipped=total - len(done),
+        notes=tuple(_renewed(stale, stored)),
+        versions=dict(lake.pinned),
+    )
+
+
+def chain_fingerprints(plan: EvaluationPlan) -> ChainFingerprints:
+    """Chain -> snapshot date -> fingerprint, parents before their forks."""
+    config = plan.config
+    start = fingerprint(
+        ["train", STEP_VERSION, config.ranker, config.history, list(config.features), config.labels],
+        [config.evaluation.slot, config.evaluation.folds],
+        [config.launch.ranks_per_chain, config.launch.threads_per_process, config.launch.use_gpu],
+    )
+    prints: ChainFingerprints = {}
+    for chain in plan.chains:
+        before = prints[chain.parent][chain.fork_date] if chain.parent else fingerprint(start, chain.seed)
+        prints[chain.name] = {}
+        for day in chain.days:
+            treatment = [chain.held_out_fold, chain.permute_labels, day in chain.skip_days]
+            before = fingerprint(before, plan.row_fingerprints.get(day, "no rows"), treatment)
+            prints[chain.name][day + ONE_DAY] = before
+    return prints
+
+
+def stale_days(
+    chains: Sequence[Chain], fingerprints: ChainFingerprints, stored: Stored, force: bool
+) -> dict[str, list[dt.date]]:
+    """Chain -> snapshot dates to train: from the first that is missing or differs, all that follow."""
+    stale: dict[str, list[dt.date]] = {}
+    for chain in chains:
+        dates = sorted(fingerprints[chain.name])
+        wrong = [
+            date
+            for date in dates
+            if force or stored.get((chain.name, date.isoformat())) != fingerprints[chain.name][date]
+        ]
+        if wrong:
+            stale[chain.name] = [date for date in dates if date >= wrong[0]]
+    return stale
+
+
+def _train_plan(
+    lake: Lake, plan: EvaluationPlan, fingerprints: ChainFingerprints, stale: Mapping[str, list[dt.date]]
+) -> TrainPlan:
+    config = plan.config
+    chains = {chain.name: chain for chain in plan.chains if chain.name in stale}
+    days = [date - ONE_DAY for dates in stale.values() for date in dates]
+    # A forked chain starts anew from its parent where a day of its own is stale; the base chain goes on.
+    first: list[TrainTask] = []
+    second: list[TrainTask] = []
+    for name, dates in stale.items():
+        chain = chains[name]
+        after, through = chain.fork_date, dates[-1]
+        if chain.parent is not None:
+            second.append(TrainTask(chain=name, after=after, through=through))
+            continue
+        forks = [c.fork_date for c in chains.values() if c.parent == name and after < c.fork_date <= through]
+        last_fork = max(forks, default=through)
+        first.append(TrainTask(chain=name, after=after, through=last_fork))
+        if last_fork < through:
+            second.append(TrainTask(chain=name, after=last_fork, through=through))
+        days += [day for day in chain.days if day < through]
+    for chain in plan.chains:
+        if chain.name in chains and chain.parent is not None:
+            days += chain.days
+    specs = tuple(
+        ChainSpec(
+            name=chain.name,
+            seed=chain.seed,
+            fork_date=chain.fork_date,
+            parent=chain.parent,
+            held_out_fold=chain.held_out_fold,
+            skip_days=chain.skip_days,
+            permute_labels=chain.permute_labels,
+            fingerprints=fingerprints[chain.name],
+            keep_every_state=chain.parent is None,
+            full_snapshots=_full_snapshots(config, chain),
+        )
+        for chain in chains.values()
+    )
+    return TrainPlan(
+        work_folder=absolute(config.lake.work_path),
+        ranker=ranker_spec(lake),
+        launch=launch_spec(config),
+        days=day_specs(lake, plan.rows, days),
+        chains=specs,
+        phases=(tuple(first), tuple(second)),
+    )
+
+
+def _full_snapshots(config: RunConfig, chain: Chain) -> tuple[dt.date, ...]:
+    """Full copies: every few days, and where other chains fork, so that their tables need no earlier day."""
+    if chain.parent is not None:
+        return ()
+    regular = range(config.ranker.base_interval_days, len(chain.days) + 1, config.ranker.base_interval_days)
+    dates = {chain.fork_date + ONE_DAY * offset for offset in regular} | set(config.evaluation.dates)
+    return tuple(sorted(dates))
+
+
+def _forget(work_folder: str, chain: str) -> None:
+    """With --force nothing that lies on disk counts as finished."""
+    for manifest in (Path(work_folder) / "chains" / chain).glob("*/manifest.json"):
+        manifest.unlink()
+
+
+def _renewed(stale: Mapping[str, list[dt.date]], stored: Stored) -> list[str]:
+    """Names the chain days that were there and are stale: a late day, or another setting."""
+    notes = []
+    for chain, dates in stale.items():
+        again = [date for date in dates if (chain, date.isoformat()) in stored]
+        if again:
+            notes.append(f"stale and trained again: {chain}, {again[0]} to {again[-1]}")
+    return notes

@@ -1,0 +1,94 @@
+"""The steps in their order, and the record that each leaves in the table ``runs``."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import time
+import uuid
+from collections.abc import Callable, Sequence
+
+from pyspark.sql import SparkSession
+
+from lis_spark.config import RunConfig, fingerprint
+from lis_spark.errors import LisError
+from lis_spark.lake import Lake
+from lis_spark.lis import features, measure, score, train
+from lis_spark.progress import say
+from lis_spark.ranker import training_rows, vocabulary
+from lis_spark.report import step as report
+from lis_spark.sources import ingest
+from lis_spark.step import StepResult
+
+Step = Callable[[SparkSession, RunConfig, bool], StepResult]
+
+STEPS: dict[str, Step] = {
+    "ingest": ingest.run,
+    "vocabulary": vocabulary.run,
+    "training-rows": training_rows.run,
+    "train": train.run,
+    "features": features.run,
+    "score": score.run,
+    "measure": measure.run,
+    "report": report.run,
+}
+_RUNS_DDL = (
+    "run_id string, step string, config_fingerprint string, outcome string, partitions_written bigint, "
+    "partitions_skipped bigint, rows_in bigint, rows_out bigint, rows_quarantined bigint, seconds double, "
+    "inputs string, message string, finished_ts timestamp"
+)
+
+
+def run_steps(spark: SparkSession, config: RunConfig, names: Sequence[str], force: bool = False) -> list[StepResult]:
+    """Runs the named steps in order; each says what it did in one line, and all of them are recorded.
+
+    Raises:
+        LisError: from the step that refused or failed; what was finished before it stays.
+    """
+    run_id = uuid.uuid4().hex[:12]
+    results: list[StepResult] = []
+    records: list[tuple[object, ...]] = []
+    started = time.monotonic()
+    try:
+        for name in names:
+            begun = time.monotonic()
+            try:
+                result = STEPS[name](spark, config, force)
+            except LisError as error:
+                outcome = "refused" if error.exit_code == 2 else "failed"
+                blank = StepResult(name)
+                records.append(_record(run_id, config, blank, outcome, time.monotonic() - begun, str(error)))
+                raise
+            seconds = time.monotonic() - begun
+            outcome = "done" if result.partitions_written else "nothing to do"
+            records.append(_record(run_id, config, result, outcome, seconds, None))
+            results.append(result)
+            say(result.line(seconds))
+            for note in result.notes:
+                say(f"  {note}")
+    finally:
+        lake = Lake(spark, config, run_id=run_id)
+        lake.create("runs")
+        lake.append("runs", spark.createDataFrame(records, _RUNS_DDL))
+    say(f"finished in {time.monotonic() - started:.0f} s")
+    return results
+
+
+def _record(
+    run_id: str, config: RunConfig, result: StepResult, outcome: str, seconds: float, message: str | None
+) -> tuple[object, ...]:
+    return (
+        run_id,
+        result.step,
+        fingerprint(config),
+        outcome,
+        result.partitions_written,
+        result.partitions_skipped,
+        result.rows_read,
+        result.rows_written,
+        result.rows_quarantined,
+        seconds,
+        json.dumps(result.versions, sort_keys=True),
+        message,
+        dt.datetime.now(dt.UTC),
+    )

@@ -1,0 +1,326 @@
+"""Trains chains day by day on one rank: one pass a day, in order, a snapshot after each (method 0, 1.1).
+
+Runs inside the processes that TorchDistributor starts; everything comes from the plan and goes to files.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from lis_spark.errors import StepFailed
+from lis_spark.ranker.day_reader import DayReader, DayRows, check_count
+from lis_spark.ranker.model_state import (
+    TableShard,
+    drop_state,
+    load_state,
+    ordinal,
+    publish,
+    read_manifest,
+    save_state,
+    start_cold,
+    table_shards,
+)
+from lis_spark.ranker.network import SHIFT, assemble, dense_part, keyed_rows, sharded_tables
+from lis_spark.ranker.plans import ChainSpec, DaySpec, RankerSpec, TrainPlan, TrainTask, state_folder
+from lis_spark.ranker.processes import Rank, join, report_progress
+from lis_spark.vectors import pack
+
+ONE_DAY = dt.timedelta(days=1)
+
+
+@dataclass
+class Model:
+    """The parts of one model on one rank; chains take turns in it."""
+
+    spec: RankerSpec
+    tables: nn.Module
+    shards: dict[str, TableShard]
+    dense: nn.Module
+    optimizer: torch.optim.Optimizer
+
+
+def build_model(spec: RankerSpec, rank: Rank) -> Model:
+    """A model with whatever values it is born with: a cold start or a state is loaded into it."""
+    tables = sharded_tables(spec, rank.group, rank.device)
+    dense = dense_part(spec, 0).to(rank.device)
+    return Model(spec, tables, table_shards(tables), dense, new_optimizer(spec, dense))
+
+
+def new_optimizer(spec: RankerSpec, dense: nn.Module) -> torch.optim.Optimizer:
+    """Adam for the dense part; the tables have their own, fused."""
+    return torch.optim.Adam(dense.parameters(), lr=spec.dense_learning_rate, foreach=False)
+
+
+def train_rank(plan_path: str) -> int:
+    """The work of one rank: its share of every phase. Returns the number of chain days that it trained."""
+    plan = TrainPlan.model_validate_json(Path(plan_path).read_text(encoding="utf-8"))
+    rank = join(plan.launch)
+    trainer = ChainTrainer(plan, rank, plan_path)
+    for phase in plan.phases:
+        for task in assigned(plan, phase, rank.groups, rank.group_number):
+            trainer.run(task)
+        dist.barrier()
+    return trainer.trained
+
+
+def assigned(plan: TrainPlan, phase: tuple[TrainTask, ...], groups: int, group: int) -> list[TrainTask]:
+    """Which tasks of a phase a group of ranks takes: the largest first, to whoever has least."""
+
+    def rows(task: TrainTask) -> int:
+        days = (task.after + ONE_DAY * offset for offset in range((task.through - task.after).days))
+        return sum(plan.days[day].rows for day in days if day in plan.days)
+
+    load = [0] * groups
+    mine: list[TrainTask] = []
+    for task in sorted(phase, key=lambda task: (-rows(task), task.chain)):
+        least = load.index(min(load))
+        load[least] += rows(task)
+        if least == group:
+            mine.append(task)
+    return mine
+
+
+class ChainTrainer:
+    """Trains stretches of chains in one model on one rank."""
+
+    def __init__(self, plan: TrainPlan, rank: Rank, plan_path: str) -> None:
+        self.plan, self.rank, self.plan_path = plan, rank, plan_path
+        self.chains = {chain.name: chain for chain in plan.chains}
+        self.model = build_model(plan.ranker, rank)
+        self.reader = DayReader(plan.ranker, rank.place, rank.group_size, plan.launch.cache_megabytes)
+        self.trained = 0
+
+    def run(self, task: TrainTask) -> None:
+        """Trains one stretch, going on after the last day that is finished on disk."""
+        chain = self.chains[task.chain]
+        dates = [date for date in chain.snapshot_dates if task.after < date <= task.through]
+        done = 0
+        while done < len(dates) and self._finished(chain, dates[done]):
+            done += 1
+        while 0 < done < len(dates) and not self._has_state(chain, dates[done - 1]):
+            done -= 1  # its state was dropped: go back to one that is there
+        for date in dates[:done]:
+            if self.rank.place == 0:
+                report_progress(self.plan_path, self.rank.rank, f"{chain.name} {date} found")
+        if done == len(dates):
+            return
+        self._start(chain, task, dates[done - 1] if done else task.after)
+        for date in dates[done:]:
+            self._train_day(chain, date)
+            if self.rank.place == 0:
+                report_progress(self.plan_path, self.rank.rank, f"{chain.name} {date}")
+                previous = date - ONE_DAY
+                if not chain.keep_every_state and previous > chain.fork_date:
+                    drop_state(state_folder(self.plan.work_folder, chain.name, previous))
+            self.trained += 1
+
+    def _finished(self, chain: ChainSpec, date: dt.date) -> bool:
+        manifest = read_manifest(state_folder(self.plan.work_folder, chain.name, date))
+        return manifest is not None and manifest["fingerprint"] == chain.fingerprints[date]
+
+    def _has_state(self, chain: ChainSpec, date: dt.date) -> bool:
+        return any(state_folder(self.plan.work_folder, chain.name, date).glob("state-*.safetensors"))
+
+    def _start(self, chain: ChainSpec, task: TrainTask, date: dt.date) -> None:
+        model = self.model
+        source = chain.name if date > chain.fork_date else chain.parent
+        if source is None:
+            start_cold(model.spec, chain.seed, model.shards)
+            model.dense.load_state_dict(dense_part(model.spec, chain.seed).state_dict())
+            model.optimizer = new_optimizer(model.spec, model.dense)
+            return
+        folder = state_folder(self.plan.work_folder, source, date)
+        model.optimizer = new_optimizer(model.spec, model.dense)
+        load_state(folder, model.spec, chain.seed, model.shards, model.dense, model.optimizer)
+
+    def _train_day(self, chain: ChainSpec, date: dt.date) -> None:
+        started = time.monotonic()
+        day = date - ONE_DAY
+        spec = self.plan.days.get(day) or DaySpec(date=day, files=(), rows=0, row_groups=0)
+        skipped = day in chain.skip_days
+        rows = self._rows(chain, spec, skipped)
+        before = {name: (shard.weights.clone(), shard.momentum.clone()) for name, shard in self.model.shards.items()}
+        loss = self._pass(rows)
+        touched = self._count(rows, day)
+        checked = self._check_untouched(before, touched, chain, date)
+        folder = state_folder(self.plan.work_folder, chain.name, date)
+        temporary = folder.with_name(f"{folder.name}.tmp-{chain.fingerprints[date][:8]}")
+        if self.rank.place == 0:
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+        self.rank.gathered(None)
+        files = self.rank.gathered(
+            save_state(
+                temporary,
+                self.rank.place,
+                self.rank.group_size,
+                self.model.shards,
+                self.model.dense,
+                self.model.optimizer,
+            )
+        )
+        snapshot = self._write_snapshot(temporary, touched, date in chain.full_snapshots)
+        totals = np.array(self.rank.gathered((len(rows), loss, snapshot, checked)), dtype=float).sum(axis=0)
+        if self.rank.place == 0:
+            manifest: dict[str, object] = {
+                "chain": chain.name,
+                "date": date.isoformat(),
+                "fingerprint": chain.fingerprints[date],
+                "files": files,
+                "trained_rows": int(totals[0]),
+                "mean_loss": totals[1] / totals[0] if totals[0] else None,
+                "snapshot_rows": int(totals[2]),
+                "is_full": date in chain.full_snapshots,
+                "untouched_rows_checked": int(totals[3]),
+                "seconds": time.monotonic() - started,
+            }
+            publish(temporary, folder, manifest)
+        self.rank.gathered(None)
+
+    def _rows(self, chain: ChainSpec, spec: DaySpec, skipped: bool) -> DayRows:
+        rows = self.reader.read(spec)
+        check_count(spec, sum(int(count) for count in self.rank.gathered(len(rows))))  # type: ignore[call-overload]
+        if skipped:
+            return rows[:0]
+        if chain.held_out_fold >= 0:
+            rows = rows[rows.folds != chain.held_out_fold]
+        if chain.permute_labels:
+            # within this rank's share of the day: the number of clicks stays, what they are tied to does not
+            order = np.random.default_rng([chain.seed, ordinal(spec.date), self.rank.place]).permutation(len(rows))
+            rows = DayRows(**{**vars(rows), "labels": rows.labels[order]})
+        return rows
+
+    def _pass(self, rows: DayRows) -> float:
+        """One pass in order; returns the summed loss of this rank's rows. Ranks that have run out take part empty."""
+        model, rank = self.model, self.rank
+        share = model.spec.batch_size // rank.group_size
+        counts = [int(count) for count in rank.gathered(len(rows))]  # type: ignore[call-overload]
+        total_loss = 0.0
+        for start in range(0, max(counts), share):
+            batch = rows[start : start + share]
+            weight = float(len(batch) > 0)
+            together = sum(min(share, max(count - start, 0)) for count in counts)
+            batch = batch if len(batch) else nothing(model.spec)
+            looked_up = model.tables(keyed_rows(model.spec, batch).to(rank.device))
+            logits = model.dense(assemble(model.spec, batch, looked_up))
+            labels = torch.from_numpy(batch.labels).to(rank.device)
+            loss = weight * binary_cross_entropy_with_logits(logits, labels, reduction="sum")
+            model.optimizer.zero_grad(set_to_none=False)
+            (loss * (rank.group_size / together)).backward()
+            average_gradients(model.dense, rank)
+            model.optimizer.step()
+            total_loss += float(loss.detach())
+        return total_loss
+
+    def _count(self, rows: DayRows, day: dt.date) -> dict[str, torch.Tensor]:
+        """Adds the day to the counters; returns, by table, how often each local row was touched today."""
+        spec, touched = self.model.spec, {}
+        for name, shard in self.model.shards.items():
+            columns = [index for index, feature in enumerate(spec.features) if feature.table == name]
+            targets = rows.rows[:, columns].reshape(-1).astype(np.int64) + SHIFT
+            lookups = [targets]
+            if name == spec.slot and spec.architecture == "history_dcn":
+                lookups += [history[history >= 0].astype(np.int64) + SHIFT for history in (rows.clicks, rows.skips)]
+            updates = self._local_counts(targets, shard)
+            touches = self._local_counts(np.concatenate(lookups), shard)
+            shard.counters.updates += updates
+            shard.counters.touches += touches
+            shard.counters.last_day[touches > 0] = ordinal(day)
+            touched[name] = touches
+        return touched
+
+    def _local_counts(self, rows: np.ndarray, shard: TableShard) -> torch.Tensor:
+        keys, counts = np.unique(rows, return_counts=True)
+        local = np.zeros(len(shard.weights), np.int64)
+        for part in self.rank.gathered((keys, counts)):
+            assert isinstance(part, tuple)
+            theirs, numbers = part
+            inside = (theirs >= shard.first) & (theirs < shard.end)
+            local[theirs[inside] - shard.first] += numbers[inside]
+        return torch.from_numpy(local)
+
+    def _check_untouched(
+        self,
+        before: dict[str, tuple[torch.Tensor, torch.Tensor]],
+        touched: dict[str, torch.Tensor],
+        chain: ChainSpec,
+        date: dt.date,
+    ) -> int:
+        """Invariant 1 of method 1.1: a row that no gradient reached has kept its bits."""
+        checked = 0
+        for name, shard in self.model.shards.items():
+            still = (touched[name] == 0).to(shard.weights.device)
+            still[: max(SHIFT - shard.first, 0)] = False  # the row of empty places gets gradients of exactly 0
+            weights, momentum = before[name]
+            moved = (weights != shard.weights).any(dim=1) | (momentum != shard.momentum)
+            wrong = torch.nonzero(moved & still).flatten()
+            if len(wrong):
+                raise StepFailed(
+                    f"{len(wrong)} rows changed although no gradient reached them",
+                    table=f"embedding table {name}",
+                    partition={"chain": chain.name, "snapshot_date": date.isoformat()},
+                    found=f"for instance row {int(wrong[0]) + shard.first - SHIFT}",
+                    expected="bit-identical rows (a sparse or row-wise optimizer without weight decay)",
+                )
+            checked += int(still.sum())
+        return checked
+
+    def _write_snapshot(self, folder: Path, touched: dict[str, torch.Tensor], full: bool) -> int:
+        slot = self.model.spec.slot
+        shard = self.model.shards[slot]
+        chosen = shard.counters.touches > 0 if full else touched[slot] > 0
+        chosen[: max(SHIFT - shard.first, 0)] = False
+        index = torch.nonzero(chosen).flatten()
+        epoch = dt.date(1970, 1, 1).toordinal()
+        days = (shard.counters.last_day[index] - epoch).numpy().astype(np.int32)
+        table = pa.table(
+            {
+                "row": pa.array((index + shard.first - SHIFT).numpy().astype(np.int32)),
+                "vector": pack(shard.weights[index].cpu().numpy()),
+                "update_count": pa.array(shard.counters.updates[index].numpy()),
+                "touch_count": pa.array(shard.counters.touches[index].numpy()),
+                "last_update_date": pa.array(days).cast(pa.date32()),
+            }
+        )
+        pq.write_table(table, folder / f"snapshot-{self.rank.place:05d}.parquet")
+        return len(index)
+
+
+def average_gradients(dense: nn.Module, rank: Rank) -> None:
+    """The mean of the ranks' dense gradients, as one message."""
+    if rank.group_size == 1:
+        return
+    gradients = [parameter.grad for parameter in dense.parameters() if parameter.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(flat, group=rank.group)
+    flat /= rank.group_size
+    start = 0
+    for gradient in gradients:
+        gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
+        start += gradient.numel()
+
+
+def nothing(spec: RankerSpec) -> DayRows:
+    """One row of missing values, for a rank that has run out: it is given the weight 0."""
+    empty = np.full((1, spec.history_length), -1, np.int32)
+    return DayRows(
+        rows=np.full((1, len(spec.features)), -1, np.int32),
+        clicks=empty,
+        skips=empty,
+        labels=np.zeros((1, len(spec.labels)), np.float32),
+        folds=np.zeros(1, np.int32),
+        impression_ids=np.empty(0, object),
+        user_ids=np.empty(0, object),
+    )

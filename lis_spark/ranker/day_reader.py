@@ -1,0 +1,180 @@
+"""Reads one day of ``training_rows`` by petastorm, counting every row and every column.
+
+petastorm reads Parquet files, not Delta's log, so it gets the file list of one version; columns may vanish from its
+batches without an error and rows have been lost by some versions, so both are compared with what was asked for.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from petastorm import make_batch_reader
+from petastorm.errors import NoDataAvailableError
+
+from lis_spark.errors import LisError, StepFailed
+from lis_spark.lake import LEAKED_COLUMNS
+from lis_spark.ranker.plans import DaySpec, RankerSpec
+from lis_spark.vectors import unpack
+
+IDENTITY_COLUMNS = ("impression_id", "user_id")
+
+
+@dataclass
+class DayRows:
+    """One rank's share of a day, in the order of the files.
+
+    ``rows`` is int32 [rows, features], ``clicks`` and ``skips`` int32 [rows, K] with -1 where there are fewer,
+    ``labels`` float32 [rows, labels], ``folds`` int32 [rows].
+    """
+
+    rows: np.ndarray
+    clicks: np.ndarray
+    skips: np.ndarray
+    labels: np.ndarray
+    folds: np.ndarray
+    impression_ids: np.ndarray
+    user_ids: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.folds)
+
+    def __getitem__(self, index: np.ndarray | slice) -> DayRows:
+        def part(values: np.ndarray) -> np.ndarray:
+            return values[index] if len(values) == len(self) else values  # ids are empty where they were not read
+
+        return DayRows(*[part(getattr(self, name)) for name in self.__dataclass_fields__])
+
+    def nbytes(self) -> int:
+        """Size in memory, ids counted by their pointers."""
+        return sum(getattr(self, name).nbytes for name in self.__dataclass_fields__)
+
+
+class DayReader:
+    """Days of one rank, kept while they fit, so that several chains share one reading.
+
+    Args:
+        ranker: which columns are read.
+        shard: this rank's number among those that share the day.
+        shards: how many share it.
+        cache_megabytes: how much is kept.
+        with_ids: also read impression_id and user_id (scoring).
+    """
+
+    def __init__(
+        self, ranker: RankerSpec, shard: int, shards: int, cache_megabytes: int, with_ids: bool = False
+    ) -> None:
+        self.ranker, self.shard, self.shards, self.with_ids = ranker, shard, shards, with_ids
+        self.limit = cache_megabytes * 1_000_000
+        self.cache: OrderedDict[object, DayRows] = OrderedDict()
+
+    def read(self, day: DaySpec) -> DayRows:
+        """This rank's share of the day; the caller compares the sum over ranks with ``day.rows``."""
+        if day.date in self.cache:
+            self.cache.move_to_end(day.date)
+            return self.cache[day.date]
+        rows = self._read(day)
+        self.cache[day.date] = rows
+        while len(self.cache) > 1 and sum(kept.nbytes() for kept in self.cache.values()) > self.limit:
+            self.cache.popitem(last=False)
+        return rows
+
+    def _read(self, day: DaySpec) -> DayRows:
+        columns = self._columns()
+        refuse_leaked(columns)
+        batches: list[dict[str, np.ndarray]] = []
+        # A day with fewer row groups than ranks is read by the first one: the others take part with nothing.
+        alone = day.row_groups < self.shards
+        if not day.files or (alone and self.shard > 0):
+            return self._assemble(batches)
+        try:
+            with make_batch_reader(
+                list(day.files),
+                schema_fields=columns,
+                reader_pool_type="thread",
+                workers_count=1,
+                shuffle_row_groups=False,
+                num_epochs=1,
+                cur_shard=None if alone or self.shards == 1 else self.shard,
+                shard_count=None if alone or self.shards == 1 else self.shards,
+            ) as reader:
+                for batch in reader:
+                    received = batch._asdict()
+                    if set(received) != set(columns):
+                        raise StepFailed(
+                            "petastorm did not deliver the columns that were asked for",
+                            table="training_rows",
+                            partition={"date": day.date.isoformat()},
+                            found=", ".join(sorted(received)),
+                            expected=", ".join(sorted(columns)),
+                            remedy="columns must be physical and flat: no partition column, no array<struct>",
+                        )
+                    batches.append(received)
+        except NoDataAvailableError as error:
+            raise StepFailed(
+                "fewer row groups than ranks",
+                table="training_rows",
+                partition={"date": day.date.isoformat()},
+                remedy="raise ranker.row_groups_per_day",
+            ) from error
+        return self._assemble(batches)
+
+    def _columns(self) -> list[str]:
+        features = [feature.column for feature in self.ranker.features]
+        labels = [f"label_{label}" for label in self.ranker.labels]
+        identity = list(IDENTITY_COLUMNS) if self.with_ids else []
+        return [*features, *labels, "history_clicks", "history_skips", "user_fold", *identity]
+
+    def _assemble(self, batches: list[dict[str, np.ndarray]]) -> DayRows:
+        def column(name: str, dtype: type) -> np.ndarray:
+            return np.concatenate([np.asarray(batch[name]).astype(dtype) for batch in batches] or [np.empty(0, dtype)])
+
+        def history(name: str) -> np.ndarray:
+            width = self.ranker.history_length
+            parts = [unpack(pa.array(batch[name], pa.binary()), width, "<i4") for batch in batches]
+            return np.concatenate(parts) if parts else np.empty((0, width), np.int32)
+
+        return DayRows(
+            rows=np.stack([column(feature.column, np.int32) for feature in self.ranker.features], axis=1),
+            clicks=history("history_clicks"),
+            skips=history("history_skips"),
+            labels=np.stack([column(f"label_{label}", np.float32) for label in self.ranker.labels], axis=1),
+            folds=column("user_fold", np.int32),
+            impression_ids=column("impression_id", object) if self.with_ids else np.empty(0, object),
+            user_ids=column("user_id", object) if self.with_ids else np.empty(0, object),
+        )
+
+
+def refuse_leaked(columns: list[str]) -> None:
+    """The second half of the leak guard: names and properties of a table do not survive a copy, its columns do.
+
+    Raises:
+        LisError: a column carries information from the future.
+    """
+    leaked = [name for name in columns if name.rsplit("row_", 1)[-1] in LEAKED_COLUMNS or name in LEAKED_COLUMNS]
+    if leaked:
+        raise LisError(
+            "a column with information from after the impression cannot be trained on",
+            table="training_rows",
+            found=", ".join(leaked),
+            remedy="take it out of `features`; leaked columns are for measurements only",
+        )
+
+
+def check_count(day: DaySpec, received: int) -> None:
+    """Compares the rows that all ranks received with the table's own count.
+
+    Raises:
+        StepFailed: rows were lost or doubled.
+    """
+    if received != day.rows:
+        raise StepFailed(
+            "the reader lost or doubled rows",
+            table="training_rows",
+            partition={"date": day.date.isoformat()},
+            found=f"{received:,} rows read by all ranks",
+            expected=f"{day.rows:,} rows in the table",
+            remedy="run again; if it happens twice, report the petastorm and pyarrow versions",
+        )

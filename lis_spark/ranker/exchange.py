@@ -1,0 +1,253 @@
+"""Between the lake and the training processes: plans out, files in (architecture, "Scale").
+
+The processes read Parquet files of one pinned version and write files; tables are written here, by Spark, and their
+rows are compared with what the processes say they wrote.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+import numpy as np
+import pyarrow.parquet as pq
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from lis_spark.config import RunConfig
+from lis_spark.errors import StepFailed
+from lis_spark.lake import Lake, PartitionKey, absolute
+from lis_spark.progress import described
+from lis_spark.ranker.plans import (
+    ChainSpec,
+    DaySpec,
+    FeatureSpec,
+    LaunchSpec,
+    RankerSpec,
+    TableSpec,
+    TrainPlan,
+    state_folder,
+)
+from lis_spark.vectors import BYTES_PER_VALUE
+
+_DAYS_DDL = "path string, sha256 string, trained_rows bigint, mean_loss double, chain string, date date"
+
+
+def ranker_spec(lake: Lake) -> RankerSpec:
+    """The ranker of the configuration, its vocabularies' key hashes written where every rank can read them."""
+    config = lake.config
+    folder = Path(absolute(config.lake.work_path)) / "vocabularies"
+    folder.mkdir(parents=True, exist_ok=True)
+    tables = sorted({feature.table for feature in config.features})
+    vocabulary = lake.read("vocabularies").where(F.col("slot").isin(tables))
+    collected = vocabulary.select("slot", "row", "key_hash").toArrow()  # of the size of the tables that a rank holds
+    specs = []
+    slots = np.asarray(collected["slot"])
+    rows, hashes = collected["row"].to_numpy(), collected["key_hash"].to_numpy()
+    for table in tables:
+        chosen = slots == table
+        ordered = np.empty(int(chosen.sum()), np.int64)
+        ordered[rows[chosen]] = hashes[chosen]
+        file = folder / f"{table}-{len(ordered)}.npy"
+        np.save(file, ordered)
+        specs.append(TableSpec(name=table, rows=len(ordered), key_hashes=str(file)))
+    ranker = config.ranker
+    return RankerSpec(
+        features=tuple(
+            FeatureSpec(name=feature.name, column=f"row_{feature.name}", table=feature.table)
+            for feature in config.features
+        ),
+        tables=tuple(specs),
+        labels=config.labels,
+        history_length=config.history.length,
+        architecture=ranker.architecture,
+        dimension=ranker.dimension,
+        cross_layers=ranker.cross_layers,
+        hidden=ranker.hidden,
+        batch_size=ranker.batch_size,
+        table_learning_rate=ranker.table_learning_rate,
+        dense_learning_rate=ranker.dense_learning_rate,
+        initial_scale=ranker.initial_scale,
+        slot=config.evaluation.slot,
+    )
+
+
+def launch_spec(config: RunConfig) -> LaunchSpec:
+    """The part of the launch that the ranks must know."""
+    launch = config.launch
+    return LaunchSpec(
+        ranks_per_chain=launch.ranks_per_chain,
+        threads_per_process=launch.threads_per_process,
+        cache_megabytes=launch.cache_megabytes,
+        use_gpu=launch.use_gpu,
+    )
+
+
+def day_specs(lake: Lake, rows: Mapping[dt.date, int], dates: Sequence[dt.date]) -> dict[dt.date, DaySpec]:
+    """The files of some days of ``training_rows`` at its pinned version, with the rows that they must hold."""
+    chosen = sorted({date for date in dates if date in rows})
+    if not chosen:
+        return {}
+    located = (
+        lake.read("training_rows")
+        .where(F.col("date").isin(chosen))
+        .groupBy("date", F.col("_metadata.file_path").alias("file"))
+        .agg(F.count(F.lit(1)).alias("rows"))
+        .collect()
+    )
+    files: dict[dt.date, list[str]] = {date: [] for date in chosen}
+    for row in sorted(located, key=lambda row: row["file"]):
+        files[row["date"]].append(row["file"])
+    return {
+        date: DaySpec(
+            date=date,
+            files=tuple(files[date]),
+            rows=rows[date],
+            row_groups=sum(pq.ParquetFile(local_path(file)).num_row_groups for file in files[date]),
+        )
+        for date in chosen
+    }
+
+
+def local_path(uri: str) -> str:
+    """A file URI as a path; other schemes stay."""
+    parsed = urlparse(uri)
+    return unquote(parsed.path) if parsed.scheme == "file" else uri
+
+
+def import_days(
+    lake: Lake, plan: TrainPlan, chains: Mapping[str, ChainSpec], done: Sequence[tuple[str, dt.date]]
+) -> int:
+    """Writes the snapshots of finished chain days into ``embedding_snapshots`` and ``model_snapshots``.
+
+    The model snapshots come last: a chain day counts as done when it stands there.
+
+    Returns:
+        Training rows of these days, as the ranks counted them.
+
+    Raises:
+        StepFailed: the table holds other rows than the ranks wrote.
+    """
+    from lis_spark.ranker.model_state import read_manifest
+
+    spark, slot = lake.spark, plan.ranker.slot
+    manifests, files, written = {}, [], 0
+    for chain, date in done:
+        folder = state_folder(plan.work_folder, chain, date)
+        manifest = read_manifest(folder)
+        if manifest is None or manifest["fingerprint"] != chains[chain].fingerprints[date]:
+            raise StepFailed(
+                "a chain day was not trained",
+                table="model_snapshots",
+                partition={"chain": chain, "date": date.isoformat()},
+                remedy="run the step again: it goes on from the last finished day",
+            )
+        manifests[chain, date] = manifest
+        files += [str(file) for file in sorted(folder.glob("snapshot-*.parquet"))]
+        written += int(manifest["snapshot_rows"])  # type: ignore[call-overload]
+    fingerprints: dict[PartitionKey, str] = {
+        (chain, date.isoformat()): chains[chain].fingerprints[date] for chain, date in done
+    }
+    with described(spark, f"embedding snapshots of {len(done)} chain days"):
+        frame = _snapshot_rows(lake, slot, files, manifests)
+        count = lake.write_partitions(
+            "embedding_snapshots", frame, {(slot, *key): value for key, value in fingerprints.items()}
+        )
+    if count != written:
+        raise StepFailed(
+            "snapshot rows were lost or doubled on the way into the table",
+            table="embedding_snapshots",
+            found=f"{count:,} rows",
+            expected=f"{written:,} rows, as the ranks wrote them",
+            remedy="a row without a key in `vocabularies`? run vocabulary again",
+        )
+    listed = [
+        (
+            str(state_folder(plan.work_folder, chain, date)),
+            ",".join(entry["sha256"] for entry in manifest["files"]),  # type: ignore[attr-defined]
+            manifest["trained_rows"],
+            manifest["mean_loss"],
+            chain,
+            date,
+        )
+        for (chain, date), manifest in manifests.items()
+    ]
+    states = spark.createDataFrame(listed, _DAYS_DDL).coalesce(1)
+    lake.write_partitions("model_snapshots", states, fingerprints)
+    return sum(int(manifest["trained_rows"]) for manifest in manifests.values())  # type: ignore[call-overload]
+
+
+def _snapshot_rows(
+    lake: Lake, slot: str, files: Sequence[str], manifests: Mapping[tuple[str, dt.date], Mapping[str, object]]
+) -> DataFrame:
+    spark = lake.spark
+    parts = F.split(F.col("_metadata.file_path"), "/")
+    rows = spark.read.parquet(*files).select(
+        "*", F.element_at(parts, -3).alias("chain"), F.element_at(parts, -2).cast("date").alias("snapshot_date")
+    )
+    full = [(chain, date) for (chain, date), manifest in manifests.items() if manifest["is_full"]]
+    bases = spark.createDataFrame(full, "chain string, snapshot_date date").withColumn("is_base", F.lit(True))
+    keys = lake.read("vocabularies").where(F.col("slot") == slot).select(F.col("key").alias("item_id"), "row")
+    return (
+        rows.join(F.broadcast(bases), ["chain", "snapshot_date"], "left")
+        .join(keys, "row")
+        .select(
+            "item_id",
+            "row",
+            "vector",
+            "update_count",
+            "touch_count",
+            "last_update_date",
+            F.coalesce("is_base", F.lit(False)).alias("is_base"),
+            F.lit(slot).alias("slot"),
+            "chain",
+            "snapshot_date",
+        )
+        .repartition("chain", "snapshot_date")
+        .sortWithinPartitions("chain", "snapshot_date", "row")
+    )
+
+
+def export_vectors(frame: DataFrame, keys: Sequence[str], folder: Path, width: int) -> None:
+    """Writes (keys, row, vector) as Parquet folders ``folder/key/part-*``, one folder for each table.
+
+    Raises:
+        StepFailed: one row of a table has two vectors: the join that made it doubled or mixed snapshots.
+    """
+    grouped = frame.groupBy(*keys, "row").agg(F.min("vector").alias("vector"), F.max("vector").alias("largest"))
+    named = grouped.withColumn("table", F.concat_ws("_", *[F.col(key).cast("string") for key in keys]))
+    checked = named.withColumn(
+        "vector",
+        F.when(
+            (F.col("vector") == F.col("largest")) & (F.octet_length("vector") == width * BYTES_PER_VALUE),
+            F.col("vector"),
+        ).otherwise(F.raise_error(F.concat(F.lit("two vectors, or one of another width, for row "), F.col("row")))),
+    )
+    try:
+        checked.select("table", "row", "vector").repartition("table").write.mode("overwrite").partitionBy(
+            "table"
+        ).parquet(str(folder))
+    except Exception as error:
+        raise StepFailed(
+            "a feature table holds two vectors, or one of another width, for one item in one snapshot",
+            table=str(folder),
+            found=str(error)[:400],
+            expected=f"one vector of {width} numbers an item and snapshot",
+            remedy="the table was changed since it was written: run features with --force",
+        ) from error
+
+
+def plan_file(config: RunConfig, name: str, text: str) -> Path:
+    """Writes a plan where every rank can read it."""
+    folder = Path(absolute(config.lake.work_path)) / "plans"
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{name}.json"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def vector_folder(folder: Path, parts: Sequence[object]) -> str:
+    """The folder that :func:`export_vectors` wrote for one table."""
+    return str(folder / f"table={'_'.join(str(part) for part in parts)}")

@@ -1,0 +1,152 @@
+"""What crosses the border to the training processes: plain JSON, no session and no table."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Plain(BaseModel):
+    """Base of the plans: immutable, unknown keys refused, JSON both ways."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FeatureSpec(Plain):
+    """One categorical feature: ``column`` holds rows of ``table``, -1 where the value is missing."""
+
+    name: str
+    column: str
+    table: str
+
+
+class TableSpec(Plain):
+    """One embedding table. ``key_hashes`` is a .npy file of int64, one a row: a cold row is a function of its key."""
+
+    name: str
+    rows: int
+    key_hashes: str
+
+
+class RankerSpec(Plain):
+    """The ranker; field names as in :class:`lis_spark.config.RankerConfig`."""
+
+    features: tuple[FeatureSpec, ...]
+    tables: tuple[TableSpec, ...]
+    labels: tuple[str, ...]
+    history_length: int
+    architecture: str
+    dimension: int
+    cross_layers: int
+    hidden: tuple[int, ...]
+    batch_size: int
+    table_learning_rate: float
+    dense_learning_rate: float
+    initial_scale: float
+    slot: str
+
+    @property
+    def item_feature(self) -> FeatureSpec:
+        """The feature whose table is swapped and whose rows the histories hold."""
+        return next(feature for feature in self.features if feature.table == self.slot)
+
+
+class DaySpec(Plain):
+    """The files of one day of ``training_rows`` at the pinned version, and the rows that they must hold."""
+
+    date: dt.date
+    files: tuple[str, ...]
+    rows: int
+    row_groups: int
+
+
+class ChainSpec(Plain):
+    """One training history: forks from ``parent`` at ``fork_date`` and has one fingerprint a snapshot date."""
+
+    name: str
+    seed: int
+    fork_date: dt.date
+    parent: str | None
+    held_out_fold: int
+    skip_days: tuple[dt.date, ...]
+    permute_labels: bool
+    fingerprints: dict[dt.date, str]
+    keep_every_state: bool
+    full_snapshots: tuple[dt.date, ...]
+
+    @property
+    def snapshot_dates(self) -> list[dt.date]:
+        """In order; the day of data is the day before."""
+        return sorted(self.fingerprints)
+
+
+class LaunchSpec(Plain):
+    """How a plan is spread over processes."""
+
+    ranks_per_chain: int
+    threads_per_process: int
+    cache_megabytes: int
+    use_gpu: bool
+
+
+class TrainTask(Plain):
+    """A stretch of one chain: the snapshots after ``after`` (its fork, or an earlier stretch's end) to ``through``."""
+
+    chain: str
+    after: dt.date
+    through: dt.date
+
+
+class TrainPlan(Plain):
+    """All chains of a step, trained in one launch; the tasks of a phase need only what the phases before made."""
+
+    work_folder: str
+    ranker: RankerSpec
+    launch: LaunchSpec
+    days: dict[dt.date, DaySpec]
+    chains: tuple[ChainSpec, ...]
+    phases: tuple[tuple[TrainTask, ...], ...]
+
+
+class ArmSpec(Plain):
+    """One arm; paths are folders of Parquet files with ``row`` and ``vector``, None: the ranker's own table."""
+
+    name: str
+    served: str
+    held_out_fold: int
+    target_vectors: str | None
+    history_vectors: str | None
+    model_state: str | None
+    permute_rows: bool
+    permute_feature: str | None
+    refit: bool
+
+
+class EvaluationSpec(Plain):
+    """All arms of one evaluated day under one training seed."""
+
+    date: dt.date
+    seed: int
+    state: str
+    day: DaySpec
+    arms: tuple[ArmSpec, ...]
+    refit_days: tuple[DaySpec, ...]
+    refit_steps: int
+
+
+class ScorePlan(Plain):
+    """All evaluations of a step, scored in one launch."""
+
+    work_folder: str
+    output_folder: str
+    ranker: RankerSpec
+    launch: LaunchSpec
+    label: str
+    evaluations: tuple[EvaluationSpec, ...]
+
+
+def state_folder(work_folder: str, chain: str, date: dt.date) -> Path:
+    """Where the state of M_date of a chain lies."""
+    return Path(work_folder) / "chains" / chain / date.isoformat()

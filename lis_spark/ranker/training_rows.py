@@ -1,0 +1,238 @@
+"""Step `training_rows`: impressions as the ranker reads them, with point-in-time histories (architecture, "Tables").
+
+Two shuffles: by user for the histories (``ranker/history.py``), and by stretches of the day for the files
+(``ranker/stretches.py``).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Iterator, Sequence
+
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import BinaryType, StructField, StructType
+
+from lis_spark.config import FeatureConfig, RunConfig, fingerprint
+from lis_spark.errors import InputError, StepFailed
+from lis_spark.lake import Lake, PartitionKey
+from lis_spark.progress import described
+from lis_spark.ranker.feature_columns import column_name, key_of, of_origin
+from lis_spark.ranker.history import CLICKS, SKIPS, with_histories
+from lis_spark.ranker.stretches import cut_days, in_stretches
+from lis_spark.sources.days import content_sums
+from lis_spark.step import StepResult
+
+STEP_VERSION = 1
+# A constant of the method: the same user is in the same fold whatever is trained, seeded or configured.
+FOLD_SALT = "lis_spark.user_fold"
+
+
+def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: str = "") -> StepResult:
+    """Writes the days whose impressions, look-back window, item attributes or settings changed.
+
+    Raises:
+        InputError: an input table is missing.
+        StepFailed: a day has not as many training rows as impressions.
+    """
+    lake = Lake(spark, config, run_id=run_id, step="training_rows")
+    impressions = lake.read("impressions")
+    items = lake.read("items") if of_origin(config, "items") else None
+    vocabularies = lake.read("vocabularies")
+    create_table(lake, config)
+    days = {dt.date.fromisoformat(key[0]): value for key, value in lake.fingerprints("impressions").items()}
+    with described(spark, "training_rows: item attributes of each day"):
+        digests = item_digests(impressions, items, config)
+    wanted = day_fingerprints(config, days, digests)
+    stored = lake.fingerprints("training_rows")
+    stale = {key: value for key, value in wanted.items() if force or stored.get(key) != value}
+    result = {"partitions_skipped": len(wanted) - len(stale), "versions": dict(lake.pinned)}
+    if not stale:
+        return StepResult("training_rows", **result)
+    dates = [dt.date.fromisoformat(key[0]) for key in stale]
+    with described(spark, f"training_rows: {len(dates)} days"):
+        counts, frame = training_files(impressions, items, vocabularies, config, dates)
+        written = lake.write_partitions("training_rows", frame, stale)
+        _check_counts(lake, counts, written, stale, frame)
+    return StepResult("training_rows", rows_read=written, rows_written=written, partitions_written=len(stale), **result)
+
+
+def create_table(lake: Lake, config: RunConfig) -> None:
+    """Creates `training_rows` where it is missing."""
+    labels = [f"label_{name} TINYINT NOT NULL COMMENT '1 = {name}, 0 = not'" for name in config.labels]
+    rows = [
+        f"row_{feature.name} INT NOT NULL COMMENT 'Row in vocabulary {feature.table}; -1 = missing or unseen'"
+        for feature in config.features
+    ]
+    lake.create("training_rows", {"label_columns": ",\n  ".join(labels), "row_columns": ",\n  ".join(rows)})
+
+
+def training_rows(
+    impressions: DataFrame,
+    items: DataFrame | None,
+    vocabularies: DataFrame,
+    config: RunConfig,
+    dates: Iterable[dt.date],
+) -> DataFrame:
+    """The training rows of some days, in no particular order.
+
+    Args:
+        impressions: at least the given days and ``history.lookback_days`` before each.
+        items: where a feature comes from them.
+        vocabularies: every slot of the features.
+        config: labels, features, history, folds, time zone.
+        dates: the days that are wanted.
+
+    Returns:
+        DataFrame: the columns of `training_rows`.
+    """
+    wanted = sorted(set(dates))
+    labels = [f"label_{label}" for label in config.labels]
+    rows = [f"row_{feature.name}" for feature in config.features]
+    keyed = _with_rows(_window(impressions, config, wanted), items, vocabularies, config)
+    fold = F.pmod(F.xxhash64(F.lit(FOLD_SALT), "user_id"), F.lit(config.evaluation.folds)).cast("int")
+    output = ["impression_id", "request_ts", "user_id", "item_id", "user_fold", *labels, *rows, "date"]
+    prepared = keyed.withColumn("user_fold", fold).select(*output, F.unix_date("date").alias("day"), "wanted")
+    ordered = prepared.sortWithinPartitions("user_id", "request_ts", "impression_id")
+    length, lookback = config.history.length, config.history.lookback_days
+    label = f"label_{config.label}"
+
+    def add(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        return with_histories(batches, output, label, length, lookback)
+
+    fields = [ordered.schema[name] for name in output]
+    packed = [StructField(name, BinaryType(), False) for name in (CLICKS, SKIPS)]
+    return ordered.mapInArrow(add, StructType([*fields, *packed]))
+
+
+def training_files(
+    impressions: DataFrame,
+    items: DataFrame | None,
+    vocabularies: DataFrame,
+    config: RunConfig,
+    dates: Sequence[dt.date],
+) -> tuple[dict[dt.date, int], DataFrame]:
+    """The number of impressions of each day, and its training rows laid out as sorted files."""
+    with described(impressions.sparkSession, "training_rows: cutting days into files"):
+        stretches = cut_days(impressions, config, dates)
+    frame = training_rows(impressions, items, vocabularies, config, dates)
+    return stretches.counts, in_stretches(frame, stretches)
+
+
+def item_digests(impressions: DataFrame, items: DataFrame | None, config: RunConfig) -> dict[dt.date, list[int]]:
+    """For each day a digest of the attributes of its items: a new item makes no other day stale."""
+    features = of_origin(config, "items")
+    if items is None or not features:
+        return {}
+    columns = sorted({column_name(feature, items.columns) for feature in features})
+    shown = impressions.select("date", "item_id").distinct()
+    upper, lower = content_sums(["item_id", *columns])
+    joined = shown.join(items.select("item_id", *columns), "item_id")
+    summed = joined.groupBy("date").agg(upper.alias("upper"), lower.alias("lower"))
+    return {row["date"]: [row["upper"], row["lower"]] for row in summed.collect()}
+
+
+def day_fingerprints(
+    config: RunConfig, days: dict[dt.date, str], digests: dict[dt.date, list[int]]
+) -> dict[PartitionKey, str]:
+    """Fingerprint of each day of `training_rows`.
+
+    The vocabularies are not in it: they are append-only, and a day's keys were all there when it was written.
+
+    Args:
+        config: history, features, labels, folds and row groups matter.
+        days: day of `impressions` -> fingerprint.
+        digests: see :func:`item_digests`.
+    """
+    part = (
+        "training_rows",
+        STEP_VERSION,
+        config.history,
+        config.features,
+        config.labels,
+        config.label,
+        config.time_zone,
+        config.evaluation.folds,
+        config.ranker.row_groups_per_day,
+    )
+    back = dt.timedelta(days=config.history.lookback_days)
+    return {
+        (day.isoformat(),): fingerprint(
+            *part,
+            [[other, value] for other, value in sorted(days.items()) if day - back <= other <= day],
+            digests.get(day),
+        )
+        for day in days
+    }
+
+
+def _window(impressions: DataFrame, config: RunConfig, wanted: Sequence[dt.date]) -> DataFrame:
+    """The wanted days and the days that their histories look back on, marked by ``wanted``."""
+    back = config.history.lookback_days
+    needed = {day - dt.timedelta(days=offset) for day in wanted for offset in range(back + 1)}
+    used = {column_name(feature, impressions.columns) for feature in of_origin(config, "impressions")}
+    fixed = ["impression_id", "request_ts", "user_id", "item_id", *(f"label_{name}" for name in config.labels)]
+    columns = [*fixed, *sorted(used - set(fixed) - {"date"}), "date"]
+    inside = impressions.where(F.col("date").isin(sorted(needed)))
+    return inside.select(*columns, F.col("date").isin(list(wanted)).alias("wanted"))
+
+
+def _with_rows(
+    impressions: DataFrame, items: DataFrame | None, vocabularies: DataFrame, config: RunConfig
+) -> DataFrame:
+    """Adds ``row_<feature>``; the join by user comes last, behind the shuffle by user that the histories need."""
+    joined = impressions
+    of_items = of_origin(config, "items")
+    if of_items:
+        if items is None:
+            raise InputError("features of items, but there is no table of items", table="items")
+        table = items.select("item_id", *sorted({column_name(feature, items.columns) for feature in of_items}))
+        for feature in of_items:
+            table = _looked_up(table, feature, vocabularies, items.columns, config)
+        narrow = table.select("item_id", *[f"row_{feature.name}" for feature in of_items])
+        joined = joined.join(narrow, "item_id", "left")
+    by_user = [feature for feature in of_origin(config, "impressions") if feature.column == "user_id"]
+    for feature in of_origin(config, "impressions"):
+        if feature not in by_user:
+            joined = _looked_up(joined, feature, vocabularies, impressions.columns, config)
+    joined = joined.repartition("user_id")
+    for feature in by_user:
+        joined = _looked_up(joined, feature, vocabularies, impressions.columns, config)
+    missing = {f"row_{feature.name}": F.coalesce(f"row_{feature.name}", F.lit(-1)) for feature in config.features}
+    return joined.withColumns(missing)
+
+
+def _looked_up(
+    frame: DataFrame, feature: FeatureConfig, vocabularies: DataFrame, columns: Sequence[str], config: RunConfig
+) -> DataFrame:
+    """Adds the row of a feature's key in its vocabulary."""
+    name = f"row_{feature.name}"
+    vocabulary = vocabularies.where(F.col("slot") == feature.table)
+    if feature.transform == "id":  # on the bare column, so that a frame that is partitioned by it stays where it is
+        source = column_name(feature, columns)
+        keys = vocabulary.select(F.col("key").alias("looked_up"), F.col("row").alias(name))
+        return frame.join(keys, frame[source] == keys["looked_up"], "left").drop("looked_up")
+    keys = vocabulary.select(F.col("key").alias("looked_up"), F.col("row").alias(name))
+    keyed = frame.withColumn("looked_up", key_of(feature, columns, config))
+    return keyed.join(keys, "looked_up", "left").drop("looked_up")
+
+
+def _check_counts(
+    lake: Lake, expected: dict[dt.date, int], written: int, keys: dict[PartitionKey, str], frame: DataFrame
+) -> None:
+    """Every impression has one training row, by day; days that have not are taken out again."""
+    stored = lake.read("training_rows").where(F.col("date").isin(list(expected)))
+    found = {row["date"]: row["count"] for row in stored.groupBy("date").count().collect()}
+    wrong = {day: (found.get(day, 0), count) for day, count in expected.items() if found.get(day, 0) != count}
+    if not wrong and written == sum(expected.values()):
+        return
+    lake.write_partitions("training_rows", frame.limit(0), keys)
+    raise StepFailed(
+        "there are not as many training rows as impressions; the days were taken out again",
+        table="training_rows",
+        partition=", ".join(str(day) for day in sorted(wrong)[:5]),
+        found=", ".join(f"{rows:,}" for rows, _ in list(wrong.values())[:5]),
+        expected=", ".join(f"{count:,}" for _, count in list(wrong.values())[:5]),
+        remedy="report this with the versions of the tables; it is a defect of the step",
+    )

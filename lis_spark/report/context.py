@@ -1,0 +1,65 @@
+"""What the report says beside the measurements: the data, its versions, the settings, how to run it again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Unavailable:
+    """A measurement that the method asks for and the data does not allow (method 1.6: listed with its reason).
+
+    Attributes:
+        what: the measurement in words, for instance ``backward``.
+        reason: why it cannot be had.
+        evaluated_date: T as ISO text, where it concerns one date.
+        horizon_days: n, where it concerns one horizon (negative for backward snapshots).
+    """
+
+    what: str
+    reason: str
+    evaluated_date: str | None = None
+    horizon_days: int | None = None
+
+
+@dataclass(frozen=True)
+class ReportContext:
+    """Everything of a run that is not a row of lis_results.
+
+    Attributes:
+        run_name: the configuration's name.
+        source: the data in words, for instance ``KuaiRand-Pure, 222,869 impressions``.
+        licence: licence and attribution line of the data.
+        config_yaml: the configuration as YAML text, printed as it is.
+        table_versions: table name -> the version that was read; taken from the rows where empty.
+        rerun_commands: shell commands that make this report again.
+        baseline_auc: ISO date -> AUC of M_T on D_T; taken from the control arms where empty.
+        days: ISO dates of the data that was read.
+        model: setting -> value, the ranker and its training in a few lines.
+        timings: step -> seconds.
+        slots: permutation importance, dicts with ``feature``, ``auc_drop``, ``ci_low``, ``ci_high``.
+        unavailable: what could not be measured.
+        warnings: what a reader must know before the figures.
+        decision_threshold: absolute AUC gain that counts (paper: 0.0010).
+        sigma_seed_limit: above it the threshold is not usable (method 1.7).
+        shuffled_tolerance: how far the label-shuffled control may be from 0 (method 1.6).
+    """
+
+    run_name: str
+    source: str
+    licence: str = ""
+    config_yaml: str = ""
+    table_versions: Mapping[str, Any] = field(default_factory=dict)
+    rerun_commands: Sequence[str] = ()
+    baseline_auc: Mapping[str, float] = field(default_factory=dict)
+    days: Sequence[str] = ()
+    model: Mapping[str, Any] = field(default_factory=dict)
+    timings: Mapping[str, float] = field(default_factory=dict)
+    slots: Sequence[Mapping[str, Any]] = ()
+    unavailable: Sequence[Unavailable] = ()
+    warnings: Sequence[str] = ()
+    decision_threshold: float = 0.0010
+    sigma_seed_limit: float = 0.0005
+    shuffled_tolerance: float = 0.0005

@@ -1,0 +1,121 @@
+"""The controls of method 1.6 as a table: what is expected, what was seen, and whether it needs attention."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from lis_spark.report.context import ReportContext
+from lis_spark.report.format import plain
+from lis_spark.report.measurements import VARIANT_NAMES, Row, Subject, is_exact_zero
+
+# Every one swaps in the table of day T itself at n = 0; a permuted table is another table at any n.
+IDENTICAL_AT_ZERO = frozenset(VARIANT_NAMES) - {"row_permuted"}
+
+Judge = Callable[[Sequence[Row], ReportContext], str]
+
+
+@dataclass(frozen=True)
+class ControlLine:
+    """One control on one date.
+
+    Attributes:
+        cells: horizon in days (absolute) -> row; empty where ``summary`` says it in words.
+        finding: what is wrong, empty where the control behaves as expected.
+        attention: whether the finding is a reason to doubt the scores.
+    """
+
+    control: str
+    evaluated_date: str
+    expected: str
+    cells: dict[int, Row]
+    summary: str
+    finding: str
+    attention: bool
+
+
+def control_lines(subject: Subject, context: ReportContext) -> list[ControlLine]:
+    """The four controls of a substitution, date by date."""
+    lines = [_identity(subject, day) for day in subject.dates]
+    lines = [line for line in lines if line is not None]
+    for variant, expected, judge in (
+        ("label_shuffled", f"within {plain(context.shuffled_tolerance)} of 0, or falling with n", _shuffled),
+        ("backward", "below 0, falling with |n|", _backward),
+        ("row_permuted", "strongly below 0", _permuted),
+    ):
+        for day in subject.dates:
+            cells = {
+                abs(row["horizon_days"]): row
+                for row in subject.chosen
+                if row.get("variant") == variant
+                and row.get("protocol") == subject.protocol
+                and (row.get("swap_scope") or "both") == "both"
+                and (row.get("stratum") or "all") == "all"
+                and row.get("evaluated_date") == day
+                and row.get("lis") is not None
+                and row.get("horizon_days")
+            }
+            if not cells:
+                continue
+            ordered = [cells[n] for n in sorted(cells)]
+            finding = judge(ordered, context)
+            # A table that drifts downwards without information makes the honest score too small, not too large.
+            attention = bool(finding) and not finding.startswith("drift")
+            lines.append(ControlLine(VARIANT_NAMES[variant], day, expected, cells, "", finding, attention))
+    return lines  # type: ignore[return-value]
+
+
+def control_horizons(lines: Sequence[ControlLine]) -> list[int]:
+    """The columns of the control table."""
+    return sorted({n for line in lines for n in line.cells})
+
+
+def _identity(subject: Subject, day: str) -> ControlLine | None:
+    rows = [row for row in subject.rows if row.get("horizon_days") == 0 and row.get("evaluated_date") == day]
+    rows = [row for row in rows if row.get("variant") in IDENTICAL_AT_ZERO and row.get("lis") is not None]
+    if not rows:
+        return None
+    exact = sum(is_exact_zero(row) for row in rows)
+    finding = "" if exact == len(rows) else f"is not exactly 0 in {len(rows) - exact} of {len(rows)} measurements"
+    summary = f"exactly 0 in {exact} of {len(rows)} measurements"
+    return ControlLine(
+        "n = 0", day, "exactly 0, the integers U2 of both arms are equal", {}, summary, finding, bool(finding)
+    )
+
+
+def _shuffled(rows: Sequence[Row], context: ReportContext) -> str:
+    tolerance = context.shuffled_tolerance
+    above = [row for row in rows if row["lis"] > tolerance]
+    if above:
+        return f"gains {_places(above)}, though its labels are shuffled"
+    below = [row for row in rows if row["lis"] < -tolerance]
+    if not below:
+        return ""
+    falling = all(later["lis"] <= earlier["lis"] for earlier, later in pairwise(rows))
+    if falling and abs(rows[0]["lis"]) <= tolerance:
+        return "drift: falls with n, so the honest score is too small by about as much"
+    return f"loses {_places(below)} without falling steadily from 0"
+
+
+def _backward(rows: Sequence[Row], context: ReportContext) -> str:
+    findings = []
+    not_below = [row for row in rows if row["lis"] >= 0]
+    if not_below:
+        findings.append(f"is not below 0 {_places(not_below)}")
+    if any(later["lis"] >= earlier["lis"] for earlier, later in pairwise(rows)):
+        findings.append("does not fall with |n|")
+    return ", ".join(findings)
+
+
+def _permuted(rows: Sequence[Row], context: ReportContext) -> str:
+    weak = [
+        row
+        for row in rows
+        if (row["lis"] if row.get("ci_high") is None else row["ci_high"]) > -context.decision_threshold
+    ]
+    return f"is not strongly below 0 {_places(weak)}" if weak else ""
+
+
+def _places(rows: Sequence[Row]) -> str:
+    return "at n = " + ", ".join(str(row["horizon_days"]).replace("-", "−") for row in rows)

@@ -1,0 +1,62 @@
+"""Numbers as the report prints them: signed AUC differences to four places, intervals beside them, never alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+MISSING = "–"
+
+
+def signed(value: float | None, places: int = 4) -> str:
+    """An AUC difference with its sign and a typographic minus; ``0`` is exact, ``0.0000`` is what rounds to it."""
+    if value is None:
+        return MISSING
+    if value == 0:
+        return "0"
+    text = f"{value:+.{places}f}"
+    return text.replace("-", "−") if text.strip("+-0.") else text[1:]
+
+
+def plain(value: float | None, places: int = 4) -> str:
+    """A number without a plus sign."""
+    return MISSING if value is None else signed(value, places).removeprefix("+") if value else f"{0:.{places}f}"
+
+
+def percent(value: float | None) -> str:
+    """A share as a whole percentage, with one decimal where rounding would say 0 or 100 of what is neither."""
+    if value is None:
+        return MISSING
+    whole = f"{100 * value:.0f}"
+    if whole in ("0", "100") and 0 < value < 1:
+        whole = f"{100 * value:.1f}"
+    return whole.replace("-", "−") + " %"
+
+
+def count(value: Any) -> str:
+    """An integer with thousands separated."""
+    return MISSING if value is None else f"{int(value):,}"
+
+
+def interval(low: float | None, high: float | None, places: int = 4) -> str:
+    """The bounds of a confidence interval, low first."""
+    if low is None or high is None:
+        return "no interval"
+    return f"{signed(low, places)} to {signed(high, places)}"
+
+
+def short_interval(low: float | None, high: float | None) -> str:
+    """The bounds as a table cell has room for them: only a minus is written."""
+    return "no interval" if low is None or high is None else f"{plain(low)} to {plain(high)}"
+
+
+def with_interval(value: float | None, low: float | None, high: float | None) -> str:
+    """A figure and its 95 % interval in one phrase."""
+    return f"{signed(value)} (95 % CI {interval(low, high)})"
+
+
+def seconds(value: float) -> str:
+    """A duration as people say it."""
+    if value < 60:
+        return f"{value:.1f} s"
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes} min {rest} s"

@@ -1,0 +1,206 @@
+"""The rows of lis_results as the report reads them: cleaned, grouped by leak, found by arm (method 1.2)."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from typing import Any
+
+Row = dict[str, Any]
+
+SCOPES = ("both", "target", "history")
+VARIANT_NAMES = {
+    "naive": "naive",
+    "naive_matched": "naive, matched",
+    "honest": "honest",
+    "skip_t": "skip-T",
+    "label_shuffled": "label-shuffled",
+    "backward": "backward",
+    "row_permuted": "row-permuted",
+    "whole": "whole model",
+}
+
+
+def clean(row: Row) -> Row:
+    """A copy with NaN as None, dates as ISO text, and ``table_versions`` as a dict."""
+    result: Row = {}
+    for key, value in row.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            value = None
+        result[key] = value
+    if result.get("evaluated_date") is not None:
+        result["evaluated_date"] = str(result["evaluated_date"])
+    if result.get("horizon_days") is not None:
+        result["horizon_days"] = int(result["horizon_days"])
+    versions = result.get("table_versions")
+    if isinstance(versions, str):
+        try:
+            result["table_versions"] = json.loads(versions)
+        except ValueError:
+            result["table_versions"] = {}
+    return result
+
+
+def is_exact_zero(row: Row) -> bool:
+    """Whether both arms have the same U2, compared as exact numbers (method 1.6: n = 0 is an integer equality)."""
+    control, leaked = row.get("u2_control"), row.get("u2_leaked")
+    if control is not None and leaked is not None:
+        try:
+            return Fraction(str(control)) == Fraction(str(leaked))
+        except ValueError:
+            return str(control) == str(leaked)
+    return row.get("lis") == 0
+
+
+def stratum_order(stratum: str) -> tuple[str, float, str]:
+    """Sorts ``family:<10`` before ``family:10-29`` before ``family:>=300``."""
+    family, _, bounds = stratum.partition(":")
+    number = re.search(r"\d+(?:\.\d+)?", bounds)
+    start = float(number.group()) if number else math.inf
+    return family, -math.inf if bounds.startswith("<") else start, bounds
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a set of measurements is about: one leak in one scenario, through one table, for one label."""
+
+    scenario: str
+    leak: str
+    slot: str
+    label: str
+    rows: tuple[Row, ...]
+
+    @property
+    def name(self) -> str:
+        """The preference data in words, as the subject of a sentence."""
+        if self.leak == "id_embedding":
+            return f"{self.slot}-ID table" if self.slot else "ID table"
+        return f"leak “{self.leak}”"
+
+    @property
+    def title(self) -> str:
+        """What tells this subject from others: the data, the scenario and the label."""
+        return " · ".join(part for part in (self.name, self.scenario, self.label) if part)
+
+    @cached_property
+    def _index(self) -> dict[tuple[Any, ...], Row]:
+        index: dict[tuple[Any, ...], Row] = {}
+        for row in self.rows:
+            key = _key(row)
+            kept = index.get(key)
+            if kept is None or _seed_rank(row) < _seed_rank(kept):
+                index[key] = row
+        return index
+
+    @cached_property
+    def protocol(self) -> str:
+        """The protocol that the answer is taken from: plain substitution where it was measured."""
+        present = {row.get("protocol") for row in self.rows}
+        return next((name for name in ("swap", "swap+refit", "whole") if name in present), "swap")
+
+    def find(
+        self,
+        variant: str,
+        evaluated_date: str,
+        horizon_days: int,
+        *,
+        protocol: str | None = None,
+        scope: str = "both",
+        stratum: str = "all",
+    ) -> Row | None:
+        """The row of one arm, the mean over seeds where there is one, or None."""
+        return self._index.get((protocol or self.protocol, variant, scope, evaluated_date, horizon_days, stratum))
+
+    @property
+    def chosen(self) -> Iterable[Row]:
+        """One row per measurement: the mean over seeds where there is one."""
+        return self._index.values()
+
+    @cached_property
+    def dates(self) -> list[str]:
+        """Evaluated dates, ascending."""
+        return sorted({row["evaluated_date"] for row in self.rows if row.get("evaluated_date")})
+
+    @cached_property
+    def horizons(self) -> list[int]:
+        """Horizons from n = 1 up, ascending; n = 0 is a control, backward ones too."""
+        found = {row.get("horizon_days") for row in self.rows if row.get("variant") != "backward"}
+        return sorted(n for n in found if n is not None and n > 0)
+
+    @cached_property
+    def strata(self) -> list[str]:
+        """Strata other than ``all``, by family and lower bound."""
+        return sorted(
+            {row.get("stratum") or "all" for row in self.rows} - {"all"},
+            key=stratum_order,
+        )
+
+    @cached_property
+    def headline_horizon(self) -> int | None:
+        """The longest horizon with an honest score on as many dates as any horizon has."""
+        honest = {n: [self.find("honest", day, n) for day in self.dates] for n in self.horizons}
+        scored = {n: sum(1 for row in rows if row and row.get("lis") is not None) for n, rows in honest.items()}
+        if not any(scored.values()):
+            return max(self.horizons, default=None)
+        most = max(scored.values())
+        return max(n for n, dates in scored.items() if dates == most)
+
+    def headline(self, variant: str) -> list[Row]:
+        """The rows of a variant at the headline horizon, one per date that has a score."""
+        if self.headline_horizon is None:
+            return []
+        found = (self.find(variant, day, self.headline_horizon) for day in self.dates)
+        return [row for row in found if row is not None and row.get("lis") is not None]
+
+    @cached_property
+    def unmerged_seeds(self) -> list[str]:
+        """Seeds of a measurement that came once per seed and without their mean; empty where there is no doubt."""
+        by_key: dict[tuple[Any, ...], set[str]] = {}
+        for row in self.rows:
+            by_key.setdefault(_key(row), set()).add(str(row.get("seed")))
+        doubtful = [s for s in by_key.values() if len(s) > 1 and not any(x.startswith("mean") for x in s)]
+        return sorted(set().union(*doubtful)) if doubtful else []
+
+
+def _key(row: Row) -> tuple[Any, ...]:
+    return (
+        row.get("protocol"),
+        row.get("variant"),
+        row.get("swap_scope") or "both",
+        row.get("evaluated_date"),
+        row.get("horizon_days"),
+        row.get("stratum") or "all",
+    )
+
+
+def _seed_rank(row: Row) -> tuple[int, str]:
+    seed = str(row.get("seed"))
+    return (0 if seed.startswith("mean") else 1, seed.zfill(20))
+
+
+def split_subjects(rows: Sequence[Row]) -> list[Subject]:
+    """Groups the rows by scenario, leak, slot and label; rows of protocol ``scores`` are left out."""
+    groups: dict[tuple[str, str, str, str], list[Row]] = {}
+    for row in rows:
+        if row.get("protocol") == "scores":
+            continue
+        key = tuple(str(row.get(name) or "") for name in ("scenario", "leak", "slot", "label"))
+        groups.setdefault(key, []).append(row)  # type: ignore[arg-type]
+    return [Subject(*key, rows=tuple(group)) for key, group in sorted(groups.items())]
+
+
+def may_contain_own_labels(row: Row) -> bool:
+    """Whether a score of protocol ``scores`` must be labelled naive (method 1.7).
+
+    It must, unless the row came with an evaluated date and with folds: those rows are ``honest``, or their note
+    names the fold.
+    """
+    note = str(row.get("note") or "").lower()
+    if "may contain" in note or row.get("evaluated_date") is None:
+        return True
+    return row.get("variant") != "honest" and "fold" not in note

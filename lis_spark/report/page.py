@@ -1,0 +1,177 @@
+"""Writes the report: one self-contained HTML file, the same bytes for the same rows and context."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from lis_spark.report import format as formats
+from lis_spark.report.answer import OWN_SCORES_LABEL, scores_answer
+from lis_spark.report.context import ReportContext, Unavailable
+from lis_spark.report.measurements import (
+    VARIANT_NAMES,
+    Row,
+    Subject,
+    clean,
+    may_contain_own_labels,
+    split_subjects,
+    stratum_order,
+)
+from lis_spark.report.view import STRATUM_TITLES, control_row, subject_view
+
+
+def write_report(rows: list[dict[str, Any]], context: ReportContext, path: Path) -> Path:
+    """Writes the report of a run.
+
+    Args:
+        rows: rows of lis_results as plain data (dates as ISO text or dates, ``table_versions`` as JSON or dict).
+        context: what is said beside them.
+        path: the HTML file; its folder is made. Written under a temporary name and renamed, so that a reader never
+            sees half a report.
+
+    Returns:
+        ``path``.
+    """
+    text = render(rows, context)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+    return path
+
+
+def render(rows: list[dict[str, Any]], context: ReportContext) -> str:
+    """The report as text; see :func:`write_report`."""
+    cleaned = [clean(row) for row in rows]
+    subjects = split_subjects(cleaned)
+    scores = sorted(
+        (row for row in cleaned if row.get("protocol") == "scores"),
+        key=lambda row: (row.get("evaluated_date") or "", stratum_order(row.get("stratum") or "all")),
+    )
+    views = [subject_view(subject, context, number) for number, subject in enumerate(subjects)]
+    whole_scores = [row for row in scores if (row.get("stratum") or "all") == "all"]
+    answers = [view.answer for view in views] + ([scores_answer(whole_scores, context)] if whole_scores else [])
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            context=context,
+            views=views,
+            answers=answers,
+            scores=scores,
+            may_contain_own_labels=may_contain_own_labels,
+            own_scores_label=OWN_SCORES_LABEL,
+            unavailable=_unavailable(cleaned, context),
+            warnings=[
+                *(alarm for view in views for alarm in view.alarms),
+                *context.warnings,
+                *_seed_warnings(subjects),
+            ],
+            baseline=_baseline(subjects, context),
+            versions=_versions(cleaned, context),
+            variant_names=VARIANT_NAMES,
+            stratum_titles=STRATUM_TITLES,
+            rows=sorted(cleaned, key=_row_order),
+            measured_at=max((str(row["created_ts"]) for row in cleaned if row.get("created_ts")), default=None),
+        )
+    )
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("lis_spark.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        signed=formats.signed,
+        plain=formats.plain,
+        percent=formats.percent,
+        count=formats.count,
+        seconds=formats.seconds,
+        interval=lambda row, low="ci_low", high="ci_high": formats.short_interval(row.get(low), row.get(high)),
+        tie=_tie,
+    )
+    return environment
+
+
+def _baseline(subjects: Sequence[Subject], context: ReportContext) -> list[dict[str, Any]]:
+    several = len({subject.scenario for subject in subjects}) > 1
+    lines: dict[tuple[str, str], dict[str, Any]] = {}
+    if not several:
+        lines = {("", day): {"scenario": "", "date": day, "auc": auc} for day, auc in context.baseline_auc.items()}
+    for subject in subjects:
+        for day in subject.dates:
+            row = control_row(subject, day)
+            if row is None:
+                continue
+            scenario = subject.scenario if several else ""
+            line = lines.setdefault((scenario, day), {"scenario": scenario, "date": day, "auc": row["auc_control"]})
+            line.setdefault("row", row)
+    return [lines[key] for key in sorted(lines)]
+
+
+def _versions(rows: Sequence[Row], context: ReportContext) -> list[tuple[str, str]]:
+    found: dict[str, set[str]] = {table: {str(version)} for table, version in context.table_versions.items()}
+    if not found:
+        for row in rows:
+            for table, version in (row.get("table_versions") or {}).items():
+                found.setdefault(str(table), set()).add(str(version))
+    return [(table, ", ".join(sorted(versions))) for table, versions in sorted(found.items())]
+
+
+def _unavailable(rows: Sequence[Row], context: ReportContext) -> list[Unavailable]:
+    from_rows = [
+        Unavailable(
+            VARIANT_NAMES.get(str(row.get("variant")), str(row.get("variant"))),
+            str(row.get("note") or "no reason was given"),
+            row.get("evaluated_date"),
+            row.get("horizon_days"),
+        )
+        for row in rows
+        if row.get("lis") is None and (row.get("stratum") or "all") == "all"
+    ]
+    return list(dict.fromkeys([*context.unavailable, *from_rows]))
+
+
+def _seed_warnings(subjects: Sequence[Subject]) -> list[str]:
+    warnings = []
+    for subject in subjects:
+        if seeds := subject.unmerged_seeds:
+            warnings.append(
+                f"{subject.name}: seeds {', '.join(seeds)} came without their mean; the figures are of the first, the "
+                "others stand in the list of all measurements."
+            )
+    return warnings
+
+
+def _row_order(row: Row) -> tuple[Any, ...]:
+    return (
+        *(str(row.get(name) or "") for name in ("scenario", "leak", "slot", "label", "protocol", "swap_scope")),
+        row.get("evaluated_date") or "",
+        list(VARIANT_NAMES).index(row["variant"]) if row.get("variant") in VARIANT_NAMES else len(VARIANT_NAMES),
+        row.get("horizon_days") or 0,
+        (row.get("stratum") or "all") != "all",
+        stratum_order(row.get("stratum") or "all"),
+        str(row.get("seed")),
+        json.dumps(row, sort_keys=True, default=str),
+    )
+
+
+def _tie(text: str) -> Markup:
+    """Keeps dates, intervals, and numbers with their units on one line."""
+    tied = str(escape(text)).replace(" % CI ", " %\N{NO-BREAK SPACE}CI ")
+    tied = re.sub(r"(\d) %", "\\1\N{NO-BREAK SPACE}%", tied)
+    tied = re.sub(r"([\d.]+) to ([+−]?[\d.])", "\\1\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}\\2", tied)
+    return Markup(re.sub(r"(\d{4}-\d\d-\d\d)", r'<span class="nowrap">\1</span>', tied))

@@ -1,0 +1,95 @@
+"""Step ``report``: the HTML file, the JSON of the rows, and the table in the terminal."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import yaml
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+from rich.console import Console
+
+from lis_spark.config import KuaiRandSource, MovieTweetingsSource, RunConfig, fingerprint
+from lis_spark.errors import InputError
+from lis_spark.lake import Lake
+from lis_spark.lis.arms import SLOT_PERMUTED
+from lis_spark.lis.decision import LARGEST_SIGMA_SEED
+from lis_spark.lis.measure import results_of
+from lis_spark.lis.plan import resolve
+from lis_spark.lis.slots import rank_slots
+from lis_spark.report.context import ReportContext, Unavailable
+from lis_spark.report.page import write_report
+from lis_spark.report.terminal import results_table
+from lis_spark.step import StepResult
+
+LICENCES = {
+    KuaiRandSource: "KuaiRand-Pure, CC BY-SA 4.0; Gao et al., CIKM 2022, doi 10.1145/3511808.3557624 (a subset)",
+    MovieTweetingsSource: "MovieTweetings, MIT, (c) 2013 Simon Dooms",
+}
+
+
+def run(spark: SparkSession, config: RunConfig, force: bool = False) -> StepResult:
+    """Writes ``report.html`` and ``lis_results.json`` into ``output_path`` and prints the table.
+
+    Both are written anew each time: they hold nothing that the tables do not.
+    """
+    lake = Lake(spark, config, step="report", measurement=True)
+    rows = results_of(lake)
+    if not rows:
+        raise InputError("nothing has been measured with this configuration", remedy="run lis-spark run with it first")
+    folder = Path(config.output_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    results = folder / "lis_results.json"
+    results.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    page = write_report(
+        [row for row in rows if row["variant"] != SLOT_PERMUTED], _context(lake, rows), folder / "report.html"
+    )
+    Console(width=120).print(results_table([row for row in rows if row["variant"] != SLOT_PERMUTED]))
+    return StepResult("report", len(rows), len(rows), 0, 2, 0, (str(page), str(results)), versions=dict(lake.pinned))
+
+
+def _context(lake: Lake, rows: list[dict[str, object]]) -> ReportContext:
+    config, plan = lake.config, resolve(lake)
+    days = [date.isoformat() for date in plan.rows]
+    total = sum(plan.rows.values())
+    source = f"{config.source.kind}, {total:,} impressions, {days[0]} to {days[-1]} ({config.time_zone})"
+    timings = (
+        lake.read("runs")
+        .where((F.col("config_fingerprint") == fingerprint(config)) & (F.col("outcome") == "done"))
+        .groupBy("step")
+        .agg(F.max_by("seconds", "finished_ts").alias("seconds"), F.min("finished_ts").alias("first"))
+        .orderBy("first")
+        .collect()
+        if lake.exists("runs")
+        else []
+    )
+    unavailable = [
+        Unavailable(entry.variant, entry.reason, entry.evaluated_date.isoformat(), entry.horizon_days)
+        for entry in plan.unavailable()
+    ]
+    ranker = config.ranker
+    return ReportContext(
+        run_name=config.run_name,
+        source=source,
+        licence=LICENCES.get(type(config.source), ""),
+        config_yaml=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
+        rerun_commands=[f"lis-spark run --config conf/{config.run_name}.yaml"],
+        days=days,
+        model={
+            "architecture": ranker.architecture,
+            "table width": ranker.dimension,
+            "history": f"last {config.history.length} clicks and last {config.history.length} skips",
+            "features": ", ".join(feature.name for feature in config.features),
+            "tables": f"row-wise Adagrad, learning rate {ranker.table_learning_rate}",
+            "dense part": f"learning rate {ranker.dense_learning_rate}, hidden {list(ranker.hidden)}",
+            "batch": ranker.batch_size,
+            "seeds": list(config.seeds),
+        },
+        timings={row["step"]: row["seconds"] for row in timings},
+        slots=[asdict(slot) for slot in rank_slots(rows)],
+        unavailable=unavailable,
+        decision_threshold=config.evaluation.decision_threshold,
+        sigma_seed_limit=LARGEST_SIGMA_SEED,
+    )

@@ -1,0 +1,99 @@
+"""The wheel in a clean environment in another folder, and a slice of the main job on a real cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyspark
+import pytest
+
+from tests.e2e.cluster import standalone_cluster
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Python of a fresh environment with our wheel; the pinned libraries are lent by the environment of the tests."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder / "dist"), str(ROOT)]
+    subprocess.run(build, check=True, capture_output=True)
+    subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)
+    python = folder / "venv" / "bin" / "python"
+    (wheel,) = (folder / "dist").glob("*.whl")
+    site = subprocess.run(
+        [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.strip()
+    subprocess.run([str(python), "-m", "pip", "install", "-q", "--no-deps", str(wheel)], check=True)
+    # The libraries are 6 GB: a path file lends those of the test environment, without its editable lis_spark.
+    own = subprocess.run(
+        [sys.executable, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.strip()
+    (Path(site) / "pinned_libraries.pth").write_text(own + "\n", encoding="utf-8")
+    return python
+
+
+def test_the_wheel_carries_schemas_and_configurations(installed: Path, tmp_path: Path) -> None:
+    code = (
+        "import json, lis_spark\n"
+        "from lis_spark.ddl import resource_folder\n"
+        "from lis_spark.config import load_config\n"
+        "files = sorted(p.name for n in ('schemas', 'conf') for p in resource_folder(n).iterdir())\n"
+        "load_config(resource_folder('conf') / 'kuairand_demo.yaml')\n"
+        "print(json.dumps([lis_spark.__file__, files]))"
+    )
+    out = subprocess.run([str(installed), "-c", code], check=True, capture_output=True, text=True, cwd=tmp_path).stdout
+    place, files = json.loads(out)
+    assert str(ROOT) not in place
+    assert {"impressions.sql", "leaked_features.sql", "lis_results.sql", "kuairand_demo.yaml"} <= set(files)
+    verb = installed.parent / "lis-spark"
+    helped = subprocess.run([str(verb), "--help"], check=True, capture_output=True, text=True, cwd=tmp_path).stdout
+    assert "analyze" in helped and "measure" in helped
+
+
+@pytest.mark.cluster
+def test_spark_submit_on_a_standalone_cluster_in_barrier_mode(installed: Path, tmp_path: Path) -> None:
+    """One master, two workers; two ranks in a barrier stage, tables sharded by row over them."""
+    job = tmp_path / "run.py"
+    job.write_text((ROOT / "jobs" / "run.py").read_text(encoding="utf-8"), encoding="utf-8")
+    config = tmp_path / "kuairand_small.yaml"
+    config.write_text((ROOT / "conf" / "kuairand_small.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    with standalone_cluster(tmp_path, installed) as url:
+        submit = Path(pyspark.__file__).parent / "bin" / "spark-submit"
+        command = [
+            str(submit),
+            *("--master", url, "--properties-file", str(ROOT / "conf" / "spark-defaults.conf")),
+            *("--conf", "spark.executor.memory=1g", "--conf", "spark.executor.cores=1"),
+            *("--conf", "spark.databricks.delta.snapshotPartitions=2", "--conf", "spark.sql.shuffle.partitions=2"),
+            *("--conf", "spark.driver.host=127.0.0.1", "--conf", "spark.ui.enabled=false"),
+            *(str(job), "--config", str(config)),
+            f"source.path={ROOT / 'data' / 'kuairand_pure'}",
+            *("lake.path=lake", "lake.work_path=work", "output_path=out"),
+            *("launch.local_mode=false", "launch.processes=2", "launch.ranks_per_chain=2"),
+        ]
+        environment = {
+            **{key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
+            "PYSPARK_PYTHON": str(installed),
+            "PYSPARK_DRIVER_PYTHON": str(installed),
+            "SPARK_LOCAL_IP": "127.0.0.1",
+            "SPARK_HOME": str(Path(pyspark.__file__).parent),
+            "OMP_NUM_THREADS": "1",
+        }
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr[-6000:]
+    rows = json.loads((tmp_path / "out" / "lis_results.json").read_text(encoding="utf-8"))
+    zero = [row for row in rows if row["horizon_days"] == 0 and row["variant"] in ("naive", "honest")]
+    assert zero and all(row["lis"] == 0.0 and row["u2_control"] == row["u2_leaked"] for row in zero)
+    naive = next(r for r in rows if r["variant"] == "naive" and r["horizon_days"] == 3 and r["stratum"] == "all")
+    assert naive["ci_low"] > 0
+    assert (tmp_path / "out" / "report.html").stat().st_size > 10_000

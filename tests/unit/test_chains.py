@@ -1,0 +1,147 @@
+"""Chains, feature requests and arms: forks, hold-outs, dates, what is not available and why."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+
+from lis_spark.config import EvaluationConfig
+from lis_spark.errors import InputError
+from lis_spark.lis.arms import feature_requests, plan_arms
+from lis_spark.lis.chains import backward_horizons, lineage, plan_chains
+from lis_spark.lis.comparisons import plan_measurements
+from lis_spark.lis.decision import combine_seeds, verdict
+from lis_spark.lis.strata import bucket_names
+
+
+def day(text: str) -> dt.date:
+    return dt.date.fromisoformat(f"2022-{text}")
+
+
+FIRST, FULL, LAST = day("04-24"), day("04-25"), day("05-08")
+KUAIRAND = EvaluationConfig(dates=(day("04-30"), day("05-01"), day("05-02")))
+
+
+def test_the_last_horizon_just_fits() -> None:
+    chains = plan_chains(KUAIRAND, [17], FIRST, LAST)
+    by_variant = {variant: [c for c in chains if c.variant == variant] for variant in {c.variant for c in chains}}
+    assert {variant: len(members) for variant, members in by_variant.items()} == {
+        "base": 1,
+        "honest": 15,
+        "skip_t": 3,
+        "label_shuffled": 3,
+    }
+    base = by_variant["base"][0]
+    assert (base.fork_date, base.last_date) == (FIRST, day("05-09")), "M_{05-09} has seen 05-08, the last day"
+    for chain in chains[1:]:
+        assert chain.parent == base.name
+        assert (chain.last_date - chain.fork_date).days == 7
+        assert chain.days[0] == chain.fork_date and chain.days[-1] == chain.last_date - dt.timedelta(days=1)
+    assert {c.held_out_fold for c in by_variant["honest"]} == {0, 1, 2, 3, 4}
+    assert all(c.skip_days == (c.fork_date,) for c in by_variant["skip_t"])
+
+
+@pytest.mark.parametrize(
+    ("last", "message", "fits"), [("05-07", "T = 2022-05-02 with n = 7 needs 2022-05-08", "n in [0, 1, 3, 5]")]
+)
+def test_beyond_the_data_is_refused_with_what_fits(last: str, message: str, fits: str) -> None:
+    with pytest.raises(InputError) as error:
+        plan_chains(KUAIRAND, [17], FIRST, day(last))
+    assert message in str(error.value) and fits in str(error.value)
+
+
+def test_an_evaluated_day_outside_the_data_is_refused() -> None:
+    for wrong in ("04-24", "05-09"):
+        with pytest.raises(InputError, match="at least one day before it"):
+            plan_chains(EvaluationConfig(dates=(day(wrong),)), [17], FIRST, LAST)
+
+
+def test_lineage_goes_back_through_the_fork() -> None:
+    chains = plan_chains(KUAIRAND, [17], FIRST, LAST)
+    assert lineage(chains, "honest-2022-05-01-f3-s17") == [
+        ("base-s17", FIRST, day("05-01")),
+        ("honest-2022-05-01-f3-s17", day("05-01"), day("05-08")),
+    ]
+
+
+def test_backward_snapshots_need_three_full_days() -> None:
+    usable = {date: backward_horizons(KUAIRAND, date, FULL)[0] for date in KUAIRAND.dates}
+    assert usable == {day("04-30"): [1], day("05-01"): [1, 3], day("05-02"): [1, 3]}
+    missing = backward_horizons(KUAIRAND, day("04-30"), FULL)[1]
+    assert [(entry.horizon_days, "2022-04-27" in entry.reason) for entry in missing] == [(-3, True)]
+
+
+def test_each_impression_is_served_as_often_as_the_method_says() -> None:
+    """Per horizon: naive once, honest once, matched by the four other folds' chains, skip-T and shuffled once."""
+    requests = feature_requests(KUAIRAND, 17, day("05-01"), FULL)
+    served = {"all": 5, "own": 1, "others": 4}
+    for horizon, expected in {
+        0: {"naive": 5, "honest": 5},
+        1: {"naive": 5, "honest": 5, "naive_matched": 20, "label_shuffled": 5},
+        7: {"naive": 5, "honest": 5, "naive_matched": 20, "label_shuffled": 5, "skip_t": 5},
+        -3: {"backward": 5},
+    }.items():
+        folds: dict[str, int] = {}
+        for request in requests:
+            if request.horizon_days == horizon:
+                folds[request.variant] = folds.get(request.variant, 0) + served[request.served]
+                assert request.snapshot_date == day("05-01") + dt.timedelta(days=horizon)
+                assert request.is_leaked == (horizon > 0)
+        assert folds == expected
+
+
+def test_arms_and_their_comparisons() -> None:
+    date = day("05-01")
+    arms = plan_arms(KUAIRAND, feature_requests(KUAIRAND, 17, date, FULL), date)
+    assert len({arm.name for arm in arms}) == len(arms)
+    measurements = plan_measurements(KUAIRAND, 17, date, arms)
+    by_key = {(m.protocol, m.variant, m.scope, m.horizon_days): m for m in measurements if m.stratum == "all"}
+    for horizon in (1, 3, 5, 7):
+        for variant in ("naive", "honest"):
+            for scope in ("both", "target", "history"):
+                assert ("swap", variant, scope, horizon) in by_key
+        for variant in ("naive_matched", "label_shuffled", "row_permuted"):
+            assert ("swap", variant, "both", horizon) in by_key
+            assert ("swap", variant, "target", horizon) not in by_key
+    matched = list(by_key["swap", "naive_matched", "both", 3].pairs(folds=5))
+    assert len(matched) == 20, "on each fold the mean of four chains"
+    for row in matched:
+        assert row["control_arm"] == "swap|control|0|none|-1"
+        assert str(row["leaked_arm"]).rsplit("|", 1)[1] != str(row["fold"])
+    honest = list(by_key["swap", "honest", "both", 3].pairs(folds=5))
+    assert [str(row["leaked_arm"]).rsplit("|", 1)[1] for row in honest] == [str(row["fold"]) for row in honest]
+    assert [row["fold"] for row in by_key["swap", "naive", "both", 3].pairs(folds=5)] == [-1]
+    refit = next(iter(by_key["swap+refit", "naive", "both", 7].pairs(folds=5)))
+    assert refit["control_arm"] == "swap+refit|control|0|none|-1"
+    strata = {m.stratum for m in measurements if m.variant == "honest" and m.horizon_days == 7}
+    assert {"all", "update_count:<10", "update_count:>=300", "item_age:3-6"} <= strata
+
+
+def test_buckets_cover_everything_once() -> None:
+    assert bucket_names("n", (10, 30)) == ["n:<10", "n:10-29", "n:>=30"]
+    assert bucket_names("n", ()) == []
+
+
+@pytest.mark.parametrize(
+    ("lis", "low", "high", "dates", "sigma", "expected"),
+    [
+        (0.0025, 0.0020, 0.0030, (0.0025, 0.001), None, "useful"),
+        (0.0009, 0.0005, 0.0013, (0.0009,), None, "not shown"),  # below the threshold
+        (0.0025, -0.0001, 0.0051, (0.0025,), None, "not shown"),  # the interval touches 0
+        (0.0025, 0.0020, 0.0030, (0.0025, -0.0001), None, "not shown"),  # another date disagrees
+        (-0.002, -0.003, -0.001, (-0.002,), None, "harmful"),
+        (0.0025, 0.0020, 0.0030, (0.0025,), 0.0006, "threshold not usable"),
+        (0.0025, 0.0020, 0.0030, (0.0025,), 0.0004, "useful"),
+    ],
+)
+def test_verdicts(
+    lis: float, low: float, high: float, dates: tuple[float, ...], sigma: float | None, expected: str
+) -> None:
+    assert verdict(lis, low, high, dates, 0.0010, sigma) == expected
+
+
+def test_seeds_add_their_variance_to_the_clusters() -> None:
+    mean, error, sigma = combine_seeds([1.0, 2.0, 3.0], [0.3, 0.3, 0.3])
+    assert (mean, sigma) == (2.0, 1.0)
+    assert error == pytest.approx((0.09 + 1 / 3) ** 0.5)
