@@ -168,7 +168,7 @@ class RefitConfig(Section):
 
     horizons: tuple[int, ...] = (7,)
     window_days: int = Field(1, ge=1, description="w: refitted on D_{T-w} .. D_{T-1}")
-    steps: int = Field(30, ge=1, description="k gradient steps of ranker.batch_size")
+    steps: int = Field(10, ge=1, description="k gradient steps of ranker.batch_size")
 
 
 class EvaluationConfig(Section):

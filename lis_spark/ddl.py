@@ -14,17 +14,23 @@ from pathlib import Path
 from lis_spark.errors import ConfigError
 
 _CONSTRAINT = re.compile(r"^\s*CONSTRAINT\s+(\w+)\s+CHECK\s*\((.*)\)\s*,?\s*$", re.IGNORECASE)
+_KEY = re.compile(r"^--\s*KEY\s*\(([^)]*)\)", re.IGNORECASE | re.MULTILINE)
 _PARTITIONS = re.compile(r"PARTITIONED BY\s*\(([^)]*)\)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class TableDefinition:
-    """One table of ``schemas/``: its statement, rules (name -> SQL condition) and partition columns."""
+    """One table of ``schemas/``: its statement, rules (name -> SQL condition) and key columns.
+
+    The key names what is written, replaced and fingerprinted as one. It is the table's partition columns, or what a
+    ``-- KEY (...)`` line says where folders of their own would hold too little: the rest of the key is then kept apart
+    by Delta's file statistics.
+    """
 
     name: str
     statement: str
     rules: dict[str, str]
-    partition_columns: tuple[str, ...]
+    key_columns: tuple[str, ...]
 
     def create_statement(self, identifier: str, columns: dict[str, str]) -> str:
         """The CREATE TABLE statement for one place.
@@ -70,9 +76,10 @@ def table_definition(name: str) -> TableDefinition:
     if not file.is_file():
         known = sorted(path.stem for path in file.parent.glob("*.sql"))
         raise ConfigError("there is no such table", table=name, expected=", ".join(known))
+    text = file.read_text(encoding="utf-8")
     rules: dict[str, str] = {}
     kept: list[str] = []
-    for line in file.read_text(encoding="utf-8").splitlines():
+    for line in text.splitlines():
         if line.lstrip().startswith("--"):
             continue
         match = _CONSTRAINT.match(line)
@@ -81,6 +88,6 @@ def table_definition(name: str) -> TableDefinition:
         else:
             kept.append(line)
     statement = re.sub(r",(\s*\)\s*USING)", r"\1", "\n".join(kept), flags=re.IGNORECASE)
-    partitions = _PARTITIONS.search(statement)
+    partitions = _KEY.search(text) or _PARTITIONS.search(statement)
     columns = tuple(part.strip() for part in partitions.group(1).split(",")) if partitions else ()
     return TableDefinition(name, statement, rules, columns)

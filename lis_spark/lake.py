@@ -143,7 +143,7 @@ class Lake:
         """
         if not self.exists(name):
             return {}
-        keys = table_definition(name).partition_columns
+        keys = table_definition(name).key_columns
         version = self.version(name)
         assert version is not None
         rows = self._frame(name, version).select(*keys, FINGERPRINT).distinct().collect()
@@ -185,7 +185,7 @@ class Lake:
         if not fingerprints:
             return 0
         definition = table_definition(name)
-        stamped = self._stamp(frame, definition.partition_columns, fingerprints)
+        stamped = self._stamp(frame, definition.key_columns, fingerprints)
         observation = Observation()
         observed = stamped.observe(observation, F.count(F.lit(1)).alias("rows"))
         provenance = {"run_id": self.run_id, "step": self.step, "inputs": dict(inputs or self.pinned)}
@@ -194,8 +194,8 @@ class Lake:
             .mode("overwrite")
             .option("userMetadata", json.dumps(provenance, sort_keys=True))
         )
-        if definition.partition_columns:
-            writer = writer.option("replaceWhere", partition_condition(definition.partition_columns, fingerprints))
+        if definition.key_columns:
+            writer = writer.option("replaceWhere", partition_condition(definition.key_columns, fingerprints))
         try:
             if self.config.lake.path is None:
                 writer.saveAsTable(self._place(name))

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from delta import configure_spark_with_delta_pip
 from pyspark.sql import SparkSession
 
+from lis_spark.ddl import resource_folder
+
 # Each setting with its reason. They hold only for a session that we start on one machine: on a cluster
 # `conf/spark-defaults.conf` and the platform decide.
 LOCAL_SETTINGS: dict[str, str] = {
@@ -61,9 +63,10 @@ def get_session(settings: Mapping[str, str] | None = None, app_name: str = "lis_
         builder = builder.master(f"local[{cores}]")
         for key, value in LOCAL_SETTINGS.items():
             builder = builder.config(key, value)
+        log = (resource_folder("conf") / "log4j2.properties").as_uri()
+        builder = builder.config("spark.driver.extraJavaOptions", f"-Dlog4j2.configurationFile={log}")
         builder = configure_spark_with_delta_pip(builder)
     for key, value in (settings or {}).items():
         builder = builder.config(key, value)
     spark = builder.getOrCreate()
-    spark.sparkContext.setLogLevel("ERROR")
     return spark

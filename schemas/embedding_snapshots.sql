@@ -1,3 +1,4 @@
+-- KEY (slot, chain, snapshot_date)
 -- An item's (or another slot's) vector in the model of a day.
 CREATE TABLE IF NOT EXISTS {table} (
   item_id STRING NOT NULL COMMENT 'Key of the row in the slot vocabulary',
@@ -14,5 +15,5 @@ CREATE TABLE IF NOT EXISTS {table} (
   CONSTRAINT counts_are_ordered CHECK (update_count >= 0 AND touch_count >= 0),
   CONSTRAINT vector_is_float32 CHECK (octet_length(vector) > 0 AND octet_length(vector) % 4 = 0)
 ) USING DELTA
-PARTITIONED BY (slot, chain, snapshot_date)
+PARTITIONED BY (slot, chain)
 COMMENT 'Daily embedding snapshots: rows touched that day, and a full base every few days; read as of a date'

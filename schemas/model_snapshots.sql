@@ -1,3 +1,4 @@
+-- KEY (chain, date)
 -- Where the state of a chain's model M_t lies.
 CREATE TABLE IF NOT EXISTS {table} (
   path STRING NOT NULL COMMENT 'safetensors file: dense part, optimizer state, tables',
@@ -9,5 +10,5 @@ CREATE TABLE IF NOT EXISTS {table} (
   date DATE NOT NULL COMMENT 'snapshot_date t of M_t, which was trained on the days before t',
   CONSTRAINT trained_rows_is_not_negative CHECK (trained_rows >= 0)
 ) USING DELTA
-PARTITIONED BY (chain, date)
+PARTITIONED BY (chain)
 COMMENT 'Daily model snapshots of all chains'

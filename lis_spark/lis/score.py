@@ -109,12 +109,11 @@ def _fingerprints(lake: Lake, plan: EvaluationPlan) -> dict[PartitionKey, str]:
 
 def _export(lake: Lake, plan: EvaluationPlan, keys: list[tuple[int, dt.date]], work: Path) -> None:
     """Writes the tables of all arms where the ranks can read them: targets from the feature tables, histories whole."""
-    width = lake.config.ranker.dimension
     arms = [arm for seed, date in keys for arm in plan.arms(seed, date) if arm.chain is not None]
     tables = {(str(arm.chain), arm.snapshot_date) for arm in arms if arm.snapshot_date is not None}
     snapshots = snapshot_tables(lake, plan, tables).persist()  # type: ignore[arg-type]
     try:
-        export_vectors(snapshots, ["chain", "snapshot_date"], work / "history", width)
+        export_vectors(snapshots, ["chain", "snapshot_date"], work / "history")
         frames = []
         for name, column in VECTOR_COLUMN.items():
             rows = lake.read(name).where(F.col("evaluated_date").isin([date for _, date in keys]) & F.col("present"))
@@ -130,7 +129,6 @@ def _export(lake: Lake, plan: EvaluationPlan, keys: list[tuple[int, dt.date]], w
             frames[0].unionByName(frames[1]),
             ["variant", "horizon_days", "chain", "evaluated_date"],
             work / "target",
-            width,
         )
     finally:
         snapshots.unpersist()

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 from lis_spark.errors import InputError
 from lis_spark.metrics.moments import Moments
@@ -193,7 +194,7 @@ def _mean(own: Mapping[int, Moments], name: str, count: int, units: Sequence[Arm
 
 def _gauc(
     units: Sequence[ArmPair], own: Mapping[int, Moments], moments: Iterable[Moments], rows: int
-) -> dict[str, float | None]:
+) -> dict[str, Any]:
     weight = sum(row.sums["m"] for row in own.values())
     users = sum(row.users_with_both_classes for row in own.values())
     names = (
@@ -204,7 +205,7 @@ def _gauc(
         "lis_gauc_ci_low",
         "lis_gauc_ci_high",
     )
-    result: dict[str, float | None] = {**dict.fromkeys(names), "gauc_coverage": weight / rows}
+    result: dict[str, Any] = {**dict.fromkeys(names), "gauc_coverage": weight / rows}
     if not weight:
         return result
     scale = weight * UNITS

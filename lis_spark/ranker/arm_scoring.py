@@ -224,13 +224,24 @@ def read_vectors(folder: str, width: int) -> tuple[np.ndarray, np.ndarray]:
     """(rows [n], vectors [n, width]) of an exported table, in row order.
 
     Raises:
-        StaleError: the folder is not there.
+        StaleError: the folder is not there, or a row has two vectors.
+        InputError: a vector of another width.
     """
     files = sorted(Path(folder).glob("*.parquet"))
     if not files:
         raise StaleError("an exported table is not there", table=folder, remedy="run score with --force")
     table = pa.concat_tables([pq.ParquetFile(file).read(["row", "vector"]) for file in files]).sort_by("row")
-    return table["row"].to_numpy(), unpack(table["vector"], width)
+    rows = table["row"].to_numpy()
+    doubled = rows[1:][rows[1:] == rows[:-1]]
+    if len(doubled):
+        raise StaleError(
+            "a feature table holds two vectors for one item in one snapshot",
+            table=folder,
+            found=f"row {doubled[0]} and {len(doubled) - 1} more",
+            expected="every impression of an item has the item's one vector",
+            remedy="the table was changed since it was written: run features with --force",
+        )
+    return rows, unpack(table["vector"], width)
 
 
 def put_rows(shard: TableShard, rows: np.ndarray, vectors: np.ndarray) -> None:

@@ -30,7 +30,6 @@ from lis_spark.ranker.plans import (
     TrainPlan,
     state_folder,
 )
-from lis_spark.vectors import BYTES_PER_VALUE
 
 _DAYS_DDL = "path string, sha256 string, trained_rows bigint, mean_loss double, chain string, date date"
 
@@ -210,33 +209,16 @@ def _snapshot_rows(
     )
 
 
-def export_vectors(frame: DataFrame, keys: Sequence[str], folder: Path, width: int) -> None:
-    """Writes (keys, row, vector) as Parquet folders ``folder/key/part-*``, one folder for each table.
+def export_vectors(frame: DataFrame, keys: Sequence[str], folder: Path) -> None:
+    """Writes the distinct (keys, row, vector) as Parquet folders ``folder/table=.../part-*``, one for each table.
 
-    Raises:
-        StepFailed: one row of a table has two vectors: the join that made it doubled or mixed snapshots.
+    A row with two vectors, or one of another width, is refused by the rank that reads it
+    (:func:`lis_spark.ranker.arm_scoring.read_vectors`).
     """
-    grouped = frame.groupBy(*keys, "row").agg(F.min("vector").alias("vector"), F.max("vector").alias("largest"))
-    named = grouped.withColumn("table", F.concat_ws("_", *[F.col(key).cast("string") for key in keys]))
-    checked = named.withColumn(
-        "vector",
-        F.when(
-            (F.col("vector") == F.col("largest")) & (F.octet_length("vector") == width * BYTES_PER_VALUE),
-            F.col("vector"),
-        ).otherwise(F.raise_error(F.concat(F.lit("two vectors, or one of another width, for row "), F.col("row")))),
-    )
-    try:
-        checked.select("table", "row", "vector").repartition("table").write.mode("overwrite").partitionBy(
-            "table"
-        ).parquet(str(folder))
-    except Exception as error:
-        raise StepFailed(
-            "a feature table holds two vectors, or one of another width, for one item in one snapshot",
-            table=str(folder),
-            found=str(error)[:400],
-            expected=f"one vector of {width} numbers an item and snapshot",
-            remedy="the table was changed since it was written: run features with --force",
-        ) from error
+    distinct = frame.select(*keys, "row", "vector").distinct()
+    named = distinct.withColumn("table", F.concat_ws("_", *[F.col(key).cast("string") for key in keys]))
+    tables = named.select("table", "row", "vector").repartition("table")
+    tables.write.mode("overwrite").partitionBy("table").parquet(str(folder))
 
 
 def plan_file(config: RunConfig, name: str, text: str) -> Path:

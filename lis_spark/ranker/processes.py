@@ -12,6 +12,7 @@ import logging
 import os
 import threading
 import traceback
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,9 @@ class Rank:
 
 def join(launch: LaunchSpec) -> Rank:
     """Joins the launch: gloo on CPU, NCCL on GPU; one process group for each set of ranks that shares a chain."""
+    # petastorm 0.12 calls what later versions of pyarrow will drop; the pins keep it, and each call would warn.
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
     torch.set_num_threads(launch.threads_per_process)
     torch.use_deterministic_algorithms(True, warn_only=True)
     rank, ranks = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
@@ -123,7 +127,6 @@ def launch(
     prefix = plan_path.with_suffix("")
     for left in (*plan_path.parent.glob(f"{prefix.name}.error-*"), *plan_path.parent.glob(f"{prefix.name}.progress-*")):
         left.unlink()
-    logging.getLogger("TorchDistributor").setLevel(logging.ERROR)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     done = threading.Event()
     with Bar(title, pieces) as bar:
@@ -131,6 +134,7 @@ def launch(
         watcher.start()
         try:
             distributor = TorchDistributor(num_processes=processes, local_mode=local_mode, use_gpu=use_gpu)
+            distributor.logger.setLevel(logging.ERROR)  # our bar says when it starts and ends
             return distributor.run(guarded, function, str(plan_path))
         except Exception as error:
             raise _rank_error(prefix, error) from error

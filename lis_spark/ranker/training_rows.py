@@ -7,7 +7,7 @@ Two shuffles: by user for the histories (``ranker/history.py``), and by stretche
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
@@ -47,15 +47,22 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
     wanted = day_fingerprints(config, days, digests)
     stored = lake.fingerprints("training_rows")
     stale = {key: value for key, value in wanted.items() if force or stored.get(key) != value}
-    result = {"partitions_skipped": len(wanted) - len(stale), "versions": dict(lake.pinned)}
+    versions, skipped = dict(lake.pinned), len(wanted) - len(stale)
     if not stale:
-        return StepResult("training_rows", **result)
+        return StepResult("training_rows", partitions_skipped=skipped, versions=versions)
     dates = [dt.date.fromisoformat(key[0]) for key in stale]
     with described(spark, f"training_rows: {len(dates)} days"):
         counts, frame = training_files(impressions, items, vocabularies, config, dates)
         written = lake.write_partitions("training_rows", frame, stale)
         _check_counts(lake, counts, written, stale, frame)
-    return StepResult("training_rows", rows_read=written, rows_written=written, partitions_written=len(stale), **result)
+    return StepResult(
+        "training_rows",
+        rows_read=written,
+        rows_written=written,
+        partitions_written=len(stale),
+        partitions_skipped=skipped,
+        versions=versions,
+    )
 
 
 def create_table(lake: Lake, config: RunConfig) -> None:
@@ -98,7 +105,7 @@ def training_rows(
     length, lookback = config.history.length, config.history.lookback_days
     label = f"label_{config.label}"
 
-    def add(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def add(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
         return with_histories(batches, output, label, length, lookback)
 
     fields = [ordered.schema[name] for name in output]

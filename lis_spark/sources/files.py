@@ -74,15 +74,9 @@ def _opened(read: Callable[[], Any], path: str) -> DataFrame:
 def _different_types(spark: SparkSession, path: str, error: InputError) -> InputError:
     """Names the partitions between which a column changes type: one footer a folder is read, only after a failure."""
     folders: dict[str, str] = {}
-    for file in (
-        spark.read.format("binaryFile")
-        .option("pathGlobFilter", "*.parquet")
-        .option("recursiveFileLookup", "true")
-        .load(path)
-        .select("path")
-        .collect()
-    ):
-        folders.setdefault(file["path"].rpartition("/")[0], file["path"])
+    listed = spark.read.format("binaryFile").options(pathGlobFilter="*.parquet", recursiveFileLookup="true").load(path)
+    for row in listed.select("path").collect():
+        folders.setdefault(row["path"].rpartition("/")[0], row["path"])
     types: dict[str, dict[str, list[str]]] = {}
     for folder, file in sorted(folders.items()):
         for column in spark.read.parquet(file).schema.fields:

@@ -103,12 +103,12 @@ def _write(
 def _fingerprints(
     config: RunConfig, days: dict[dt.date, Day], items: _Items
 ) -> tuple[dict[PartitionKey, str], dict[PartitionKey, str]]:
-    """Of the days of `impressions` and of `quarantine`. The place of the source is left out: a copy is the same data."""
+    """Of the days of `impressions` and of `quarantine`. The source's place is left out: a copy is the same data."""
     part = ("ingest", STEP_VERSION, config.source.kind, config.time_zone, config.labels)
-    wanted = {
+    wanted: dict[PartitionKey, str] = {
         (day.isoformat(),): fingerprint(*part, day, found.content) for day, found in days.items() if found.accepted
     }
-    bad = {
+    bad: dict[PartitionKey, str] = {
         (day.isoformat(),): fingerprint(*part, day, found.rejected_content)
         for day, found in days.items()
         if found.rejected

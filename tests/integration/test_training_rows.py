@@ -171,8 +171,8 @@ def _check_files(lake: Lake) -> None:
             table = pq.ParquetFile(file.removeprefix("file:").replace("///", "/")).read()
             keys = list(zip(table["request_ts"].to_pylist(), table["impression_id"].to_pylist(), strict=True))
             assert keys == sorted(keys) and 20 <= len(keys) <= 60
-            parts.append(keys)
-        assert sum(parts, []) == sorted(sum(parts, []))
+            parts += keys
+        assert parts == sorted(parts)
 
 
 def test_only_the_days_that_a_change_reaches_are_written(spark: Any, prepared: RunConfig) -> None:

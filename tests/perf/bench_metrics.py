@@ -101,21 +101,26 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = str(Path(folder) / "scores.parquet")
             random_scores(spark, rows, options.groups, options.users).write.parquet(path)
-            scores = spark.read.parquet(path)
             for run in range(options.runs):
-                seconds, per_user = timed(lambda: influence(scores, GROUPS, options.rows_per_partition))
-                line = f"rows {rows:,} groups {options.groups} run {run}: influence {seconds:.1f} s"
-                if options.groups > 1:
-                    line += f", compare {timed(lambda: compare(per_user, pairs_of(options.groups)))[0]:.1f} s"
-                if options.naive:
-                    scores.createOrReplaceTempView("scores")
-                    naive = spark.sql(NAIVE.format(groups=", ".join(GROUPS)))
-                    naive_seconds, expected = timed(lambda: checksum(naive))
-                    if checksum(per_user) != expected:
-                        raise SystemExit("the naive version counts other integers")
-                    line += f", naive {naive_seconds:.1f} s, naive / influence {naive_seconds / seconds:.2f}"
-                per_user.unpersist(blocking=True)
-                print(line, flush=True)
+                print(f"rows {rows:,} groups {options.groups} run {run}: {one_run(spark, path, options)}", flush=True)
+
+
+def one_run(spark: Any, path: str, options: argparse.Namespace) -> str:
+    """Seconds of each part, on scores that lie in ``path``."""
+    scores = spark.read.parquet(path)
+    seconds, per_user = timed(lambda: influence(scores, GROUPS, options.rows_per_partition))
+    line = f"influence {seconds:.1f} s"
+    if options.groups > 1:
+        line += f", compare {timed(lambda: compare(per_user, pairs_of(options.groups)))[0]:.1f} s"
+    if options.naive:
+        scores.createOrReplaceTempView("scores")
+        naive = spark.sql(NAIVE.format(groups=", ".join(GROUPS)))
+        naive_seconds, expected = timed(lambda: checksum(naive))
+        if checksum(per_user) != expected:
+            raise SystemExit("the naive version counts other integers")
+        line += f", naive {naive_seconds:.1f} s, naive / influence {naive_seconds / seconds:.2f}"
+    per_user.unpersist(blocking=True)
+    return line
 
 
 def pairs_of(groups: int) -> list[dict[str, Any]]:
