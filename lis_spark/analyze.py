@@ -25,6 +25,7 @@ from lis_spark.lis.arms import feature_requests, plan_arms
 from lis_spark.lis.chains import ONE_DAY, plan_chains
 from lis_spark.lis.plan import FULL_DAY_SHARE
 from lis_spark.progress import described
+from lis_spark.ranker.training_rows import days_of_scenario
 from lis_spark.sources.days import Day, check_days, profile
 from lis_spark.sources.duplicates import Doubled, derived_id, with_derived_ids, with_first_of_each_id
 from lis_spark.sources.source import SourceData, context_names, read_source
@@ -92,6 +93,7 @@ def _days(config: RunConfig, source: SourceData, days: dict[dt.date, Day]) -> st
         else:
             rows = with_derived_ids(candidates, doubled)
         accepted = accepted_rows(rows, config, context_names(config))
+        days_of_scenario(accepted, config.scenario)
         found = profile(rows, config, [column for column in accepted.columns if column != "date"])
         check_days(found, rows, config, source.name)
     finally:

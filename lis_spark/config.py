@@ -38,7 +38,8 @@ class LakeConfig(Section):
     leaked_path: str | None = Field(None, description="a folder of its own for leaked_* tables")
     work_path: str = Field("build/work", description="checkpoints and exchange files that every worker can open")
     staging_path: str | None = Field(
-        None, description="where one version is exported for readers that cannot open the lake's own files"
+        None,
+        description="a mounted folder for exports of training rows, where ranks cannot open the lake's files",
     )
 
     @model_validator(mode="after")
@@ -98,7 +99,6 @@ class IngestConfig(Section):
 
     start_date: dt.date | None = None
     end_date: dt.date | None = None
-    scenario: str = "default"
     allow_missing_days: bool = False
     earliest_date: dt.date = Field(dt.date(2000, 1, 1), description="times before it are taken as broken clocks")
     latest_date: dt.date | None = Field(None, description="times after it are in the future; today where absent")
@@ -208,6 +208,10 @@ class RunConfig(Section):
     time_zone: str = "UTC"
     seeds: tuple[int, ...] = Field((17,), min_length=1)
     output_path: str = "build/run"
+    scenario: str = Field(
+        "default",
+        description="what is trained and measured; rows of a source without a scenario column are all of it",
+    )
     lake: LakeConfig = LakeConfig()
     source: Source
     ingest: IngestConfig = IngestConfig()
@@ -245,6 +249,13 @@ class RunConfig(Section):
     def label(self) -> str:
         """The label that is measured."""
         return self.evaluation.label or self.labels[0]
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of all choices. Places and Spark settings are left out: a lake that is moved holds the same."""
+        chosen = self.model_dump(mode="json", exclude={"lake", "output_path", "spark"})
+        chosen["source"].pop("path")
+        return fingerprint(chosen)
 
 
 def fingerprint(*parts: Any) -> str:

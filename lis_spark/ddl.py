@@ -15,12 +15,13 @@ from lis_spark.errors import ConfigError
 
 _CONSTRAINT = re.compile(r"^\s*CONSTRAINT\s+(\w+)\s+CHECK\s*\((.*)\)\s*,?\s*$", re.IGNORECASE)
 _KEY = re.compile(r"^--\s*KEY\s*\(([^)]*)\)", re.IGNORECASE | re.MULTILINE)
+_PROPERTY = re.compile(r"^--\s*PROPERTY\s+(\S+)\s*=\s*(\S+)", re.MULTILINE)
 _PARTITIONS = re.compile(r"PARTITIONED BY\s*\(([^)]*)\)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class TableDefinition:
-    """One table of ``schemas/``: its statement, rules (name -> SQL condition) and key columns.
+    """One table of ``schemas/``: its statement, rules (name -> SQL condition), key columns and ``-- PROPERTY`` lines.
 
     The key names what is written, replaced and fingerprinted as one. It is the table's partition columns, or what a
     ``-- KEY (...)`` line says where folders of their own would hold too little: the rest of the key is then kept apart
@@ -31,6 +32,7 @@ class TableDefinition:
     statement: str
     rules: dict[str, str]
     key_columns: tuple[str, ...]
+    table_properties: dict[str, str]
 
     def create_statement(self, identifier: str, columns: dict[str, str]) -> str:
         """The CREATE TABLE statement for one place.
@@ -47,6 +49,7 @@ class TableDefinition:
         properties = {
             "delta.enableDeletionVectors": "false",  # petastorm reads files, not the log
             **{f"delta.constraints.{name}": condition for name, condition in self.rules.items()},
+            **self.table_properties,
         }
         if self.name.startswith("leaked_"):
             properties["lis.leaked"] = "true"
@@ -90,4 +93,4 @@ def table_definition(name: str) -> TableDefinition:
     statement = re.sub(r",(\s*\)\s*USING)", r"\1", "\n".join(kept), flags=re.IGNORECASE)
     partitions = _KEY.search(text) or _PARTITIONS.search(statement)
     columns = tuple(part.strip() for part in partitions.group(1).split(",")) if partitions else ()
-    return TableDefinition(name, statement, rules, columns)
+    return TableDefinition(name, statement, rules, columns, dict(_PROPERTY.findall(text)))

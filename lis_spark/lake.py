@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -224,11 +225,12 @@ class Lake:
     def _stamp(self, frame: DataFrame, keys: Sequence[str], fingerprints: Mapping[PartitionKey, str]) -> DataFrame:
         if not keys:
             return frame.withColumn(FINGERPRINT, F.lit(fingerprints[()]))
-        separator = "\x1f"
-        entries = [F.lit(part) for key, value in fingerprints.items() for part in (separator.join(key), value)]
-        joined = F.concat_ws(separator, *[F.col(column).cast("string") for column in keys])
+        schema = ", ".join(f"{name} string" for name in (*[f"lis_key_{column}" for column in keys], FINGERPRINT))
+        stamps = self.spark.createDataFrame([(*key, value) for key, value in fingerprints.items()], schema)
+        same = [F.col(column).cast("string") == F.col(f"lis_key_{column}") for column in keys]
         # A partition that nobody named gets a null, which the column's NOT NULL refuses.
-        return frame.withColumn(FINGERPRINT, F.try_element_at(F.create_map(*entries), joined))
+        joined = frame.join(F.broadcast(stamps), reduce(lambda left, right: left & right, same), "left")
+        return joined.drop(*[f"lis_key_{column}" for column in keys])
 
     def _explain(
         self, name: str, frame: DataFrame, fingerprints: Mapping[PartitionKey, str], error: Exception
@@ -312,21 +314,46 @@ class Lake:
             )
 
 
+def refuse_leaked_columns(columns: Iterable[str], table: str) -> None:
+    """The second half of the leak guard: names and properties of a table do not survive a copy, its columns do.
+
+    Raises:
+        LisError: a column carries information from the future.
+    """
+    leaked = [name for name in columns if name.removeprefix("row_") in LEAKED_COLUMNS]
+    if leaked:
+        raise LisError(
+            "a column with information from after the impression cannot be trained on",
+            table=table,
+            found=", ".join(leaked),
+            expected="a table without the columns " + " and ".join(LEAKED_COLUMNS),
+            remedy="leaked columns are for measurements only; train on the table that this one was made from",
+        )
+
+
 def absolute(path: str) -> str:
     """A path without scheme made absolute; URIs (dbfs:, s3a:, abfss:) stay as they are."""
     return path if "://" in path or path.startswith("dbfs:") else str(Path(path).resolve())
 
 
 def partition_condition(columns: Sequence[str], keys: Iterable[PartitionKey]) -> str:
-    """The SQL condition that holds for exactly the given partitions."""
-    listed = sorted(set(keys))
-    if len(columns) == 1:
-        return f"{columns[0]} IN ({', '.join(_literal(key[0]) for key in listed)})"
-    alternatives = (
-        " AND ".join(f"{column} = {_literal(value)}" for column, value in zip(columns, key, strict=True))
-        for key in listed
-    )
-    return " OR ".join(f"({alternative})" for alternative in alternatives)
+    """The SQL condition that holds for exactly the given partitions.
+
+    Values of a column with the same values behind them share one IN, which is a hash lookup: Delta checks the condition
+    for every row that is written.
+    """
+    first, *rest = columns
+    behind: dict[str, set[PartitionKey]] = {}
+    for key in keys:
+        behind.setdefault(key[0], set()).add(key[1:])
+    shared: dict[frozenset[PartitionKey], list[str]] = {}
+    for value in sorted(behind):
+        shared.setdefault(frozenset(behind[value]), []).append(value)
+    alternatives = []
+    for others, values in shared.items():
+        among = f"{first} IN ({', '.join(map(_literal, values))})"
+        alternatives.append(f"({among} AND {partition_condition(rest, others)})" if rest else among)
+    return alternatives[0] if len(alternatives) == 1 else f"({' OR '.join(alternatives)})"
 
 
 def missing_files(spark: SparkSession, files: Sequence[str]) -> list[str]:

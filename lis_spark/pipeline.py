@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from pyspark.sql import SparkSession
 
-from lis_spark.config import RunConfig, fingerprint
+from lis_spark.config import RunConfig
 from lis_spark.errors import LisError
 from lis_spark.lake import Lake
 from lis_spark.lis import features, measure, score, train
@@ -80,7 +80,7 @@ def _record(
     return (
         run_id,
         result.step,
-        fingerprint(config),
+        config.fingerprint,
         outcome,
         result.partitions_written,
         result.partitions_skipped,

@@ -1,3 +1,5 @@
+-- PROPERTY delta.dataSkippingNumIndexedCols = 0
+-- It is read by whole partitions: statistics of its files would only cost time.
 -- The vector that an impression's item had at its time, or before.
 CREATE TABLE IF NOT EXISTS {table} (
   impression_id STRING NOT NULL COMMENT 'As in impressions',

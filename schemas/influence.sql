@@ -1,3 +1,5 @@
+-- PROPERTY delta.dataSkippingNumIndexedCols = 0
+-- It is read by whole partitions: statistics of its files would only cost time.
 -- What one user adds to one AUC, as integers; every confidence interval comes from here.
 CREATE TABLE IF NOT EXISTS {table} (
   user_id STRING NOT NULL COMMENT 'As in impressions',

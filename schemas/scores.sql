@@ -1,3 +1,5 @@
+-- PROPERTY delta.dataSkippingNumIndexedCols = 0
+-- It is read by whole partitions: statistics of its files would only cost time.
 -- One impression scored by one arm.
 CREATE TABLE IF NOT EXISTS {table} (
   arm STRING NOT NULL COMMENT 'Which model and which table: variant|horizon|scope|held-out fold',

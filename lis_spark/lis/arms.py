@@ -12,6 +12,7 @@ from lis_spark.leaks.id_embedding import FeatureRequest
 from lis_spark.lis.chains import NO_FOLD, ONE_DAY, backward_horizons, base_name, fork_name
 
 Protocol = Literal["swap", "swap+refit", "whole"]
+CONTROL = "control"
 SLOT_PERMUTED = "slot_permuted"
 Served = Literal["all", "own", "others"]
 
@@ -43,13 +44,17 @@ class Arm:
     @property
     def control(self) -> str:
         """Name of the arm that it is compared with: the same ranker, refitted where this arm is."""
-        variant = "control"
-        return "|".join(("swap+refit" if self.protocol == "swap+refit" else "swap", variant, "0", "none", str(NO_FOLD)))
+        return control_arm(self.evaluated_date, "swap+refit" if self.protocol == "swap+refit" else "swap").name
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether it puts in the ranker's own table: n = 0."""
+        return self.protocol == "swap" and self.chain is not None and self.horizon_days == 0
 
 
 def control_arm(date: dt.date, protocol: Protocol = "swap") -> Arm:
     """``M_T`` with its own table; in ``swap+refit`` with its dense part refitted."""
-    return Arm(protocol, "control", 0, "none", date, None, None)
+    return Arm(protocol, CONTROL, 0, "none", date, None, None)
 
 
 def feature_requests(

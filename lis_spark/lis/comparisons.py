@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lis_spark.config import EvaluationConfig
-from lis_spark.lis.arms import Arm
+from lis_spark.lis.arms import CONTROL, Arm
 from lis_spark.lis.chains import NO_FOLD
 from lis_spark.lis.strata import ALL, bucket_names
 
@@ -66,11 +66,17 @@ class Measurement:
                 }
 
 
+def is_stratified(arm: Arm) -> bool:
+    """Whether an arm is also ranked within each stratum: naive and honest in scope ``both``, and their control."""
+    of_leak = arm.variant in ("naive", "honest") and arm.scope == "both" and arm.horizon_days > 0
+    return arm.protocol == "swap" and (of_leak or arm.variant == CONTROL)
+
+
 def plan_measurements(evaluation: EvaluationConfig, seed: int, date: dt.date, arms: list[Arm]) -> list[Measurement]:
     """All measurements of one evaluated day; strata for naive and honest in scope ``both``."""
     groups: dict[tuple[str, str, str, int], list[Arm]] = {}
     for arm in arms:
-        if arm.variant != "control":
+        if arm.variant != CONTROL:
             groups.setdefault((arm.protocol, arm.variant, arm.scope, arm.horizon_days), []).append(arm)
     strata = [
         *bucket_names("update_count", evaluation.update_count_edges),
@@ -78,7 +84,6 @@ def plan_measurements(evaluation: EvaluationConfig, seed: int, date: dt.date, ar
     ]
     measurements = []
     for (protocol, variant, scope, horizon), members in groups.items():
-        stratified = protocol == "swap" and variant in ("naive", "honest") and scope == "both" and horizon > 0
-        for stratum in (ALL, *(strata if stratified else ())):
+        for stratum in (ALL, *(strata if is_stratified(members[0]) else ())):
             measurements.append(Measurement(seed, date, protocol, variant, scope, horizon, stratum, tuple(members)))
     return measurements

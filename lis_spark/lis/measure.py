@@ -19,14 +19,16 @@ from pyspark.sql import functions as F
 from lis_spark.config import RunConfig, fingerprint
 from lis_spark.errors import StepFailed
 from lis_spark.lake import Lake, PartitionKey
-from lis_spark.lis.chains import base_name
-from lis_spark.lis.comparisons import BY_FOLD, Measurement, plan_measurements
+from lis_spark.lis.arms import CONTROL, control_arm
+from lis_spark.lis.chains import NO_FOLD, base_name
+from lis_spark.lis.comparisons import BY_FOLD, Measurement, is_stratified, plan_measurements
 from lis_spark.lis.features import snapshot_tables
 from lis_spark.lis.plan import EvaluationPlan, resolve
 from lis_spark.lis.results import ResultRow, ResultSet
 from lis_spark.lis.strata import ALL, item_strata
 from lis_spark.metrics import Comparison, compare, influence, ratio_interval
 from lis_spark.progress import described
+from lis_spark.sources.days import hash_sums
 from lis_spark.step import StepResult
 
 STEP_VERSION = 1
@@ -73,28 +75,26 @@ def _fingerprint(config: RunConfig, scores: str) -> str:
 
 def _write_influence(lake: Lake, plan: EvaluationPlan, todo: Mapping[PartitionKey, str]) -> tuple[int, int]:
     spark = lake.spark
-    dates = sorted({dt.date.fromisoformat(key[1]) for key in todo})
-    conditions = [(F.col("seed") == int(key[0])) & (F.col("date") == F.lit(key[1]).cast("date")) for key in todo]
-    scores = lake.read("scores").where(reduce(lambda left, right: left | right, conditions))
+    keys = sorted((int(seed), dt.date.fromisoformat(date)) for seed, date in todo)
+    conditions = [(F.col("seed") == seed) & (F.col("date") == F.lit(date)) for seed, date in keys]
+    wanted = reduce(lambda left, right: left | right, conditions)
+    scores = lake.read("scores").where(wanted)
+    with described(spark, f"n = 0 against the control on {len(todo)} evaluated days"):
+        rows_in = _check_identity(scores, plan, keys)
     with described(spark, f"influence of every user on every AUC of {len(todo)} evaluated days"):
+        dates = {date for _, date in keys}
         tables = snapshot_tables(lake, plan, {(base_name(lake.config.seeds[0]), date) for date in dates})
         evaluation = lake.config.evaluation
         vocabulary = lake.read("vocabularies").where(F.col("slot") == evaluation.slot)
         strata = item_strata(tables, vocabulary, evaluation.update_count_edges, evaluation.item_age_edges)
-        grouped = grouped_scores(scores, strata)
-        per_user = influence(grouped.persist(), GROUPS)
+        grouped = grouped_scores(scores, _ranked_arms(spark, plan, keys), strata.localCheckpoint())
+        per_user = influence(grouped, GROUPS)
         lake.write_partitions("influence", per_user, todo)
         per_user.unpersist()
-        grouped.unpersist()
-    before = scores.groupBy("seed", "date").count().collect()
-    identical = scores.where("split(arm, '[|]')[1] IN ('naive', 'honest') AND split(arm, '[|]')[2] = '0'")
-    _check_identity(lake, identical, scores)
-    rows_in = sum(row["count"] for row in before)
-    counted = lake.read("influence").where(F.col("stratum") == ALL)
+    counted = lake.read("influence").where((F.col("stratum") == ALL) & wanted)
     # the control arm stands twice: over all users, and fold by fold
-    once = counted.where("NOT (split(arm, '[|]')[1] = 'control' AND fold >= 0)")
-    wanted_keys = reduce(lambda left, right: left | right, conditions)
-    rows_out = once.where(wanted_keys).agg(F.sum(F.col("positives") + F.col("negatives")).alias("rows")).first()
+    once = counted.where(f"NOT (split_part(arm, '|', 2) = '{CONTROL}' AND fold > {NO_FOLD})")
+    rows_out = once.agg(F.sum(F.col("positives") + F.col("negatives")).alias("rows")).first()
     if rows_out is None or rows_out["rows"] != rows_in:
         raise StepFailed(
             "scores were lost or doubled on the way to influence",
@@ -106,54 +106,86 @@ def _write_influence(lake: Lake, plan: EvaluationPlan, todo: Mapping[PartitionKe
     return rows_in, rows_in
 
 
-def _check_identity(lake: Lake, identical: DataFrame, scores: DataFrame) -> None:
-    """n = 0 must give bit-equal logits through its own table (invariant 4 of method 1.1)."""
-    control = scores.where("split(arm, '[|]')[0] = 'swap' AND split(arm, '[|]')[1] = 'control'")
-    keys = ["seed", "date", "impression_id"]
-    joined = identical.where("split(arm, '[|]')[0] = 'swap'").join(
-        control.select(*keys, F.col("logit").alias("control_logit")), keys
+def _check_identity(scores: DataFrame, plan: EvaluationPlan, keys: Sequence[tuple[int, dt.date]]) -> int:
+    """n = 0 must give bit-equal logits through its own table (invariant 4 of method 1.1); returns the scores counted.
+
+    Sums of hashes of (impression, logit) are compared fold by fold; the rows are joined only to name one that differs.
+    """
+    control = control_arm(keys[0][1]).name
+    identical = {arm.name for seed, date in keys for arm in plan.arms(seed, date) if arm.is_identity}
+    compared = F.when(F.col("arm").isin(control, *identical), F.xxhash64("impression_id", "logit"))
+    upper, lower = hash_sums(compared)
+    summed = scores.groupBy("seed", "date", "arm", "fold").agg(
+        F.count(F.lit(1)).alias("rows"), upper.alias("upper"), lower.alias("lower")
     )
-    different = joined.where("logit <> control_logit").limit(3).collect()
-    if different:
-        first = different[0]
-        raise StepFailed(
-            "the table of n = 0 does not give the logits of the ranker's own table",
-            table="scores",
-            partition={"seed": first["seed"], "date": str(first["date"])},
-            found=f"arm {first['arm']}, impression {first['impression_id']}: {first['logit']!r}",
-            expected=f"{first['control_logit']!r}, bit for bit",
-            remedy="control_features or embedding_snapshots were changed since training: train with --force",
-        )
+    found = {
+        (row["seed"], row["date"], row["arm"], row["fold"]): (row["rows"], row["upper"], row["lower"])
+        for row in summed.collect()
+    }
+    for (seed, date, arm, fold), sums in sorted(found.items()):
+        if arm in identical and sums != found.get((seed, date, control, fold)):
+            own = scores.where((F.col("seed") == seed) & (F.col("date") == F.lit(date)) & (F.col("fold") == fold))
+            raise _not_the_identity(own, arm, control, {"seed": seed, "date": str(date), "fold": fold})
+    return sum(rows for rows, *_ in found.values())
 
 
-def grouped_scores(scores: DataFrame, strata: DataFrame) -> DataFrame:
-    """Each score once for each ranking that it takes part in: over all users or within its fold, and in its strata.
+def _not_the_identity(scores: DataFrame, arm: str, control: str, partition: Mapping[str, object]) -> StepFailed:
+    logits = [
+        scores.where(F.col("arm") == name).select("impression_id", F.col("logit").alias(alias))
+        for name, alias in ((arm, "own"), (control, "control"))
+    ]
+    differs = ~F.col("own").eqNullSafe(F.col("control"))
+    first = logits[0].join(logits[1], "impression_id", "full").where(differs).orderBy("impression_id").first()
+    return StepFailed(
+        "the table of n = 0 does not give the logits of the ranker's own table",
+        table="scores",
+        partition=partition,
+        found=f"arm {arm}, impression {first['impression_id']}: {first['own']!r}" if first else f"arm {arm}",
+        expected=f"{first['control'] if first else 'the logits of ' + control!r}, bit for bit",
+        remedy="control_features or embedding_snapshots were changed since training: train with --force",
+    )
+
+
+def _ranked_arms(spark: SparkSession, plan: EvaluationPlan, keys: Sequence[tuple[int, dt.date]]) -> DataFrame:
+    """seed, date, arm -> whether it ranks all users, each fold, and strata.
 
     Scores of different models are never pooled into one ranking: arms of a held-out fold rank within the fold, and the
     control, which is compared with both kinds, does both.
     """
-    parts = F.split("arm", "[|]")
-    protocol, variant, scope = parts[0], parts[1], parts[3]
+    rows = [
+        (seed, date, arm.name, arm.variant not in BY_FOLD, arm.variant in (*BY_FOLD, CONTROL), is_stratified(arm))
+        for seed, date in keys
+        for arm in plan.arms(seed, date)
+    ]
+    schema = "seed int, date date, arm string, ranks_all boolean, ranks_folds boolean, stratified boolean"
+    return spark.createDataFrame(rows, schema)
+
+
+def grouped_scores(scores: DataFrame, arms: DataFrame, strata: DataFrame) -> DataFrame:
+    """Each score once for each ranking that it takes part in: over all users or within its fold, and in its strata.
+
+    Args:
+        scores: the table of that name.
+        arms: see :func:`_ranked_arms`.
+        strata: see :func:`lis_spark.lis.strata.item_strata`.
+    """
+    of_item = (F.col("date") == F.col("evaluated_date")) & (F.col("item_row") == F.col("row"))
+    joined = scores.join(F.broadcast(arms), ["seed", "date", "arm"]).join(F.broadcast(strata), of_item, "left")
+    everyone = F.lit(NO_FOLD)
     folds = (
-        F.when(variant.isin(*BY_FOLD), F.array("fold"))
-        .when(variant == "control", F.array(F.lit(-1), F.col("fold")))
-        .otherwise(F.array(F.lit(-1)))
+        F.when(F.col("ranks_all") & F.col("ranks_folds"), F.array(everyone, "fold"))
+        .when(F.col("ranks_all"), F.array(everyone))
+        .otherwise(F.array("fold"))
     )
-    stratified = (protocol == "swap") & (
-        (variant == "control") | (variant.isin("naive", "honest") & (scope == "both") & (parts[2] != "0"))
-    )
-    joined = scores.join(
-        F.broadcast(strata), (F.col("date") == F.col("evaluated_date")) & (F.col("item_row") == F.col("row")), "left"
-    )
-    memberships = F.when(
-        stratified, F.concat(F.array(F.lit(ALL)), F.coalesce("strata", F.array().cast("array<string>")))
-    )
+    everything = F.array(F.lit(ALL))
+    with_strata = F.concat(everything, F.coalesce("strata", F.array().cast("array<string>")))
+    memberships = F.when(F.col("stratified"), with_strata).otherwise(everything)
     return joined.withColumn("fold", F.explode(folds)).select(
         "seed",
         "date",
         "arm",
         "fold",
-        F.explode(memberships.otherwise(F.array(F.lit(ALL)))).alias("stratum"),
+        F.explode(memberships).alias("stratum"),
         "user_id",
         "impression_id",
         "label",
@@ -173,7 +205,7 @@ def _measurements(plan: EvaluationPlan) -> list[Measurement]:
 
 def _identity(config: RunConfig, wanted: Mapping[PartitionKey, str], measurement: Measurement) -> str:
     key = (str(measurement.seed), measurement.evaluated_date.isoformat())
-    return fingerprint("result", wanted[key], measurement.comparison_id, fingerprint(config))
+    return fingerprint("result", wanted[key], measurement.comparison_id, config.fingerprint)
 
 
 def _results(
@@ -220,7 +252,7 @@ def _key(pair: Mapping[str, object]) -> tuple[object, ...]:
 def _groups_with_both_classes(per_user: DataFrame) -> set[tuple[object, ...]]:
     """(seed, date, fold, stratum) in which an AUC exists; strata may be too small for one."""
     rows = (
-        per_user.where("split(arm, '[|]')[1] = 'control'")
+        per_user.where(f"split_part(arm, '|', 2) = '{CONTROL}'")
         .groupBy("seed", "date", "fold", "stratum")
         .agg(F.sum("positives").alias("positives"), F.sum("negatives").alias("negatives"))
         .where("positives > 0 AND negatives > 0")
@@ -302,7 +334,7 @@ def _own_label_shares(
 def results_of(lake: Lake) -> list[dict[str, Any]]:
     """The stored rows of this configuration, as JSON data, in reading order."""
     config = lake.config
-    frame = lake.read("lis_results").where(F.col("config_fingerprint") == fingerprint(config))
+    frame = lake.read("lis_results").where(F.col("config_fingerprint") == config.fingerprint)
     latest = frame.orderBy("evaluated_date", "protocol", "variant", "swap_scope", "horizon_days", "stratum", "seed")
     rows = []
     for row in latest.collect():

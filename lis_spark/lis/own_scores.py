@@ -9,9 +9,9 @@ from __future__ import annotations
 import datetime as dt
 import difflib
 import json
-from pathlib import Path
 from typing import Any
 
+from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
@@ -22,6 +22,7 @@ from lis_spark.lis.decision import verdict
 from lis_spark.lis.results import ResultRow
 from lis_spark.metrics import compare, influence
 from lis_spark.progress import described
+from lis_spark.sources.files import read_parquet
 
 CONTROL, LEAKED = "control", "leaked"
 NAIVE_NOTE = "naive: may contain the evaluated labels (give the columns fold and evaluated_date for an honest score)"
@@ -36,7 +37,7 @@ def measure_scores(
 
     Args:
         spark: session.
-        table: a Delta or Parquet path, or catalog.schema.table.
+        table: a Delta or Parquet path (with a slash in it), or catalog.schema.table.
         columns: ``control``, ``leaked``, ``user``, ``label`` and, where the table has them, ``impression``, ``fold``
             and ``date`` -> column names. A default name that is not there is taken as absent for the last three.
         threshold: absolute AUC that counts.
@@ -127,13 +128,10 @@ def measure_scores(
 
 def read_scores(spark: SparkSession, table: str) -> DataFrame:
     """A table of scores: a Delta folder, a Parquet file or folder, or a table of the catalog."""
-    path = Path(table)
-    if path.is_dir() and (path / "_delta_log").is_dir():
-        return spark.read.format("delta").load(table)
-    if path.exists() or "://" in table or table.endswith(".parquet"):
-        if not path.exists() and "://" not in table:
-            raise InputError("there is no such table of scores", table=table)
-        return spark.read.parquet(table)
+    if "/" in table or table.endswith(".parquet"):
+        if DeltaTable.isDeltaTable(spark, table):
+            return spark.read.format("delta").load(table)
+        return read_parquet(spark, table)
     if not spark.catalog.tableExists(table):
         raise InputError("there is no such table of scores", table=table, expected="a path or catalog.schema.table")
     return spark.table(table)

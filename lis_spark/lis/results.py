@@ -79,7 +79,7 @@ class ResultRow:
         return cls(
             measurement_id=measurement_id,
             run_name=config.run_name,
-            scenario=config.ingest.scenario,
+            scenario=config.scenario,
             protocol=measurement.protocol,
             leak="id_embedding",
             variant=measurement.variant,
@@ -90,7 +90,7 @@ class ResultRow:
             horizon_days=measurement.horizon_days,
             stratum=measurement.stratum,
             seed=str(measurement.seed),
-            config_fingerprint=fingerprint(config),
+            config_fingerprint=config.fingerprint,
             created_ts=dt.datetime.now(dt.UTC),
             table_versions=json.dumps(dict(versions), sort_keys=True),
         )

@@ -26,14 +26,14 @@ from lis_spark.lis.plan import EvaluationPlan, resolve
 from lis_spark.progress import described
 from lis_spark.ranker.arm_scoring import score_rank
 from lis_spark.ranker.exchange import (
-    day_specs,
     export_vectors,
     launch_spec,
     plan_file,
     ranker_spec,
+    readable_days,
     vector_folder,
 )
-from lis_spark.ranker.plans import ArmSpec, EvaluationSpec, ScorePlan, state_folder
+from lis_spark.ranker.plans import ArmSpec, DaySpec, EvaluationSpec, ScorePlan, state_folder
 from lis_spark.ranker.processes import launch
 from lis_spark.step import StepResult
 
@@ -61,17 +61,20 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False) -> StepResu
     shutil.rmtree(work, ignore_errors=True)
     with described(spark, f"tables of the arms of {len(keys)} evaluated days"):
         _export(lake, plan, keys, work)
-    score_plan = _score_plan(lake, plan, keys, work)
     settings = config.launch
-    launch(
-        score_rank,
-        plan_file(config, "score", score_plan.model_dump_json()),
-        processes=settings.processes,
-        local_mode=settings.local_mode,
-        use_gpu=settings.use_gpu,
-        title=f"scoring {sum(len(evaluation.arms) for evaluation in score_plan.evaluations)} arms",
-        pieces=len(keys),
-    )
+    window = [ONE_DAY * days for days in range(config.evaluation.refit.window_days, 0, -1)]
+    needed = {date - before for _, date in keys for before in (*window, ONE_DAY * 0)}
+    with readable_days(lake, plan.rows, needed) as days:
+        score_plan = _score_plan(lake, plan, keys, work, days, window)
+        launch(
+            score_rank,
+            plan_file(config, "score", score_plan.model_dump_json()),
+            processes=settings.processes,
+            local_mode=settings.local_mode,
+            use_gpu=settings.use_gpu,
+            title=f"scoring {sum(len(evaluation.arms) for evaluation in score_plan.evaluations)} arms",
+            pieces=len(keys),
+        )
     expected = _expected_rows(lake, plan, keys)
     with described(spark, "logits into the table scores"):
         written = lake.write_partitions("scores", _read_scores(spark, work / "logits", keys), todo)
@@ -134,12 +137,15 @@ def _export(lake: Lake, plan: EvaluationPlan, keys: list[tuple[int, dt.date]], w
         snapshots.unpersist()
 
 
-def _score_plan(lake: Lake, plan: EvaluationPlan, keys: list[tuple[int, dt.date]], work: Path) -> ScorePlan:
+def _score_plan(
+    lake: Lake,
+    plan: EvaluationPlan,
+    keys: list[tuple[int, dt.date]],
+    work: Path,
+    days: dict[dt.date, DaySpec],
+    window: list[dt.timedelta],
+) -> ScorePlan:
     config = plan.config
-    window = [ONE_DAY * days for days in range(config.evaluation.refit.window_days, 0, -1)]
-    days = day_specs(
-        lake, plan.rows, [date for _, date in keys] + [date - before for _, date in keys for before in window]
-    )
     work_folder = absolute(config.lake.work_path)
     evaluations = [
         EvaluationSpec(

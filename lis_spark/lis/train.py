@@ -17,8 +17,8 @@ from lis_spark.lake import Lake, absolute
 from lis_spark.lis.chains import ONE_DAY, Chain
 from lis_spark.lis.plan import EvaluationPlan, resolve
 from lis_spark.ranker.chain_training import train_rank
-from lis_spark.ranker.exchange import day_specs, import_days, launch_spec, plan_file, ranker_spec
-from lis_spark.ranker.plans import ChainSpec, TrainPlan, TrainTask
+from lis_spark.ranker.exchange import import_days, launch_spec, plan_file, ranker_spec, readable_days
+from lis_spark.ranker.plans import ChainSpec, DaySpec, TrainPlan, TrainTask
 from lis_spark.ranker.processes import launch
 from lis_spark.step import StepResult
 
@@ -43,21 +43,22 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False) -> StepResu
     total = sum(len(prints) for prints in fingerprints.values())
     if not stale:
         return StepResult("train", partitions_skipped=total, versions=dict(lake.pinned))
-    train_plan = _train_plan(lake, plan, fingerprints, stale)
     if force:
         for chain in stale:
-            _forget(train_plan.work_folder, chain)
+            _forget(absolute(config.lake.work_path), chain)
     done = [(chain, date) for chain, dates in stale.items() for date in dates]
     settings = config.launch
-    launch(
-        train_rank,
-        plan_file(config, "train", train_plan.model_dump_json()),
-        processes=settings.processes,
-        local_mode=settings.local_mode,
-        use_gpu=settings.use_gpu,
-        title=f"training {len(stale)} chains, {len(done)} chain days",
-        pieces=len(done),
-    )
+    with readable_days(lake, plan.rows, _days(plan.chains, stale)) as days:
+        train_plan = _train_plan(lake, plan, fingerprints, stale, days)
+        launch(
+            train_rank,
+            plan_file(config, "train", train_plan.model_dump_json()),
+            processes=settings.processes,
+            local_mode=settings.local_mode,
+            use_gpu=settings.use_gpu,
+            title=f"training {len(stale)} chains, {len(done)} chain days",
+            pieces=sum((task.through - task.after).days for phase in train_plan.phases for task in phase),
+        )
     trained = import_days(lake, train_plan, {chain.name: chain for chain in train_plan.chains}, done)
     return StepResult(
         "train",
@@ -106,12 +107,20 @@ def stale_days(
     return stale
 
 
+def _days(chains: Sequence[Chain], stale: Mapping[str, list[dt.date]]) -> set[dt.date]:
+    """The days of data that stale chains may need: all of their own, for a state that lies on disk may be missing."""
+    return {day for chain in chains if chain.name in stale for day in chain.days if day < stale[chain.name][-1]}
+
+
 def _train_plan(
-    lake: Lake, plan: EvaluationPlan, fingerprints: ChainFingerprints, stale: Mapping[str, list[dt.date]]
+    lake: Lake,
+    plan: EvaluationPlan,
+    fingerprints: ChainFingerprints,
+    stale: Mapping[str, list[dt.date]],
+    days: dict[dt.date, DaySpec],
 ) -> TrainPlan:
     config = plan.config
     chains = {chain.name: chain for chain in plan.chains if chain.name in stale}
-    days = [date - ONE_DAY for dates in stale.values() for date in dates]
     # A forked chain starts anew from its parent where a day of its own is stale; the base chain goes on.
     first: list[TrainTask] = []
     second: list[TrainTask] = []
@@ -126,10 +135,6 @@ def _train_plan(
         first.append(TrainTask(chain=name, after=after, through=last_fork))
         if last_fork < through:
             second.append(TrainTask(chain=name, after=last_fork, through=through))
-        days += [day for day in chain.days if day < through]
-    for chain in plan.chains:
-        if chain.name in chains and chain.parent is not None:
-            days += chain.days
     specs = tuple(
         ChainSpec(
             name=chain.name,
@@ -149,7 +154,7 @@ def _train_plan(
         work_folder=absolute(config.lake.work_path),
         ranker=ranker_spec(lake),
         launch=launch_spec(config),
-        days=day_specs(lake, plan.rows, days),
+        days=days,
         chains=specs,
         phases=(tuple(first), tuple(second)),
     )

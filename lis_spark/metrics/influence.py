@@ -1,8 +1,9 @@
 """Influence of every user on every exact AUC, as integers, distributed (method 2.1 and 2.2).
 
-All groups (day x arm x fold x stratum) are ranked in one shuffle: the scores are range partitioned by (group, logit),
-each partition ranks its own rows in NumPy and sums them by user, and what lies below and above the partition is added
-to these sums from the partitions' totals. Nothing larger than partitions + groups reaches the driver.
+All groups (day x arm x fold x stratum) are ranked in one shuffle: groups that fit a partition lie whole in one, larger
+ones are range partitioned by (group, logit); each partition ranks its own rows in NumPy and sums them by user, and what
+lies below and above the partition is added to these sums from the partitions' totals. Nothing larger than partitions +
+groups reaches the driver.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def influence(
 
     Args:
         scores: the group columns, user_id, impression_id, label (0 or 1) and logit (float or double: a double keeps
-            the order of a double). It is read three times, so it should be a table, or cached.
+            the order of a double). It is read three times, so it should be a table, or cheap to make again.
         group_columns: what makes a ranking of its own, for instance evaluated_date, arm, fold, stratum.
         rows_per_partition: rows that one Python worker holds at a time, about 60 bytes each. Rows with the same
             logit stay together, so a group of constant scores is one partition whatever its size.
@@ -74,9 +75,22 @@ def influence(
     fields = [T.StructField("group_id", T.IntegerType()), *[scores.schema[name] for name in group_columns]]
     group_ids = F.broadcast(spark.createDataFrame(numbered, T.StructType(_nullable(fields))))
 
-    total_rows = sum(group["rows"] for group in groups)
-    partitions = _partition_count(total_rows, rows_per_partition, spark.sparkContext.defaultParallelism)
-    ranged = _narrow(scores, group_ids, group_columns).repartitionByRange(partitions, "group_id", "logit")
+    narrow = _narrow(scores, group_ids, group_columns)
+    large = [number for number, group in enumerate(groups) if group["rows"] > rows_per_partition]
+    parts = []
+    for is_large in (False, True):
+        rows = sum(group["rows"] for number, group in enumerate(groups) if (number in large) == is_large)
+        if not rows:
+            continue
+        partitions = _partition_count(rows, rows_per_partition, spark.sparkContext.defaultParallelism)
+        chosen = narrow.where(F.col("group_id").isin(large) == is_large) if large else narrow
+        # twice as many for whole groups: the hash does not fill partitions evenly
+        parts.append(
+            chosen.repartitionByRange(partitions, "group_id", "logit")
+            if is_large
+            else chosen.repartition(2 * partitions, "group_id")
+        )
+    ranged = reduce(DataFrame.unionByName, parts)
     # Cached, so that totals and sums see the same ranges: Spark draws their bounds from a sample each time it plans.
     partials = with_units(ranged).mapInArrow(_rank_partition, _partial_schema(scores)).persist()
     try:
@@ -232,8 +246,13 @@ def rank_range(
     }
 
 
-def _offsets(partials: DataFrame, groups: Sequence[Row], columns: Sequence[str], table: str) -> DataFrame:
-    """group_id, range_start -> the negatives in the ranges below and the positives in the ranges above."""
+def _offsets(
+    partials: DataFrame, groups: Sequence[Row], columns: Sequence[str], table: str
+) -> list[tuple[int, int, int, int]]:
+    """group_id, range_start, the negatives in the ranges below, the positives in the ranges above.
+
+    Only of groups that several ranges share: at most one is cut at each border of two ranges.
+    """
     by_range = (
         partials.groupBy("group_id", "range_start")
         .agg(F.sum("positives").alias("positives"), F.sum("negatives").alias("negatives"))
@@ -245,7 +264,7 @@ def _offsets(partials: DataFrame, groups: Sequence[Row], columns: Sequence[str],
         members = list(ranges)
         below, above = 0, sum(row["positives"] for row in members)
         ranked[number] = (above, sum(row["negatives"] for row in members))
-        for row in members:
+        for row in members if len(members) > 1 else []:
             above -= row["positives"]
             offsets.append((number, row["range_start"], below, above))
             below += row["negatives"]
@@ -260,12 +279,18 @@ def _offsets(partials: DataFrame, groups: Sequence[Row], columns: Sequence[str],
                 expected=f"{counted}, as counted before",
                 remedy="give a table of a pinned version, or cache the frame of scores",
             )
+    return offsets
+
+
+def _by_user(partials: DataFrame, offsets: Sequence[tuple[int, int, int, int]]) -> DataFrame:
+    """One row a user: as they are in a group that lies within one range, added up where ranges cut the group."""
+    measured = partials.select("group_id", "user_id", *MEASURES)
+    if not offsets:
+        return measured
+    cut = F.col("group_id").isin(sorted({group for group, *_ in offsets}))
     schema = "group_id int, range_start bigint, negatives_below bigint, positives_above bigint"
-    return F.broadcast(partials.sparkSession.createDataFrame(offsets, schema))
-
-
-def _by_user(partials: DataFrame, offsets: DataFrame) -> DataFrame:
-    placed = partials.join(offsets, ["group_id", "range_start"], "left")
+    known = F.broadcast(partials.sparkSession.createDataFrame(offsets, schema))
+    placed = partials.where(cut).join(known, ["group_id", "range_start"], "left")
     # a range without totals can only mean that the two readings saw different ranges: fail rather than miscount
     negatives_below = F.coalesce("negatives_below", F.raise_error(F.lit("ranges changed between the passes")))
     earlier = Window.partitionBy("group_id", "user_id").orderBy("range_start")
@@ -279,7 +304,8 @@ def _by_user(partials: DataFrame, offsets: DataFrame) -> DataFrame:
             "u2_within_user": F.col("u2_within_user") + 2 * F.col("positives") * own_negatives_below,
         }
     )
-    return complete.groupBy("group_id", "user_id").agg(*[F.sum(name).alias(name) for name in MEASURES])
+    summed = complete.groupBy("group_id", "user_id").agg(*[F.sum(name).alias(name) for name in MEASURES])
+    return measured.where(~cut).unionByName(summed)
 
 
 def _joined_groups(by_user: DataFrame, group_ids: DataFrame, group_columns: Sequence[str]) -> DataFrame:

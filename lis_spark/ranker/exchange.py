@@ -7,9 +7,11 @@ rows are compared with what the processes say they wrote.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import unquote, urlparse
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -18,7 +20,7 @@ from pyspark.sql import functions as F
 
 from lis_spark.config import RunConfig
 from lis_spark.errors import StepFailed
-from lis_spark.lake import Lake, PartitionKey, absolute
+from lis_spark.lake import Lake, PartitionKey, absolute, refuse_leaked_columns
 from lis_spark.progress import described
 from lis_spark.ranker.plans import (
     ChainSpec,
@@ -28,9 +30,12 @@ from lis_spark.ranker.plans import (
     RankerSpec,
     TableSpec,
     TrainPlan,
+    local_path,
     state_folder,
 )
+from lis_spark.ranker.stretches import cut_days, in_stretches
 
+ROWS_PER_FILE = 4_000_000
 _DAYS_DDL = "path string, sha256 string, trained_rows bigint, mean_loss double, chain string, date date"
 
 
@@ -84,36 +89,73 @@ def launch_spec(config: RunConfig) -> LaunchSpec:
     )
 
 
-def day_specs(lake: Lake, rows: Mapping[dt.date, int], dates: Sequence[dt.date]) -> dict[dt.date, DaySpec]:
-    """The files of some days of ``training_rows`` at its pinned version, with the rows that they must hold."""
+@contextmanager
+def readable_days(
+    lake: Lake, rows: Mapping[dt.date, int], dates: Iterable[dt.date]
+) -> Iterator[dict[dt.date, DaySpec]]:
+    """Files of some days of ``training_rows`` at its pinned version that every rank can open while the block runs.
+
+    They are the table's own files, or, with ``lake.staging_path``, an export of them (a table of a catalog may lie
+    where a Python process cannot open it), sorted and cut as the table is, and removed afterwards.
+
+    Args:
+        lake: whose table.
+        rows: day -> the rows that it must hold; days that are not there are left out.
+        dates: the days that are wanted.
+
+    Raises:
+        StepFailed: the export has lost or doubled rows.
+    """
     chosen = sorted({date for date in dates if date in rows})
+    table = lake.read("training_rows")
+    refuse_leaked_columns(table.columns, "training_rows")
     if not chosen:
-        return {}
-    located = (
-        lake.read("training_rows")
-        .where(F.col("date").isin(chosen))
-        .groupBy("date", F.col("_metadata.file_path").alias("file"))
-        .agg(F.count(F.lit(1)).alias("rows"))
-        .collect()
-    )
-    files: dict[dt.date, list[str]] = {date: [] for date in chosen}
-    for row in sorted(located, key=lambda row: row["file"]):
-        files[row["date"]].append(row["file"])
+        yield {}
+        return
+    days = table.where(F.col("date").isin(chosen))
+    staging = lake.config.lake.staging_path
+    if staging is None:
+        yield _day_specs(_files_of_days(days), rows)
+        return
+    folder = Path(absolute(staging)) / f"training_rows-{uuid.uuid4().hex[:12]}"
+    try:
+        with described(lake.spark, f"training rows of {len(chosen)} days exported for the ranks"):
+            ordered = in_stretches(days, cut_days(days, lake.config, chosen))
+            ordered.write.partitionBy("date").parquet(folder.as_uri())
+        files = {date: [str(file) for file in folder.glob(f"date={date}/*.parquet")] for date in chosen}
+        specs = _day_specs(files, rows)
+        exported = {date: sum(pq.ParquetFile(file).metadata.num_rows for file in files[date]) for date in chosen}
+        wrong = [date for date in chosen if exported[date] != rows[date]]
+        if wrong:
+            raise StepFailed(
+                "rows were lost or doubled in the export for the ranks",
+                table="training_rows",
+                partition=", ".join(map(str, wrong[:5])),
+                found=f"{exported[wrong[0]]:,} rows",
+                expected=f"{rows[wrong[0]]:,} rows",
+            )
+        yield specs
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _files_of_days(days: DataFrame) -> dict[dt.date, list[str]]:
+    files: dict[dt.date, list[str]] = {}
+    for row in days.select("date", F.col("_metadata.file_path").alias("file")).distinct().collect():
+        files.setdefault(row["date"], []).append(row["file"])
+    return files
+
+
+def _day_specs(files: Mapping[dt.date, list[str]], rows: Mapping[dt.date, int]) -> dict[dt.date, DaySpec]:
     return {
         date: DaySpec(
             date=date,
-            files=tuple(files[date]),
+            files=tuple(sorted(found)),
             rows=rows[date],
-            row_groups=sum(pq.ParquetFile(local_path(file)).num_row_groups for file in files[date]),
+            row_groups=sum(pq.ParquetFile(local_path(file)).num_row_groups for file in found),
         )
-        for date in chosen
+        for date, found in sorted(files.items())
     }
-
-
-def local_path(uri: str) -> str:
-    """A file URI as a path; other schemes stay."""
-    parsed = urlparse(uri)
-    return unquote(parsed.path) if parsed.scheme == "file" else uri
 
 
 def import_days(
@@ -150,7 +192,10 @@ def import_days(
         (chain, date.isoformat()): chains[chain].fingerprints[date] for chain, date in done
     }
     with described(spark, f"embedding snapshots of {len(done)} chain days"):
-        frame = _snapshot_rows(lake, slot, files, manifests)
+        # a file a chain, or a file a chain day where a chain's rows are too many for one
+        clusters = ["chain"] if written <= ROWS_PER_FILE * len(chains) else ["chain", "snapshot_date"]
+        rows = _snapshot_rows(lake, slot, files, manifests).repartition(*clusters)
+        frame = rows.sortWithinPartitions("chain", "snapshot_date", "row")
         count = lake.write_partitions(
             "embedding_snapshots", frame, {(slot, *key): value for key, value in fingerprints.items()}
         )
@@ -204,8 +249,6 @@ def _snapshot_rows(
             "chain",
             "snapshot_date",
         )
-        .repartition("chain", "snapshot_date")
-        .sortWithinPartitions("chain", "snapshot_date", "row")
     )
 
 

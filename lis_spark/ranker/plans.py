@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
+from urllib.parse import unquote, urlparse
 
 from pydantic import BaseModel, ConfigDict
 
@@ -150,3 +151,9 @@ class ScorePlan(Plain):
 def state_folder(work_folder: str, chain: str, date: dt.date) -> Path:
     """Where the state of M_date of a chain lies."""
     return Path(work_folder) / "chains" / chain / date.isoformat()
+
+
+def local_path(uri: str) -> str:
+    """A file URI as a path; other schemes stay."""
+    parsed = urlparse(uri)
+    return unquote(parsed.path) if parsed.scheme == "file" else uri

@@ -33,15 +33,19 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
     """Writes the days whose impressions, look-back window, item attributes or settings changed.
 
     Raises:
-        InputError: an input table is missing.
+        InputError: an input table is missing, or no impression is of the configured scenario.
         StepFailed: a day has not as many training rows as impressions.
     """
     lake = Lake(spark, config, run_id=run_id, step="training_rows")
     impressions = lake.read("impressions")
+    with described(spark, f"training_rows: days of scenario {config.scenario}"):
+        shown = days_of_scenario(impressions, config.scenario)
+    impressions = impressions.where(F.col("scenario") == config.scenario)
     items = lake.read("items") if of_origin(config, "items") else None
     vocabularies = lake.read("vocabularies")
     create_table(lake, config)
-    days = {dt.date.fromisoformat(key[0]): value for key, value in lake.fingerprints("impressions").items()}
+    stored_days = {dt.date.fromisoformat(key[0]): value for key, value in lake.fingerprints("impressions").items()}
+    days = {day: value for day, value in stored_days.items() if day in shown}
     with described(spark, "training_rows: item attributes of each day"):
         digests = item_digests(impressions, items, config)
     wanted = day_fingerprints(config, days, digests)
@@ -63,6 +67,28 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
         partitions_skipped=skipped,
         versions=versions,
     )
+
+
+def days_of_scenario(impressions: DataFrame, scenario: str) -> set[dt.date]:
+    """The days with impressions of a scenario: each scenario has a ranker of its own.
+
+    Raises:
+        InputError: there is none, with the scenarios that are there.
+    """
+    counted = impressions.groupBy("scenario", "date").count().collect()
+    days = {row["date"] for row in counted if row["scenario"] == scenario}
+    if not days:
+        rows: dict[str, int] = {}
+        for row in counted:
+            rows[row["scenario"]] = rows.get(row["scenario"], 0) + row["count"]
+        raise InputError(
+            f"no impression is of scenario {scenario!r}",
+            table="impressions",
+            found=", ".join(f"{name} ({count:,} rows)" for name, count in sorted(rows.items())[:10]) or "no rows",
+            expected=scenario,
+            remedy="set the key `scenario` to one of them; each scenario is trained and measured in a lake of its own",
+        )
+    return days
 
 
 def create_table(lake: Lake, config: RunConfig) -> None:
@@ -159,6 +185,7 @@ def day_fingerprints(
         config.features,
         config.labels,
         config.label,
+        config.scenario,
         config.time_zone,
         config.evaluation.folds,
         config.ranker.row_groups_per_day,

@@ -1,4 +1,4 @@
-"""Step ``report``: the HTML file, the JSON of the rows, and the table in the terminal."""
+"""Step ``report``: the HTML file, the JSON of the rows, the configuration as it ran, and the table in the terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from rich.console import Console
 
-from lis_spark.config import KuaiRandSource, MovieTweetingsSource, RunConfig, fingerprint
+from lis_spark.config import KuaiRandSource, MovieTweetingsSource, RunConfig
 from lis_spark.errors import InputError
 from lis_spark.lake import Lake
 from lis_spark.lis.arms import SLOT_PERMUTED
@@ -31,9 +31,9 @@ LICENCES = {
 
 
 def run(spark: SparkSession, config: RunConfig, force: bool = False) -> StepResult:
-    """Writes ``report.html`` and ``lis_results.json`` into ``output_path`` and prints the table.
+    """Writes ``report.html``, ``lis_results.json`` and ``config.yaml`` into ``output_path`` and prints the table.
 
-    Both are written anew each time: they hold nothing that the tables do not.
+    They are written anew each time: they hold nothing that the tables and the configuration do not.
     """
     lake = Lake(spark, config, step="report", measurement=True)
     rows = results_of(lake)
@@ -43,21 +43,25 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False) -> StepResu
     folder.mkdir(parents=True, exist_ok=True)
     results = folder / "lis_results.json"
     results.write_text(json.dumps(rows, indent=1), encoding="utf-8")
-    page = write_report(
-        [row for row in rows if row["variant"] != SLOT_PERMUTED], _context(lake, rows), folder / "report.html"
-    )
-    Console(width=120).print(results_table([row for row in rows if row["variant"] != SLOT_PERMUTED]))
-    return StepResult("report", len(rows), len(rows), 0, 2, 0, (str(page), str(results)), versions=dict(lake.pinned))
+    settings = folder / "config.yaml"
+    command = f"lis-spark run --config {settings}"
+    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    settings.write_text(f"# {command}\n{text}", encoding="utf-8")  # with all overrides: the run itself, not its file
+    shown = [row for row in rows if row["variant"] != SLOT_PERMUTED]
+    page = write_report(shown, _context(lake, rows, text, command), folder / "report.html")
+    Console(width=120).print(results_table(shown))
+    written = (str(page), str(results), str(settings))
+    return StepResult("report", len(rows), len(rows), 0, len(written), 0, written, versions=dict(lake.pinned))
 
 
-def _context(lake: Lake, rows: list[dict[str, object]]) -> ReportContext:
+def _context(lake: Lake, rows: list[dict[str, object]], config_yaml: str, command: str) -> ReportContext:
     config, plan = lake.config, resolve(lake)
     days = [date.isoformat() for date in plan.rows]
     total = sum(plan.rows.values())
     source = f"{config.source.kind}, {total:,} impressions, {days[0]} to {days[-1]} ({config.time_zone})"
     timings = (
         lake.read("runs")
-        .where((F.col("config_fingerprint") == fingerprint(config)) & (F.col("outcome") == "done"))
+        .where((F.col("config_fingerprint") == config.fingerprint) & (F.col("outcome") == "done"))
         .groupBy("step")
         .agg(F.max_by("seconds", "finished_ts").alias("seconds"), F.min("finished_ts").alias("first"))
         .orderBy("first")
@@ -74,8 +78,8 @@ def _context(lake: Lake, rows: list[dict[str, object]]) -> ReportContext:
         run_name=config.run_name,
         source=source,
         licence=LICENCES.get(type(config.source), ""),
-        config_yaml=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
-        rerun_commands=[f"lis-spark run --config conf/{config.run_name}.yaml"],
+        config_yaml=config_yaml,
+        rerun_commands=[command],
         days=days,
         model={
             "architecture": ranker.architecture,

@@ -66,7 +66,7 @@ def _opened(read: Callable[[], Any], path: str) -> DataFrame:
             "the source cannot be opened",
             table=path,
             found=str(error if java is None else java.getMessage()).splitlines()[0][:500],
-            remedy="check `source.path` and `source.format`",
+            remedy="check the path (`source.path`) and the format (`source.format`)",
         ) from error
     return frame
 

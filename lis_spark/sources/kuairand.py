@@ -68,7 +68,7 @@ def read(spark: SparkSession, config: RunConfig) -> SourceData:
         time_format="epoch_milliseconds",
         time_zone=config.time_zone,
         labels={name: number(column, types[column]) for name, column in labels.items()},
-        scenario=F.lit(config.ingest.scenario),
+        scenario=F.lit(config.scenario),
         context={name: text_or_null(name) for name in contexts},
     )
     return SourceData(

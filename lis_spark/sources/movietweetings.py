@@ -37,7 +37,7 @@ def read(spark: SparkSession, config: RunConfig) -> SourceData:
         time_format="epoch_seconds",
         time_zone=config.time_zone,
         labels={config.labels[0]: _high(F.col("rating").try_cast("double"), config.source.positive_rating)},
-        scenario=F.lit(config.ingest.scenario),
+        scenario=F.lit(config.scenario),
         context={},
     )
     return SourceData(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pyspark.sql import DataFrame, SparkSession
 
 from lis_spark.config import KuaiRandSource, MovieTweetingsSource, RunConfig
+from lis_spark.lake import refuse_leaked_columns
 
 ITEM_COLUMNS = ("born_date", "title", "image", "tags", "author_id")
 
@@ -31,14 +32,23 @@ class SourceData:
 
 
 def read_source(spark: SparkSession, config: RunConfig) -> SourceData:
-    """Reads the configured source; see the ``read`` of each kind."""
+    """Reads the configured source; see the ``read`` of each kind.
+
+    Raises:
+        LisError: a table of it carries information from after its impressions.
+    """
     from lis_spark.sources import kuairand, movietweetings, table
 
     if isinstance(config.source, KuaiRandSource):
-        return kuairand.read(spark, config)
-    if isinstance(config.source, MovieTweetingsSource):
-        return movietweetings.read(spark, config)
-    return table.read(spark, config)
+        source = kuairand.read(spark, config)
+    elif isinstance(config.source, MovieTweetingsSource):
+        source = movietweetings.read(spark, config)
+    else:
+        source = table.read(spark, config)
+    for frame in (source.impressions, source.items):
+        if frame is not None:
+            refuse_leaked_columns(frame.select("raw.*").columns, source.name)
+    return source
 
 
 def context_names(config: RunConfig) -> tuple[str, ...]:

@@ -58,7 +58,7 @@ def read(spark: SparkSession, config: RunConfig) -> SourceData:
     expected |= {columns.position: WHOLE} if columns.position else {}
     check_columns(frame, expected, source.path)
     types = {field.name: field.dataType for field in frame.schema.fields}
-    scenario = F.lit(config.ingest.scenario)
+    scenario = F.lit(config.scenario)
     impressions = candidate_rows(
         frame,
         user_id=columns.user_id,

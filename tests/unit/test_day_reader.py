@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from lis_spark.errors import LisError, StepFailed
-from lis_spark.ranker.day_reader import DayReader, DayRows, check_count, refuse_leaked
+from lis_spark.lake import refuse_leaked_columns
+from lis_spark.ranker.day_reader import DayReader, DayRows, check_count
 from lis_spark.ranker.plans import DaySpec, FeatureSpec
 from tests.ranker_worlds import GROUP_SIZES, LENGTH, World, day, make_ranker, make_world, write_day
 
@@ -103,12 +104,14 @@ def test_a_file_that_is_gone_from_the_list_is_seen_in_the_count(world: World) ->
 @pytest.mark.parametrize("column", ["leaked_vector", "leaked_ids", "row_leaked_ids", "row_leaked_vector"])
 def test_columns_from_the_future_are_refused(world: World, tmp_path: Path, column: str) -> None:
     with pytest.raises(LisError, match=column):
-        refuse_leaked(["row_user", column])
+        refuse_leaked_columns(["row_user", column], "training_rows")
     rows = world.rows[day(0)]
     spec = write_day(tmp_path, day(0), rows | {column: rows["row_item"]}, GROUP_SIZES)
     features = (*world.ranker.features, FeatureSpec(name="next", column=column, table="item"))
     with pytest.raises(LisError, match=column):
         DayReader(make_ranker(tmp_path, features=features), 0, 1, 50).read(spec)
+    with pytest.raises(LisError, match=column):  # it lies in the file, whether it is asked for or not
+        DayReader(world.ranker, 0, 1, 50).read(spec)
 
 
 def test_days_are_kept_while_they_fit(world: World, tmp_path: Path) -> None:

@@ -1,0 +1,63 @@
+"""The main job on real data, once for all tests that look at what it left: conf/kuairand_small.yaml in a folder."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from lis_spark.config import RunConfig, load_config
+from lis_spark.pipeline import STEPS, run_steps
+from lis_spark.step import StepResult
+
+ROOT = Path(__file__).resolve().parents[2]
+DATA = ROOT / "data" / "kuairand_pure"
+LAST_DAY = dt.date(2022, 5, 2)
+
+
+@dataclass
+class SmallRun:
+    """A finished run, and the folder of its source, which ends with ``LAST_DAY``."""
+
+    config: RunConfig
+    source: Path
+    results: list[StepResult]
+
+
+def rows_through(last_day: dt.date) -> pa.Table:
+    """The shipped impressions up to the end of a day in Shanghai."""
+    end = dt.datetime.combine(last_day + dt.timedelta(days=1), dt.time(), ZoneInfo("Asia/Shanghai"))
+    rows = pq.read_table(DATA / "impressions.parquet")
+    return rows.filter(pc.less(rows["time_ms"], int(end.timestamp() * 1000)))
+
+
+def small_config(folder: Path, source: Path, *overrides: str) -> RunConfig:
+    """The shipped small configuration, everything that it writes below ``folder``."""
+    places = [
+        f"lake.path={folder / 'lake'}",
+        f"lake.work_path={folder / 'work'}",
+        f"output_path={folder / 'out'}",
+        f"source.path={source}",
+        "ingest.end_date=null",
+    ]
+    return load_config(ROOT / "conf" / "kuairand_small.yaml", [*places, *overrides])
+
+
+@pytest.fixture(scope="session")
+def small_run(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
+    """Every step of the small configuration, on data that ends with the last day that it needs."""
+    folder = tmp_path_factory.mktemp("small_run")
+    source = folder / "source"
+    source.mkdir()
+    pq.write_table(rows_through(LAST_DAY), source / "impressions.parquet")
+    items = "video_features_basic_pure.csv"
+    (source / items).write_bytes((DATA / items).read_bytes())
+    config = small_config(folder, source)
+    return SmallRun(config, source, run_steps(spark, config, list(STEPS)))
