@@ -7,8 +7,8 @@ workers can import the package, whether a barrier stage finds its slots; and wha
 from __future__ import annotations
 
 import datetime as dt
-import math
 import shutil
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +22,10 @@ from lis_spark.config import RunConfig
 from lis_spark.errors import InputError, LisError
 from lis_spark.lake import absolute
 from lis_spark.lis.arms import feature_requests, plan_arms
-from lis_spark.lis.chains import ONE_DAY, plan_chains
+from lis_spark.lis.chains import plan_chains
 from lis_spark.lis.plan import FULL_DAY_SHARE
 from lis_spark.progress import described
+from lis_spark.ranker.feature_columns import column_name
 from lis_spark.ranker.training_rows import days_of_scenario
 from lis_spark.sources.days import Day, check_days, profile
 from lis_spark.sources.duplicates import Doubled, derived_id, with_derived_ids, with_first_of_each_id
@@ -33,7 +34,11 @@ from lis_spark.sources.validation import accepted_rows, judged
 
 # Bytes a row that the tables were measured to take on disk (zstd/snappy), and rows a second on two cores.
 BYTES_PER_IMPRESSION, BYTES_PER_TRAINING_ROW, BYTES_PER_FEATURE_ROW, BYTES_PER_SCORE = 40, 90, 30, 25
-TRAINED_ROWS_PER_SECOND_AND_RANK, SCORED_ROWS_PER_SECOND_AND_RANK = 15_000, 60_000
+TRAINED_ROWS_PER_SECOND_AND_RANK, SCORED_ROWS_PER_SECOND_AND_RANK = 30_000, 90_000
+SECONDS_PER_ROW = 8e-6  # of the steps that run in Spark
+
+
+UNSEEN = "does not see lake.work_path"
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ def run(spark: SparkSession, config: RunConfig) -> int:
     if days:
         check("evaluated days and horizons", lambda: _range(config, days))
     check("free space", lambda: _space(config, days))
-    check("workers import the package", lambda: _workers(spark))
+    check("workers import the package and see lake.work_path", lambda: _workers(spark, config))
     check("slots for the launch", lambda: _slots(spark, config))
     table = Table(title=f"{config.run_name}: checks", show_lines=True)
     for heading in ("", "check", "seen"):
@@ -94,6 +99,11 @@ def _days(config: RunConfig, source: SourceData, days: dict[dt.date, Day]) -> st
             rows = with_derived_ids(candidates, doubled)
         accepted = accepted_rows(rows, config, context_names(config))
         days_of_scenario(accepted, config.scenario)
+        for feature in config.features:  # a misspelt column is told here, not after the ingest
+            table = accepted if feature.origin == "impressions" else source.items
+            if table is None:
+                raise InputError(f"feature {feature.name!r} is of items, and the source has none", table="items")
+            column_name(feature, table.columns)
         found = profile(rows, config, [column for column in accepted.columns if column != "date"])
         check_days(found, rows, config, source.name)
     finally:
@@ -124,18 +134,41 @@ def _range(config: RunConfig, days: dict[dt.date, Day]) -> str:
 
 
 def _space(config: RunConfig, days: dict[dt.date, Day]) -> str:
-    folder = Path(absolute(config.lake.work_path))
+    rows = _row_counts(config, days)
+    tables = rows.impressions * (BYTES_PER_IMPRESSION + BYTES_PER_TRAINING_ROW)
+    tables += rows.features * BYTES_PER_FEATURE_ROW + rows.scores * BYTES_PER_SCORE
+    # what the ranks hand over is as large again
+    return "; ".join(
+        _free(place, 2 * tables) for place in dict.fromkeys((config.lake.path, config.lake.work_path)) if place
+    )
+
+
+def _free(place: str, needed: float) -> str:
+    if "://" in place or place.startswith("dbfs:"):
+        return f"{place}: an object store, not looked at"
+    folder = Path(absolute(place))
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free
-    needed = sum(day.accepted for day in days.values()) * (BYTES_PER_IMPRESSION + BYTES_PER_TRAINING_ROW) * 2
     if free < needed:
-        raise InputError("too little free space", found=f"{free / 1e9:.1f} GB", expected=f"{needed / 1e9:.1f} GB")
-    return f"{free / 1e9:.1f} GB free at {folder}, about {needed / 1e9:.2f} GB needed for rows"
+        raise InputError(
+            "too little free space",
+            found=f"{free / 1e9:.1f} GB at {folder}",
+            expected=f"{needed / 1e9:.1f} GB",
+            remedy="set lake.path and lake.work_path to a larger disk, or measure fewer dates or horizons",
+        )
+    return f"{free / 1e9:.1f} GB free at {folder}, about {needed / 1e9:.2f} GB needed"
 
 
-def _workers(spark: SparkSession) -> str:
+def _workers(spark: SparkSession, config: RunConfig) -> str:
+    folder = Path(absolute(config.lake.work_path))
+    folder.mkdir(parents=True, exist_ok=True)
+    probe = folder / f".probe-{uuid.uuid4().hex}"
+    probe.write_text("seen", encoding="utf-8")
+    path = str(probe)
+
     def versions(batches: object) -> object:
+        import pathlib
         import sys
 
         import pyarrow as pa
@@ -143,7 +176,8 @@ def _workers(spark: SparkSession) -> str:
         import lis_spark
 
         for _ in batches:  # type: ignore[attr-defined]
-            text = f"lis_spark {lis_spark.__version__}, Python {sys.version.split()[0]}"
+            seen = "" if pathlib.Path(path).is_file() else f", {UNSEEN}"
+            text = f"lis_spark {lis_spark.__version__}, Python {sys.version.split()[0]}{seen}"
             yield pa.RecordBatch.from_arrays([pa.array([text])], ["version"])
 
     try:
@@ -152,6 +186,15 @@ def _workers(spark: SparkSession) -> str:
         raise InputError(
             "a worker cannot import the package", found=str(error)[:300], remedy="install the wheel on every node"
         ) from error
+    finally:
+        probe.unlink()
+    if any(UNSEEN in row["version"] for row in rows):
+        raise InputError(
+            "a worker does not see the files of the driver in lake.work_path",
+            found=str(folder),
+            expected="one folder, mounted on every node",
+            remedy="set lake.work_path to a shared folder (NFS, a Volume)",
+        )
     return "; ".join(row["version"] for row in rows)
 
 
@@ -174,13 +217,25 @@ def _slots(spark: SparkSession, config: RunConfig) -> str:
     return f"{launch.processes} of {slots} slots"
 
 
-def _forecast(config: RunConfig, days: dict[dt.date, Day]) -> Table:
+@dataclass(frozen=True)
+class _Rows:
+    """Rows that the steps will write, from the plan alone."""
+
+    impressions: float
+    trained: float
+    features: float
+    scores: float
+    chains: int
+    chain_days: int
+
+
+def _row_counts(config: RunConfig, days: dict[dt.date, Day]) -> _Rows:
     present = {date: day.accepted for date, day in days.items() if day.accepted}
-    ordered = sorted(present)  # type: ignore[type-var]
+    ordered = sorted(present)
     median = sorted(present.values())[len(present) // 2]
     first_full = next(date for date in ordered if present[date] >= FULL_DAY_SHARE * median)
-    rows, evaluation, launch = sum(present.values()), config.evaluation, config.launch
-    chains = plan_chains(evaluation, config.seeds, ordered[0], ordered[-1])  # type: ignore[arg-type]
+    evaluation = config.evaluation
+    chains = plan_chains(evaluation, config.seeds, ordered[0], ordered[-1])
     trained = sum(
         present.get(day, 0) * (1 - 1 / evaluation.folds if chain.held_out_fold >= 0 else 1)
         for chain in chains
@@ -188,30 +243,38 @@ def _forecast(config: RunConfig, days: dict[dt.date, Day]) -> Table:
         if day not in chain.skip_days
     )
     share = {"all": 1.0, "own": 1 / evaluation.folds, "others": 1 - 1 / evaluation.folds}
-    features = scored = 0.0
+    names = [feature.name for feature in config.features] if evaluation.slots else []
+    features = scores = 0.0
     for seed in config.seeds:
         for date in evaluation.dates:
-            requests = feature_requests(evaluation, seed, date, first_full)  # type: ignore[arg-type]
+            requests = feature_requests(evaluation, seed, date, first_full)
             features += present[date] * sum(share[request.served] for request in requests)
-            scored += present[date] * sum(share[arm.served] for arm in plan_arms(evaluation, requests, date))
-    ranks = launch.processes
-    table = Table(title="what each step would read, write and take (on cores like those of the measurements)")
+            scores += present[date] * sum(share[arm.served] for arm in plan_arms(evaluation, requests, date, names))
+    chain_days = sum(len(chain.days) for chain in chains)
+    return _Rows(sum(present.values()), trained, features, scores, len(chains), chain_days)
+
+
+def _forecast(config: RunConfig, days: dict[dt.date, Day]) -> Table:
+    rows, ranks = _row_counts(config, days), config.launch.processes
+    table = Table(title="what a whole run would read, write and take (two cores; start-up of each step aside)")
     for heading in ("step", "rows in", "rows out", "on disk", "time"):
         table.add_column(heading, justify="left" if heading == "step" else "right")
-    chain_days = sum(math.ceil((chain.last_date - chain.fork_date) / ONE_DAY) for chain in chains)
+    trained_seconds = rows.trained / TRAINED_ROWS_PER_SECOND_AND_RANK / ranks
+    scored_seconds = rows.scores / SCORED_ROWS_PER_SECOND_AND_RANK / ranks
     for step, rows_in, rows_out, size, seconds in (
-        ("ingest", rows, rows, BYTES_PER_IMPRESSION, 0.0),
-        ("training-rows", rows, rows, BYTES_PER_TRAINING_ROW, 0.0),
+        ("ingest", rows.impressions, rows.impressions, BYTES_PER_IMPRESSION, rows.impressions * SECONDS_PER_ROW),
         (
-            f"train ({len(chains)} chains, {chain_days} chain-days)",
-            trained,
-            trained,
-            0,
-            trained / TRAINED_ROWS_PER_SECOND_AND_RANK / ranks,
+            "training-rows",
+            rows.impressions,
+            rows.impressions,
+            BYTES_PER_TRAINING_ROW,
+            rows.impressions * SECONDS_PER_ROW,
         ),
-        ("features", features, features, BYTES_PER_FEATURE_ROW, 0.0),
-        ("score", scored, scored, BYTES_PER_SCORE, scored / SCORED_ROWS_PER_SECOND_AND_RANK / ranks),
+        (f"train ({rows.chains} chains, {rows.chain_days} chain-days)", rows.trained, rows.trained, 0, trained_seconds),
+        ("features", rows.features, rows.features, BYTES_PER_FEATURE_ROW, rows.features * SECONDS_PER_ROW),
+        ("score", rows.scores, rows.scores, BYTES_PER_SCORE, scored_seconds),
+        ("measure", rows.scores, rows.scores, 0, rows.scores * SECONDS_PER_ROW),
     ):
-        took = f"{seconds:,.0f} s + start-up" if seconds else "seconds a million rows"
-        table.add_row(step, f"{rows_in:,.0f}", f"{rows_out:,.0f}", f"{rows_out * size / 1e6:,.1f} MB", took)
+        disk = f"{rows_out * size / 1e6:,.1f} MB" if size else ""
+        table.add_row(step, f"{rows_in:,.0f}", f"{rows_out:,.0f}", disk, f"{seconds:,.0f} s")
     return table

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import traceback
 from collections.abc import Sequence
 
 from lis_spark import __version__
@@ -34,6 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LisError as error:
         print(f"lis-spark {options.verb}: {error}", file=sys.stderr)
         return error.exit_code
+    except Exception as error:
+        traceback.print_exc()
+        print(f"lis-spark {options.verb}: a defect, not your input: {type(error).__name__}: {error}", file=sys.stderr)
+        return EXIT_FAILED
     except KeyboardInterrupt:
         print("stopped; what was finished stays, and the same command goes on from there", file=sys.stderr)
         return EXIT_FAILED

@@ -166,7 +166,7 @@ class LaunchConfig(Section):
 class RefitConfig(Section):
     """swap+refit: the dense part fine-tuned on the days before T with the substituted table frozen."""
 
-    horizons: tuple[int, ...] = (7,)
+    horizons: tuple[int, ...] | None = Field(None, description="the longest of evaluation.horizons where absent")
     window_days: int = Field(1, ge=1, description="w: refitted on D_{T-w} .. D_{T-1}")
     steps: int = Field(10, ge=1, description="k gradient steps of ranker.batch_size")
 
@@ -190,6 +190,13 @@ class EvaluationConfig(Section):
     item_age_edges: tuple[int, ...] = (3, 7, 14)
     decision_threshold: float = Field(0.0010, gt=0)
     layout: Literal["packed", "reference"] = "packed"
+
+    @property
+    def refit_horizons(self) -> tuple[int, ...]:
+        """Horizons of swap+refit; none where it is switched off."""
+        if not self.swap_refit:
+            return ()
+        return (max(self.horizons),) if self.refit.horizons is None else self.refit.horizons
 
     @field_validator("horizons")
     @classmethod
@@ -241,6 +248,24 @@ class RunConfig(Section):
             raise ValueError("features: `user` and `item` must be among them")
         if self.evaluation.slot not in {feature.table for feature in self.features}:
             raise ValueError(f"evaluation.slot: no feature uses the table {self.evaluation.slot!r}")
+        users = [feature.name for feature in self.features if feature.table == self.evaluation.slot]
+        if len(users) > 1:
+            raise ValueError(f"evaluation.slot: {users} share the table; a swap needs a table of one feature")
+        if "history" in self.evaluation.scopes and not self.slot_is_in_histories:
+            raise ValueError(
+                f"evaluation.scopes: the histories do not hold the table {self.evaluation.slot!r}; leave out `history`"
+            )
+        evaluation = self.evaluation
+        if not set(evaluation.refit_horizons) <= set(evaluation.horizons):
+            raise ValueError(
+                f"evaluation.refit.horizons: {evaluation.refit_horizons} are not all among evaluation.horizons "
+                f"{evaluation.horizons}"
+            )
+        lacking = {"row_permuted"} & set(evaluation.variants) or ({"whole"} if evaluation.whole else set())
+        if lacking and "naive" not in evaluation.variants:
+            raise ValueError(
+                f"evaluation.variants: {', '.join(lacking)} needs the table of naive: add it, or leave this out"
+            )
         if self.evaluation.label is not None and self.evaluation.label not in self.labels:
             raise ValueError(f"evaluation.label: {self.evaluation.label!r} is not one of labels {self.labels}")
         return self
@@ -249,6 +274,12 @@ class RunConfig(Section):
     def label(self) -> str:
         """The label that is measured."""
         return self.evaluation.label or self.labels[0]
+
+    @property
+    def slot_is_in_histories(self) -> bool:
+        """Whether the swapped table is the one that the histories look up: that of the item."""
+        item = next(feature for feature in self.features if feature.name == "item")
+        return item.table == self.evaluation.slot and self.ranker.architecture == "history_dcn"
 
     @property
     def fingerprint(self) -> str:

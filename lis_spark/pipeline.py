@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from pyspark.sql import SparkSession
 
 from lis_spark.config import RunConfig
-from lis_spark.errors import LisError
 from lis_spark.lake import Lake
 from lis_spark.lis import features, measure, score, train
 from lis_spark.progress import say
@@ -20,7 +19,7 @@ from lis_spark.report import step as report
 from lis_spark.sources import ingest
 from lis_spark.step import StepResult
 
-Step = Callable[[SparkSession, RunConfig, bool], StepResult]
+Step = Callable[..., StepResult]
 
 STEPS: dict[str, Step] = {
     "ingest": ingest.run,
@@ -53,11 +52,11 @@ def run_steps(spark: SparkSession, config: RunConfig, names: Sequence[str], forc
         for name in names:
             begun = time.monotonic()
             try:
-                result = STEPS[name](spark, config, force)
-            except LisError as error:
-                outcome = "refused" if error.exit_code == 2 else "failed"
-                blank = StepResult(name)
-                records.append(_record(run_id, config, blank, outcome, time.monotonic() - begun, str(error)))
+                result = STEPS[name](spark, config, force, run_id=run_id)
+            except BaseException as error:
+                outcome = "refused" if getattr(error, "exit_code", 3) == 2 else "failed"
+                message = str(error) or type(error).__name__  # Ctrl-C has no text
+                records.append(_record(run_id, config, StepResult(name), outcome, time.monotonic() - begun, message))
                 raise
             seconds = time.monotonic() - begun
             outcome = "done" if result.partitions_written else "nothing to do"

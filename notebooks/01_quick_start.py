@@ -5,6 +5,9 @@
 # MAGIC Leakage Impact Score of the item-ID table: the ranker of day T is given the item table of day T+n, and its AUC
 # MAGIC on day T is compared with that of its own table. The cluster needs dedicated compute (a barrier stage trains the
 # MAGIC ranker) and the wheel of `lis_spark` on every node.
+# MAGIC
+# MAGIC Widgets: `config`, a YAML file (default: the shipped demo), and `overrides`, for instance
+# MAGIC `lake.path=null lake.schema_name=main.lis lake.staging_path=/Volumes/main/lis/staging launch.local_mode=false`.
 
 # COMMAND ----------
 from lis_spark.config import load_config
@@ -17,14 +20,18 @@ from lis_spark.session import get_session
 
 # COMMAND ----------
 try:
+    dbutils.widgets.text("config", str(resource_folder("conf") / "kuairand_demo.yaml"))  # type: ignore[name-defined]
+    dbutils.widgets.text("overrides", "")  # type: ignore[name-defined]
+    config_path = dbutils.widgets.get("config")  # type: ignore[name-defined]
     overrides = dbutils.widgets.get("overrides").split()  # type: ignore[name-defined]
-except NameError:  # not on Databricks: a test or a plain Python gives them before
+except NameError:  # not on Databricks: a plain Python gives them before
+    config_path = globals().get("config_path", resource_folder("conf") / "kuairand_demo.yaml")
     overrides = globals().get("overrides", [])
-config = load_config(resource_folder("conf") / "kuairand_demo.yaml", overrides)
+config = load_config(config_path, overrides)
 spark = get_session(config.spark)
 
 # COMMAND ----------
-# MAGIC %md ## 2. Every step that is not up to date: ingest, train, join, score, measure
+# MAGIC %md ## 2. Every step that is not up to date: ingest, train, join, score, measure, report
 
 # COMMAND ----------
 results = run_steps(spark, config, list(STEPS))

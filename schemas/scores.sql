@@ -6,7 +6,7 @@ CREATE TABLE IF NOT EXISTS {table} (
   fold INT NOT NULL COMMENT 'Fold of the user',
   impression_id STRING NOT NULL COMMENT 'As in impressions',
   user_id STRING NOT NULL COMMENT 'As in impressions',
-  item_row INT NOT NULL COMMENT 'Row of the item in its vocabulary',
+  slot_row INT NOT NULL COMMENT 'Row in the vocabulary of the swapped table; -1 where the impression has none',
   label TINYINT NOT NULL COMMENT '0 or 1',
   logit FLOAT NOT NULL COMMENT 'Logit of the arm, never a probability: a sigmoid saturates into ties',
   lis_fingerprint STRING NOT NULL COMMENT 'Fingerprint of the partition',

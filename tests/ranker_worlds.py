@@ -31,9 +31,11 @@ from lis_spark.ranker.plans import (
     LaunchSpec,
     RankerSpec,
     ScorePlan,
+    StateSpec,
     TableSpec,
     TrainPlan,
     TrainTask,
+    state_folder,
 )
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -166,7 +168,7 @@ def make_chain(name: str, fork: int, through: int, **changes: object) -> ChainSp
         "name": name,
         "seed": 7,
         "fork_date": day(fork),
-        "parent": None if name == "base" else "base",
+        "parent": None if name == "base" else StateSpec(folder="base", fingerprint=f"base-{fork}-first"),
         "held_out_fold": -1,
         "skip_days": (),
         "permute_labels": False,
@@ -183,6 +185,13 @@ def make_train_plan(world: World, work: Path, chains: Sequence[ChainSpec], ranks
     def whole(chain: ChainSpec) -> TrainTask:
         return TrainTask(chain=chain.name, after=chain.fork_date, through=max(chain.fingerprints))
 
+    def placed(chain: ChainSpec) -> ChainSpec:
+        if chain.parent is None:
+            return chain
+        folder = state_folder(str(work), chain.parent.folder, chain.fork_date)
+        return chain.model_copy(update={"parent": chain.parent.model_copy(update={"folder": str(folder)})})
+
+    chains = [placed(chain) for chain in chains]
     phases = [tuple(whole(chain) for chain in chains if (chain.parent is None) == first) for first in (True, False)]
     return TrainPlan(
         work_folder=str(work),

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 LEAK = "id_embedding"
+ROWS_PER_FILE = 4_000_000
 _REQUESTS_DDL = (
     "variant string, horizon_days int, chain string, snapshot_date date, evaluated_date date, held_out_fold int, "
     "served string"
@@ -50,6 +51,7 @@ def feature_rows(
     *,
     vector_column: str,
     layout: str,
+    expected_rows: int,
 ) -> DataFrame:
     """Impressions joined to the snapshots that they are asked for: one row for each impression and request.
 
@@ -62,6 +64,7 @@ def feature_rows(
         tables: as returned by :func:`lis_spark.ranker.snapshots.as_of`.
         requests: all leaked, or all not.
         vector_column: ``leaked_vector`` or ``control_vector``.
+        expected_rows: decides into how many files the rows go.
         layout: ``packed`` carries the vector, ``reference`` only the row and the snapshot.
     """
     wanted = spark.createDataFrame([tuple(vars(request).values()) for request in requests], _REQUESTS_DDL)
@@ -97,6 +100,10 @@ def feature_rows(
         "evaluated_date",
         "date",
     )
-    return rows.repartition("evaluated_date", "variant").sortWithinPartitions(
+    keys: list[str | Column] = ["evaluated_date", "variant"]
+    pieces = max(1, -(-expected_rows // ROWS_PER_FILE))
+    if pieces > 1:  # an item stays in one piece of its table, so that its vector is stored once a row group
+        keys += ["horizon_days", F.pmod(F.xxhash64("chain", "row"), F.lit(pieces))]
+    return rows.repartition(*keys).sortWithinPartitions(
         "evaluated_date", "variant", "horizon_days", "chain", "row", "impression_id"
     )

@@ -104,7 +104,7 @@ def plan_arms(
             arms.append(_arm("swap", request, "both", "row_permuted"))
         if request.variant == "naive" and request.horizon_days > 0 and evaluation.whole:
             arms.append(_arm("whole", request, "both", "whole"))
-    refitted = set(evaluation.refit.horizons) if evaluation.swap_refit else set()
+    refitted = set(evaluation.refit_horizons)
     if refitted:
         arms.append(control_arm(date, "swap+refit"))
         arms += [

@@ -44,6 +44,11 @@ class Measurement:
         )
         return "|".join(map(str, parts))
 
+    @property
+    def place(self) -> tuple[object, ...]:
+        """What it shares with the same measurement under other seeds."""
+        return self.evaluated_date, self.protocol, self.variant, self.scope, self.horizon_days, self.stratum
+
     def pairs(self, folds: int) -> Iterator[dict[str, object]]:
         """The rows that the metrics compare: control arm, leaked arm, fold."""
         by_fold = self.variant in BY_FOLD

@@ -20,7 +20,7 @@ STEP_VERSION = 1
 VECTOR_COLUMN = {"leaked_features": "leaked_vector", "control_features": "control_vector"}
 
 
-def run(spark: SparkSession, config: RunConfig, force: bool = False) -> StepResult:
+def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: str = "") -> StepResult:
     """Joins the impressions of each evaluated day to the snapshots that its variants ask for.
 
     Rows in = impressions x requests that serve them, counted from the plan; rows out must be the same number.
@@ -29,7 +29,7 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False) -> StepResu
         StepFailed: rows were lost or doubled, or a row of a table changed its meaning between snapshots.
         InputError: a snapshot of another width, or a table that is not there.
     """
-    lake = Lake(spark, config, step="features", measurement=True)
+    lake = Lake(spark, config, run_id=run_id, step="features", measurement=True)
     plan = resolve(lake)
     snapshot_fingerprints = lake.fingerprints("model_snapshots")
     written = skipped = rows_in = rows_out = 0
@@ -65,6 +65,7 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False) -> StepResu
                 requests,
                 vector_column=VECTOR_COLUMN[name],
                 layout=config.evaluation.layout,
+                expected_rows=expected,
             )
             count = lake.write_partitions(name, frame, todo)
         if count != expected:

@@ -6,11 +6,9 @@ size of the number of measurements, never of the impressions.
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import reduce
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
@@ -19,46 +17,40 @@ from pyspark.sql import functions as F
 from lis_spark.config import RunConfig, fingerprint
 from lis_spark.errors import StepFailed
 from lis_spark.lake import Lake, PartitionKey
-from lis_spark.lis.arms import CONTROL, control_arm
-from lis_spark.lis.chains import NO_FOLD, base_name
-from lis_spark.lis.comparisons import BY_FOLD, Measurement, is_stratified, plan_measurements
-from lis_spark.lis.features import snapshot_tables
+from lis_spark.lis.arms import CONTROL
+from lis_spark.lis.comparisons import Measurement, plan_measurements
+from lis_spark.lis.coverage import coverage, coverage_key
 from lis_spark.lis.plan import EvaluationPlan, resolve
-from lis_spark.lis.results import ResultRow, ResultSet
-from lis_spark.lis.strata import ALL, item_strata
-from lis_spark.metrics import Comparison, compare, influence, ratio_interval
+from lis_spark.lis.rankings import strata_of_days, write_influence
+from lis_spark.lis.results import ResultRow, ResultSet, mean_id
+from lis_spark.lis.strata import ALL
+from lis_spark.metrics import Comparison, compare, ratio_interval
 from lis_spark.progress import described
-from lis_spark.sources.days import hash_sums
 from lis_spark.step import StepResult
 
 STEP_VERSION = 1
-GROUPS = ("seed", "date", "arm", "fold", "stratum")
 
 
-def run(spark: SparkSession, config: RunConfig, force: bool = False) -> StepResult:
+def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: str = "") -> StepResult:
     """Measures every evaluated day whose scores are new, and merges the results by ``measurement_id``.
 
     Raises:
         StepFailed: n = 0 is not exactly 0, or rows were lost between scores and influence.
         InputError: a score is NaN, a day has one class only, or arms cover different impressions.
     """
-    lake = Lake(spark, config, step="measure", measurement=True)
+    lake = Lake(spark, config, run_id=run_id, step="measure", measurement=True)
     plan = resolve(lake)
     lake.create("influence")
     lake.create("lis_results")
-    keys: list[PartitionKey] = [
-        (str(seed), date.isoformat()) for seed in config.seeds for date in config.evaluation.dates
-    ]
-    scores = lake.fingerprints("scores")
-    wanted = {key: _fingerprint(config, scores.get(key, "")) for key in keys}
+    wanted = _fingerprints(lake)
     stored = lake.fingerprints("influence")
     todo = {key: value for key, value in wanted.items() if force or stored.get(key) != value}
     rows_in = rows_out = 0
     if todo:
-        rows_in, rows_out = _write_influence(lake, plan, todo)
+        rows_in, rows_out = write_influence(lake, plan, todo)
     measurements = _measurements(plan)
     known = {row["measurement_id"] for row in lake.read("lis_results").select("measurement_id").collect()}
-    if not known.issuperset(_identity(config, wanted, measurement) for measurement in measurements):
+    if not known.issuperset(measurement_ids(config, wanted, measurements)):
         new = _results(lake, plan, measurements, wanted).rows
         schema = lake.read("lis_results").schema
         frame = spark.createDataFrame([tuple(asdict(row)[name] for name in schema.names) for row in new], schema)
@@ -68,129 +60,24 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False) -> StepResu
     )
 
 
-def _fingerprint(config: RunConfig, scores: str) -> str:
-    evaluation = config.evaluation
-    return fingerprint("measure", STEP_VERSION, scores, evaluation.update_count_edges, evaluation.item_age_edges)
+def _fingerprints(lake: Lake) -> dict[PartitionKey, str]:
+    """Of the influence of each (seed, T): the scores and the strata."""
+    evaluation = lake.config.evaluation
+    strata = (evaluation.update_count_edges, evaluation.item_age_edges)
+    scores = lake.fingerprints("scores")
+    keys = [(str(seed), date.isoformat()) for seed in lake.config.seeds for date in evaluation.dates]
+    return {key: fingerprint("measure", STEP_VERSION, scores.get(key, ""), strata) for key in keys}
 
 
-def _write_influence(lake: Lake, plan: EvaluationPlan, todo: Mapping[PartitionKey, str]) -> tuple[int, int]:
-    spark = lake.spark
-    keys = sorted((int(seed), dt.date.fromisoformat(date)) for seed, date in todo)
-    conditions = [(F.col("seed") == seed) & (F.col("date") == F.lit(date)) for seed, date in keys]
-    wanted = reduce(lambda left, right: left | right, conditions)
-    scores = lake.read("scores").where(wanted)
-    with described(spark, f"n = 0 against the control on {len(todo)} evaluated days"):
-        rows_in = _check_identity(scores, plan, keys)
-    with described(spark, f"influence of every user on every AUC of {len(todo)} evaluated days"):
-        dates = {date for _, date in keys}
-        tables = snapshot_tables(lake, plan, {(base_name(lake.config.seeds[0]), date) for date in dates})
-        evaluation = lake.config.evaluation
-        vocabulary = lake.read("vocabularies").where(F.col("slot") == evaluation.slot)
-        strata = item_strata(tables, vocabulary, evaluation.update_count_edges, evaluation.item_age_edges)
-        grouped = grouped_scores(scores, _ranked_arms(spark, plan, keys), strata.localCheckpoint())
-        per_user = influence(grouped, GROUPS)
-        lake.write_partitions("influence", per_user, todo)
-        per_user.unpersist()
-    counted = lake.read("influence").where((F.col("stratum") == ALL) & wanted)
-    # the control arm stands twice: over all users, and fold by fold
-    once = counted.where(f"NOT (split_part(arm, '|', 2) = '{CONTROL}' AND fold > {NO_FOLD})")
-    rows_out = once.agg(F.sum(F.col("positives") + F.col("negatives")).alias("rows")).first()
-    if rows_out is None or rows_out["rows"] != rows_in:
-        raise StepFailed(
-            "scores were lost or doubled on the way to influence",
-            table="influence",
-            partition=", ".join("/".join(key) for key in todo),
-            found=f"{rows_out['rows'] if rows_out else 0:,} scores",
-            expected=f"{rows_in:,} scores",
-        )
-    return rows_in, rows_in
+def measurement_ids(
+    config: RunConfig, wanted: Mapping[PartitionKey, str], measurements: Sequence[Measurement]
+) -> list[str]:
+    """The identity of each measurement: what it compares, and the state of every day and seed that a verdict looks at.
 
-
-def _check_identity(scores: DataFrame, plan: EvaluationPlan, keys: Sequence[tuple[int, dt.date]]) -> int:
-    """n = 0 must give bit-equal logits through its own table (invariant 4 of method 1.1); returns the scores counted.
-
-    Sums of hashes of (impression, logit) are compared fold by fold; the rows are joined only to name one that differs.
+    A change on one date thus measures all dates again: verdicts and means of seeds depend on the others.
     """
-    control = control_arm(keys[0][1]).name
-    identical = {arm.name for seed, date in keys for arm in plan.arms(seed, date) if arm.is_identity}
-    compared = F.when(F.col("arm").isin(control, *identical), F.xxhash64("impression_id", "logit"))
-    upper, lower = hash_sums(compared)
-    summed = scores.groupBy("seed", "date", "arm", "fold").agg(
-        F.count(F.lit(1)).alias("rows"), upper.alias("upper"), lower.alias("lower")
-    )
-    found = {
-        (row["seed"], row["date"], row["arm"], row["fold"]): (row["rows"], row["upper"], row["lower"])
-        for row in summed.collect()
-    }
-    for (seed, date, arm, fold), sums in sorted(found.items()):
-        if arm in identical and sums != found.get((seed, date, control, fold)):
-            own = scores.where((F.col("seed") == seed) & (F.col("date") == F.lit(date)) & (F.col("fold") == fold))
-            raise _not_the_identity(own, arm, control, {"seed": seed, "date": str(date), "fold": fold})
-    return sum(rows for rows, *_ in found.values())
-
-
-def _not_the_identity(scores: DataFrame, arm: str, control: str, partition: Mapping[str, object]) -> StepFailed:
-    logits = [
-        scores.where(F.col("arm") == name).select("impression_id", F.col("logit").alias(alias))
-        for name, alias in ((arm, "own"), (control, "control"))
-    ]
-    differs = ~F.col("own").eqNullSafe(F.col("control"))
-    first = logits[0].join(logits[1], "impression_id", "full").where(differs).orderBy("impression_id").first()
-    return StepFailed(
-        "the table of n = 0 does not give the logits of the ranker's own table",
-        table="scores",
-        partition=partition,
-        found=f"arm {arm}, impression {first['impression_id']}: {first['own']!r}" if first else f"arm {arm}",
-        expected=f"{first['control'] if first else 'the logits of ' + control!r}, bit for bit",
-        remedy="control_features or embedding_snapshots were changed since training: train with --force",
-    )
-
-
-def _ranked_arms(spark: SparkSession, plan: EvaluationPlan, keys: Sequence[tuple[int, dt.date]]) -> DataFrame:
-    """seed, date, arm -> whether it ranks all users, each fold, and strata.
-
-    Scores of different models are never pooled into one ranking: arms of a held-out fold rank within the fold, and the
-    control, which is compared with both kinds, does both.
-    """
-    rows = [
-        (seed, date, arm.name, arm.variant not in BY_FOLD, arm.variant in (*BY_FOLD, CONTROL), is_stratified(arm))
-        for seed, date in keys
-        for arm in plan.arms(seed, date)
-    ]
-    schema = "seed int, date date, arm string, ranks_all boolean, ranks_folds boolean, stratified boolean"
-    return spark.createDataFrame(rows, schema)
-
-
-def grouped_scores(scores: DataFrame, arms: DataFrame, strata: DataFrame) -> DataFrame:
-    """Each score once for each ranking that it takes part in: over all users or within its fold, and in its strata.
-
-    Args:
-        scores: the table of that name.
-        arms: see :func:`_ranked_arms`.
-        strata: see :func:`lis_spark.lis.strata.item_strata`.
-    """
-    of_item = (F.col("date") == F.col("evaluated_date")) & (F.col("item_row") == F.col("row"))
-    joined = scores.join(F.broadcast(arms), ["seed", "date", "arm"]).join(F.broadcast(strata), of_item, "left")
-    everyone = F.lit(NO_FOLD)
-    folds = (
-        F.when(F.col("ranks_all") & F.col("ranks_folds"), F.array(everyone, "fold"))
-        .when(F.col("ranks_all"), F.array(everyone))
-        .otherwise(F.array("fold"))
-    )
-    everything = F.array(F.lit(ALL))
-    with_strata = F.concat(everything, F.coalesce("strata", F.array().cast("array<string>")))
-    memberships = F.when(F.col("stratified"), with_strata).otherwise(everything)
-    return joined.withColumn("fold", F.explode(folds)).select(
-        "seed",
-        "date",
-        "arm",
-        "fold",
-        F.explode(memberships).alias("stratum"),
-        "user_id",
-        "impression_id",
-        "label",
-        "logit",
-    )
+    state = fingerprint("result", sorted(wanted.items()), config.evaluation.decision_threshold, config.scenario)
+    return [fingerprint(state, measurement.comparison_id) for measurement in measurements]
 
 
 def _measurements(plan: EvaluationPlan) -> list[Measurement]:
@@ -201,11 +88,6 @@ def _measurements(plan: EvaluationPlan) -> list[Measurement]:
         for date in config.evaluation.dates
         for measurement in plan_measurements(config.evaluation, seed, date, plan.arms(seed, date))
     ]
-
-
-def _identity(config: RunConfig, wanted: Mapping[PartitionKey, str], measurement: Measurement) -> str:
-    key = (str(measurement.seed), measurement.evaluated_date.isoformat())
-    return fingerprint("result", wanted[key], measurement.comparison_id, config.fingerprint)
 
 
 def _results(
@@ -225,16 +107,17 @@ def _results(
     with described(lake.spark, f"{len(measurements)} comparisons"):
         listed = [pair for members in pairs.values() for pair in members]
         comparisons = {comparison.comparison_id: comparison for comparison in compare(per_user, listed)}
-    covered = _coverage(lake)
+    with described(lake.spark, "coverage of the tables"):
+        covered = coverage(lake, strata_of_days(lake, plan, set(config.evaluation.dates)))
     results = ResultSet()
-    for measurement in measurements:
+    for measurement, identity in zip(measurements, measurement_ids(config, wanted, measurements), strict=True):
         comparison = comparisons.get(measurement.comparison_id)
-        row = ResultRow.of(config, measurement, _identity(config, wanted, measurement), lake.pinned)
+        row = ResultRow.of(config, measurement, identity, lake.pinned)
+        row.coverage, row.dead_item_share = covered.get(coverage_key(measurement), (None, None))
         if comparison is None:
-            row.note = "one class only in this stratum: no AUC"
+            row.note = "no impressions of both classes in this stratum: no AUC"
         else:
             row.take(comparison)
-            row.coverage, row.dead_item_share = covered.get(_coverage_key(measurement), (None, None))
             if measurement.horizon_days == 0 and measurement.variant in ("naive", "honest"):
                 _assert_zero(comparison)
             row.share_of_impressions = _share(measurement, comparison, comparisons)
@@ -279,34 +162,6 @@ def _share(measurement: Measurement, comparison: Comparison, totals: Mapping[str
     return (comparison.positives + comparison.negatives) / (whole.positives + whole.negatives)
 
 
-def _coverage(lake: Lake) -> dict[tuple[Any, ...], tuple[float, float]]:
-    """(T, variant, n) -> share of impressions whose item is in the table, share whose item had no update after T."""
-    frames = [
-        lake.read(name).select("evaluated_date", "variant", "horizon_days", "present", "last_update_date")
-        for name in ("leaked_features", "control_features")
-    ]
-    rows = (
-        frames[0]
-        .unionByName(frames[1])
-        .groupBy("evaluated_date", "variant", "horizon_days")
-        .agg(
-            F.avg(F.col("present").cast("double")).alias("coverage"),
-            F.avg(F.coalesce(F.col("last_update_date") < F.col("evaluated_date"), F.lit(True)).cast("double")).alias(
-                "dead"
-            ),
-        )
-        .collect()
-    )
-    return {
-        (row["evaluated_date"], row["variant"], row["horizon_days"]): (row["coverage"], row["dead"]) for row in rows
-    }
-
-
-def _coverage_key(measurement: Measurement) -> tuple[Any, ...]:
-    variant = {"row_permuted": "naive", "whole": "naive"}.get(measurement.variant, measurement.variant)
-    return measurement.evaluated_date, variant, measurement.horizon_days
-
-
 def _own_label_shares(
     results: ResultSet,
     measurements: Sequence[Measurement],
@@ -332,12 +187,19 @@ def _own_label_shares(
 
 
 def results_of(lake: Lake) -> list[dict[str, Any]]:
-    """The stored rows of this configuration, as JSON data, in reading order."""
-    config = lake.config
-    frame = lake.read("lis_results").where(F.col("config_fingerprint") == config.fingerprint)
-    latest = frame.orderBy("evaluated_date", "protocol", "variant", "swap_scope", "horizon_days", "stratum", "seed")
+    """The stored rows of this configuration on the scores as they are now, as JSON data, in reading order."""
+    config, plan = lake.config, resolve(lake)
+    measurements = _measurements(plan)
+    ids = measurement_ids(config, _fingerprints(lake), measurements)
+    by_place: dict[tuple[Any, ...], list[str]] = {}
+    for measurement, identity in zip(measurements, ids, strict=True):
+        by_place.setdefault(measurement.place, []).append(identity)
+    wanted = {*ids, *(mean_id(members) for members in by_place.values() if len(members) > 1)}
+    frame = lake.read("lis_results")
+    current = frame.where(F.col("measurement_id").isin(sorted(wanted)))
+    ordered = current.orderBy("evaluated_date", "protocol", "variant", "swap_scope", "horizon_days", "stratum", "seed")
     rows = []
-    for row in latest.collect():
+    for row in ordered.collect():
         data = row.asDict()
         data["evaluated_date"] = str(data["evaluated_date"]) if data["evaluated_date"] else None
         data["created_ts"] = data["created_ts"].isoformat()

@@ -54,21 +54,21 @@ def measure_scores(
     has_fold, has_date = columns["fold"] in frame.columns, columns["date"] in frame.columns
     has_impression = columns["impression"] in frame.columns
     rows = frame.select(
-        (F.col(columns["date"]).cast("date") if has_date else F.lit(None).cast("date")).alias("evaluated_date"),
-        (F.col(columns["fold"]).cast("int") if has_fold else F.lit(-1)).alias("fold"),
+        (F.col(columns["date"]).try_cast("date") if has_date else F.lit(None).cast("date")).alias("evaluated_date"),
+        (F.col(columns["fold"]).try_cast("int") if has_fold else F.lit(-1)).alias("fold"),
         F.col(columns["user"]).cast("string").alias("user_id"),
         (
             F.col(columns["impression"]).cast("string")
             if has_impression
             else F.monotonically_increasing_id().cast("string")
         ).alias("impression_id"),
-        F.col(columns["label"]).cast("int").alias("label"),
+        F.col(columns["label"]).try_cast("double").alias("label"),
         F.col(columns["control"]).alias(CONTROL),
         F.col(columns["leaked"]).alias(LEAKED),
     )
-    _check_rows(rows, table, has_impression)
-    dates = sorted({row["evaluated_date"] for row in rows.select("evaluated_date").distinct().collect()}, key=str)
-    folds = sorted({row["fold"] for row in rows.select("fold").distinct().collect()})
+    _check_rows(rows, table, has_impression, has_fold, has_date)
+    rankings = sorted({(row[0], row[1]) for row in rows.select("evaluated_date", "fold").distinct().collect()}, key=str)
+    dates = list(dict.fromkeys(date for date, _ in rankings))
     arms = F.explode(
         F.array(*[F.struct(F.lit(arm).alias("arm"), F.col(arm).alias("logit")) for arm in (CONTROL, LEAKED)])
     )
@@ -92,8 +92,7 @@ def measure_scores(
                 "control_arm": CONTROL,
                 "leaked_arm": LEAKED,
             }
-            for date in dates
-            for fold in folds
+            for date, fold in rankings
         ]
         comparisons = {comparison.comparison_id: comparison for comparison in compare(per_user, pairs)}
     results = []
@@ -159,12 +158,14 @@ def _check_columns(frame: DataFrame, table: str, columns: dict[str, str]) -> Non
             )
 
 
-def _check_rows(rows: DataFrame, table: str, has_impression: bool) -> None:
+def _check_rows(rows: DataFrame, table: str, has_impression: bool, has_fold: bool, has_date: bool) -> None:
     checks = {
         "the arms cover different impressions: a score is null": F.col(CONTROL).isNull() | F.col(LEAKED).isNull(),
         "a score is NaN": F.isnan(CONTROL) | F.isnan(LEAKED),
         "a label is not 0 or 1": F.col("label").isNull() | ~F.col("label").isin(0, 1),
         "a user is null": F.col("user_id").isNull(),
+        "a fold is not a whole number": F.lit(has_fold) & F.col("fold").isNull(),
+        "an evaluated date is not a date": F.lit(has_date) & F.col("evaluated_date").isNull(),
     }
     counts = rows.agg(
         F.count(F.lit(1)).alias("rows"), *[F.count_if(bad).alias(name) for name, bad in checks.items()]

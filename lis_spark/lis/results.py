@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from lis_spark.config import RunConfig, fingerprint
@@ -136,9 +136,15 @@ _AVERAGED = (
     *(name for name in _FIGURES if name not in ("positives", "negatives", "users")),
     "coverage",
     "dead_item_share",
-    "own_label_share",
     "share_of_impressions",
 )
+# Value of ``seed`` in the rows that stand for all training seeds.
+MEAN = "mean"
+
+
+def mean_id(measurement_ids: Sequence[str]) -> str:
+    """Identity of the mean of the same measurement over training seeds."""
+    return fingerprint("mean", sorted(measurement_ids))
 
 
 @dataclass
@@ -159,25 +165,39 @@ class ResultSet:
             errors = [row.standard_error for row in members if row.standard_error is not None]
             if len(members) != len(seeds) or len(values) != len(seeds) or len(errors) != len(seeds):
                 continue
-            mean = ResultRow(**{**asdict(members[0]), "seed": "mean"})
-            mean.measurement_id = fingerprint("mean", sorted(row.measurement_id for row in members))
+            mean = ResultRow(**{**asdict(members[0]), "seed": MEAN})
+            mean.measurement_id = mean_id([row.measurement_id for row in members])
             for name in _AVERAGED:
                 numbers = [getattr(row, name) for row in members]
                 setattr(mean, name, None if None in numbers else sum(numbers) / len(numbers))
             mean.u2_control = mean.u2_leaked = None
-            mean.own_label_share_ci_low = mean.own_label_share_ci_high = None  # known for one seed at a time
+            mean.own_label_share = mean.own_label_share_ci_low = mean.own_label_share_ci_high = None
             mean.lis, mean.standard_error, mean.sigma_seed = combine_seeds(values, errors)
             mean.ci_low, mean.ci_high = interval(mean.lis, mean.standard_error)
             mean.note = f"mean over {len(seeds)} training seeds"
             self.rows.append(mean)
+        self._share_of_means()
+
+    def _share_of_means(self) -> None:
+        """1 - mean honest / mean matched, where the interval of the mean keeps off 0; its own interval is not known."""
+        means = {_key(row): row for row in self.rows if row.seed == MEAN}
+        for row in means.values():
+            if row.variant != "honest" or row.swap_scope != "both" or not row.horizon_days:
+                continue
+            matched = means.get(_key(replace(row, variant="naive_matched")))
+            if matched and matched.lis and row.lis is not None and matched.ci_low is not None and matched.ci_low > 0:
+                row.own_label_share = 1 - row.lis / matched.lis
 
     def judge(self, threshold: float) -> None:
-        """Writes verdicts and drift penalties; controls and strata carry none."""
+        """Writes verdicts and drift penalties; controls and strata carry none, nor does one seed among several."""
+        several = any(row.seed == MEAN for row in self.rows)
         drift = {_place(row): row.lis for row in self.rows if row.variant == "label_shuffled" and row.stratum == ALL}
         for row in self.rows:
             if row.stratum != ALL or row.variant not in JUDGED or not row.horizon_days or row.lis is None:
                 continue
             row.drift_penalty = drift.get(_place(row))
+            if several and row.seed != MEAN:
+                continue
             assert row.ci_low is not None and row.ci_high is not None
             if row.variant != "honest":
                 if row.ci_high < 0:
@@ -194,4 +214,4 @@ def _key(row: ResultRow) -> tuple[Any, ...]:
 
 
 def _place(row: ResultRow) -> tuple[Any, ...]:
-    return row.seed, row.evaluated_date, row.horizon_days
+    return row.seed, row.evaluated_date, row.protocol, row.swap_scope, row.horizon_days

@@ -33,14 +33,14 @@ from lis_spark.ranker.exchange import (
     readable_days,
     vector_folder,
 )
-from lis_spark.ranker.plans import ArmSpec, DaySpec, EvaluationSpec, ScorePlan, state_folder
+from lis_spark.ranker.plans import ArmSpec, DaySpec, EvaluationSpec, ScorePlan, StateSpec, state_folder
 from lis_spark.ranker.processes import launch
 from lis_spark.step import StepResult
 
 STEP_VERSION = 2
 
 
-def run(spark: SparkSession, config: RunConfig, force: bool = False) -> StepResult:
+def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: str = "") -> StepResult:
     """Scores every evaluated day whose features, model or arms are new.
 
     Rows in = impressions x arms that serve them, counted from the plan; rows out must be the same number.
@@ -48,7 +48,7 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False) -> StepResu
     Raises:
         StepFailed: a rank failed, or rows were lost or doubled.
     """
-    lake = Lake(spark, config, step="score", measurement=True)
+    lake = Lake(spark, config, run_id=run_id, step="score", measurement=True)
     plan = resolve(lake)
     lake.create("scores")
     stored = lake.fingerprints("scores")
@@ -147,13 +147,16 @@ def _score_plan(
 ) -> ScorePlan:
     config = plan.config
     work_folder = absolute(config.lake.work_path)
+    models = lake.fingerprints("model_snapshots")
     evaluations = [
         EvaluationSpec(
             date=date,
             seed=seed,
-            state=str(state_folder(work_folder, base_name(seed), date)),
+            state=_state(work_folder, base_name(seed), date, models),
             day=days[date],
-            arms=tuple(_arm_spec(arm, work, work_folder) for arm in plan.arms(seed, date)),
+            arms=tuple(
+                _arm_spec(arm, work, work_folder, models, config.slot_is_in_histories) for arm in plan.arms(seed, date)
+            ),
             refit_days=tuple(days[date - before] for before in window if date - before in days),
             refit_steps=config.evaluation.refit.steps,
         )
@@ -169,18 +172,25 @@ def _score_plan(
     )
 
 
-def _arm_spec(arm: Arm, work: Path, work_folder: str) -> ArmSpec:
+def _state(work_folder: str, chain: str, date: dt.date, models: Mapping[PartitionKey, str]) -> StateSpec:
+    folder = state_folder(work_folder, chain, date)
+    return StateSpec(folder=str(folder), fingerprint=models[chain, date.isoformat()])
+
+
+def _arm_spec(
+    arm: Arm, work: Path, work_folder: str, models: Mapping[PartitionKey, str], slot_is_in_histories: bool
+) -> ArmSpec:
     target = history = state = None
     if arm.chain is not None:
         assert arm.snapshot_date is not None
         if arm.protocol == "whole":
-            state = str(state_folder(work_folder, arm.chain, arm.snapshot_date))
+            state = _state(work_folder, arm.chain, arm.snapshot_date, models)
         else:
             variant = "naive" if arm.variant == "row_permuted" else arm.variant
             if arm.scope in ("both", "target"):
                 parts = (variant, arm.horizon_days, arm.chain, arm.evaluated_date)
                 target = vector_folder(work / "target", parts)
-            if arm.scope in ("both", "history"):
+            if arm.scope in ("both", "history") and slot_is_in_histories:
                 history = vector_folder(work / "history", (arm.chain, arm.snapshot_date))
     return ArmSpec(
         name=arm.name,
@@ -197,7 +207,7 @@ def _arm_spec(arm: Arm, work: Path, work_folder: str) -> ArmSpec:
 
 def _read_scores(spark: SparkSession, folder: Path, keys: list[tuple[int, dt.date]]) -> DataFrame:
     frames = [
-        spark.read.parquet(str(folder / str(seed) / date.isoformat())).withColumns(
+        spark.read.parquet((folder / str(seed) / date.isoformat()).as_uri()).withColumns(
             {"seed": F.lit(seed), "date": F.lit(date)}
         )
         for seed, date in keys

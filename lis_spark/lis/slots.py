@@ -18,11 +18,15 @@ from lis_spark.config import RunConfig
 from lis_spark.lake import Lake
 from lis_spark.lis.arms import SLOT_PERMUTED
 from lis_spark.lis.measure import results_of
+from lis_spark.lis.results import MEAN
 
 
 @dataclass(frozen=True)
 class SlotImportance:
-    """Mean AUC drop of a feature over the evaluated days, with the 95 % interval of the mean, days independent."""
+    """Mean AUC drop of a feature over the evaluated days; the interval is the mean of the days' 95 % bounds.
+
+    Users return on other days, and the mean of the bounds holds whatever the correlation between the days.
+    """
 
     feature: str
     auc_drop: float
@@ -32,15 +36,15 @@ class SlotImportance:
 
 def rank_slots(rows: Sequence[dict[str, Any]]) -> list[SlotImportance]:
     """The features by their AUC drop, the largest first, from rows of ``lis_results``."""
-    drops: dict[str, list[tuple[float, float]]] = {}
-    for row in rows:
-        if row["variant"] == SLOT_PERMUTED and row["lis"] is not None and row["seed"] != "mean":
-            drops.setdefault(row["swap_scope"], []).append((-row["lis"], row["standard_error"]))
+    permuted = [row for row in rows if row["variant"] == SLOT_PERMUTED and row["lis"] is not None]
+    means = [row for row in permuted if row["seed"] == MEAN]
+    by_feature: dict[str, list[dict[str, Any]]] = {}
+    for row in means or permuted:
+        by_feature.setdefault(row["swap_scope"], []).append(row)
     ranked = []
-    for feature, values in drops.items():
-        mean = sum(drop for drop, _ in values) / len(values)
-        error = sum(deviation**2 for _, deviation in values) ** 0.5 / len(values)
-        ranked.append(SlotImportance(feature, mean, mean - 1.96 * error, mean + 1.96 * error))
+    for feature, days in by_feature.items():
+        drop, high, low = (-sum(day[name] for day in days) / len(days) for name in ("lis", "ci_low", "ci_high"))
+        ranked.append(SlotImportance(feature, drop, low, high))
     return sorted(ranked, key=lambda slot: -slot.auc_drop)
 
 

@@ -18,7 +18,7 @@ from lis_spark.lis.chains import ONE_DAY, Chain
 from lis_spark.lis.plan import EvaluationPlan, resolve
 from lis_spark.ranker.chain_training import train_rank
 from lis_spark.ranker.exchange import import_days, launch_spec, plan_file, ranker_spec, readable_days
-from lis_spark.ranker.plans import ChainSpec, DaySpec, TrainPlan, TrainTask
+from lis_spark.ranker.plans import ChainSpec, DaySpec, StateSpec, TrainPlan, TrainTask, state_folder
 from lis_spark.ranker.processes import launch
 from lis_spark.step import StepResult
 
@@ -27,13 +27,13 @@ Stored = Mapping[tuple[str, ...], str]
 ChainFingerprints = dict[str, dict[dt.date, str]]
 
 
-def run(spark: SparkSession, config: RunConfig, force: bool = False) -> StepResult:
+def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: str = "") -> StepResult:
     """Trains what is missing or stale.
 
     Raises:
         StepFailed: a rank failed (its own error is in the message), or rows were lost between table and trainer.
     """
-    lake = Lake(spark, config, step="train")
+    lake = Lake(spark, config, run_id=run_id, step="train")
     plan = resolve(lake)
     lake.create("model_snapshots")
     lake.create("embedding_snapshots")
@@ -140,7 +140,7 @@ def _train_plan(
             name=chain.name,
             seed=chain.seed,
             fork_date=chain.fork_date,
-            parent=chain.parent,
+            parent=_parent_state(config, chain, fingerprints),
             held_out_fold=chain.held_out_fold,
             skip_days=chain.skip_days,
             permute_labels=chain.permute_labels,
@@ -158,6 +158,13 @@ def _train_plan(
         chains=specs,
         phases=(tuple(first), tuple(second)),
     )
+
+
+def _parent_state(config: RunConfig, chain: Chain, fingerprints: ChainFingerprints) -> StateSpec | None:
+    if chain.parent is None:
+        return None
+    folder = state_folder(absolute(config.lake.work_path), chain.parent, chain.fork_date)
+    return StateSpec(folder=str(folder), fingerprint=fingerprints[chain.parent][chain.fork_date])
 
 
 def _full_snapshots(config: RunConfig, chain: Chain) -> tuple[dt.date, ...]:

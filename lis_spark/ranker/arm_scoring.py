@@ -25,7 +25,7 @@ from lis_spark.ranker.chain_training import average_gradients, build_model, new_
 from lis_spark.ranker.day_reader import DayReader, DayRows, check_count
 from lis_spark.ranker.model_state import TableShard, load_state
 from lis_spark.ranker.network import HISTORY, SHIFT, Inputs, assemble, keyed_rows
-from lis_spark.ranker.plans import ArmSpec, EvaluationSpec, ScorePlan
+from lis_spark.ranker.plans import ArmSpec, EvaluationSpec, ScorePlan, StateSpec
 from lis_spark.ranker.processes import Rank, join, report_progress
 from lis_spark.vectors import unpack
 
@@ -52,7 +52,7 @@ class Scorer:
         self.plan, self.rank, self.plan_path = plan, rank, plan_path
         self.model = build_model(plan.ranker, rank)
         self.slot = self.model.shards[plan.ranker.slot]
-        self.item = plan.ranker.item_feature.name
+        self.swapped = plan.ranker.swapped_feature.name
         self.label = plan.ranker.labels.index(plan.label)
         self.position = {feature.name: index for index, feature in enumerate(plan.ranker.features)}
         self.rows = DayReader(plan.ranker, rank.rank, rank.ranks, plan.launch.cache_megabytes, with_ids=True)
@@ -110,14 +110,14 @@ class Scorer:
             features[:, position] = own.features[torch.from_numpy(order), position]
             inputs = replace(inputs, features=features)
         if arm.target_vectors is not None:
-            swapped = self._swapped(evaluation, arm, arm.target_vectors, chunk, (self.item,))
+            swapped = self._swapped(evaluation, arm, arm.target_vectors, chunk, (self.swapped,))
             features = own.features.clone()
-            features[:, self.position[self.item]] = swapped[self.item]
+            features[:, self.position[self.swapped]] = swapped[self.swapped]
             inputs = replace(inputs, features=features)
         if arm.history_vectors is not None and own.clicks.shape[1]:
             swapped = self._swapped(evaluation, arm, arm.history_vectors, chunk, (HISTORY,))
             length = self.plan.ranker.history_length
-            history = swapped[HISTORY].view(len(chunk), 2 * length, -1)
+            history = swapped[HISTORY].view(len(chunk), 2 * length, self.plan.ranker.dimension)
             inputs = replace(inputs, clicks=history[:, :length], skips=history[:, length:])
         return inputs
 
@@ -143,9 +143,9 @@ class Scorer:
             looked_up = self.model.tables(keyed_rows(self.plan.ranker, batch).to(self.rank.device))
             return assemble(self.plan.ranker, batch, looked_up)[: len(rows)]
 
-    def _load(self, evaluation: EvaluationSpec, folder: str) -> None:
+    def _load(self, evaluation: EvaluationSpec, state: StateSpec) -> None:
         model = self.model
-        load_state(Path(folder), model.spec, evaluation.seed, model.shards, model.dense, model.optimizer)
+        load_state(state, model.spec, evaluation.seed, model.shards, model.dense, model.optimizer)
 
     # -- swap+refit --------------------------------------------------------------------------------------------
 
@@ -181,13 +181,17 @@ class Scorer:
         # The optimizer goes on where that of M_T stands: the large first steps of a fresh one cost the control .01 AUC.
         optimizer.load_state_dict(copy.deepcopy(self.model.optimizer.state_dict()))
         share = self.plan.ranker.batch_size // self.rank.group_size
+        together = share * sum(int(count) > 0 for count in self.rank.gathered(len(labels)))  # type: ignore[call-overload]
+        for parameter in dense.parameters():  # a rank without rows takes part with gradients of zero
+            parameter.grad = torch.zeros_like(parameter)
         order = np.random.default_rng([evaluation.seed, 2, self.rank.place]).permutation(len(labels))
         for step in range(evaluation.refit_steps):
             chosen = order[np.arange(step * share, (step + 1) * share) % max(len(order), 1)] if len(order) else order
             index = torch.from_numpy(chosen).to(self.rank.device)
             optimizer.zero_grad(set_to_none=False)
             if len(labels):
-                binary_cross_entropy_with_logits(dense(inputs[index]), labels[index]).backward()
+                loss = binary_cross_entropy_with_logits(dense(inputs[index]), labels[index], reduction="sum")
+                (loss * (self.rank.group_size / (together * labels.shape[1]))).backward()
             average_gradients(dense, self.rank)
             optimizer.step()
         return {name: value.cpu() for name, value in dense.state_dict().items()}
@@ -199,7 +203,7 @@ class Scorer:
                 "fold": pa.array(rows.folds),
                 "impression_id": pa.array(rows.impression_ids, pa.string()),
                 "user_id": pa.array(rows.user_ids, pa.string()),
-                "item_row": pa.array(rows.rows[:, self.position[self.item]]),
+                "slot_row": pa.array(rows.rows[:, self.position[self.swapped]]),
                 "label": pa.array(rows.labels[:, self.label].astype(np.int8)),
                 "logit": pa.array(logits.numpy()),
             },
@@ -213,7 +217,7 @@ _SCHEMA = pa.schema(
         ("fold", pa.int32()),
         ("impression_id", pa.string()),
         ("user_id", pa.string()),
-        ("item_row", pa.int32()),
+        ("slot_row", pa.int32()),
         ("label", pa.int8()),
         ("logit", pa.float32()),
     ]

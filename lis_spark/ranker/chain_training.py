@@ -33,7 +33,7 @@ from lis_spark.ranker.model_state import (
     table_shards,
 )
 from lis_spark.ranker.network import SHIFT, assemble, dense_part, keyed_rows, sharded_tables
-from lis_spark.ranker.plans import ChainSpec, DaySpec, RankerSpec, TrainPlan, TrainTask, state_folder
+from lis_spark.ranker.plans import ChainSpec, DaySpec, RankerSpec, StateSpec, TrainPlan, TrainTask, state_folder
 from lis_spark.ranker.processes import Rank, join, report_progress
 from lis_spark.vectors import pack
 
@@ -135,15 +135,18 @@ class ChainTrainer:
 
     def _start(self, chain: ChainSpec, task: TrainTask, date: dt.date) -> None:
         model = self.model
-        source = chain.name if date > chain.fork_date else chain.parent
-        if source is None:
+        if date > chain.fork_date:
+            folder = state_folder(self.plan.work_folder, chain.name, date)
+            state: StateSpec | None = StateSpec(folder=str(folder), fingerprint=chain.fingerprints[date])
+        else:
+            state = chain.parent
+        if state is None:
             start_cold(model.spec, chain.seed, model.shards)
             model.dense.load_state_dict(dense_part(model.spec, chain.seed).state_dict())
             model.optimizer = new_optimizer(model.spec, model.dense)
             return
-        folder = state_folder(self.plan.work_folder, source, date)
         model.optimizer = new_optimizer(model.spec, model.dense)
-        load_state(folder, model.spec, chain.seed, model.shards, model.dense, model.optimizer)
+        load_state(state, model.spec, chain.seed, model.shards, model.dense, model.optimizer)
 
     def _train_day(self, chain: ChainSpec, date: dt.date) -> None:
         started = time.monotonic()
@@ -231,7 +234,7 @@ class ChainTrainer:
             columns = [index for index, feature in enumerate(spec.features) if feature.table == name]
             targets = rows.rows[:, columns].reshape(-1).astype(np.int64) + SHIFT
             lookups = [targets]
-            if name == spec.slot and spec.architecture == "history_dcn":
+            if name == spec.history_table:
                 lookups += [history[history >= 0].astype(np.int64) + SHIFT for history in (rows.clicks, rows.skips)]
             updates = self._local_counts(targets, shard)
             touches = self._local_counts(np.concatenate(lookups), shard)

@@ -19,7 +19,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from lis_spark.config import RunConfig
-from lis_spark.errors import StepFailed
+from lis_spark.errors import InputError, StepFailed
 from lis_spark.lake import Lake, PartitionKey, absolute, refuse_leaked_columns
 from lis_spark.progress import described
 from lis_spark.ranker.plans import (
@@ -122,9 +122,11 @@ def readable_days(
         with described(lake.spark, f"training rows of {len(chosen)} days exported for the ranks"):
             ordered = in_stretches(days, cut_days(days, lake.config, chosen))
             ordered.write.partitionBy("date").parquet(folder.as_uri())
-        files = {date: [str(file) for file in folder.glob(f"date={date}/*.parquet")] for date in chosen}
+        files = {date: [file.as_uri() for file in folder.glob(f"date={date}/*.parquet")] for date in chosen}
         specs = _day_specs(files, rows)
-        exported = {date: sum(pq.ParquetFile(file).metadata.num_rows for file in files[date]) for date in chosen}
+        exported = {
+            date: sum(pq.ParquetFile(local_path(file)).metadata.num_rows for file in files[date]) for date in chosen
+        }
         wrong = [date for date in chosen if exported[date] != rows[date]]
         if wrong:
             raise StepFailed(
@@ -147,6 +149,17 @@ def _files_of_days(days: DataFrame) -> dict[dt.date, list[str]]:
 
 
 def _day_specs(files: Mapping[dt.date, list[str]], rows: Mapping[dt.date, int]) -> dict[dt.date, DaySpec]:
+    for date, found in files.items():
+        for file in found:
+            if not Path(local_path(file)).is_file():
+                raise InputError(
+                    "the files of the training rows cannot be opened by a Python process",
+                    table="training_rows",
+                    partition={"date": date.isoformat()},
+                    found=file,
+                    expected="a file that every rank can open",
+                    remedy="set lake.staging_path to a mounted folder (a Volume, NFS), to which rows are exported",
+                )
     return {
         date: DaySpec(
             date=date,
@@ -186,7 +199,7 @@ def import_days(
                 remedy="run the step again: it goes on from the last finished day",
             )
         manifests[chain, date] = manifest
-        files += [str(file) for file in sorted(folder.glob("snapshot-*.parquet"))]
+        files += [file.as_uri() for file in sorted(folder.glob("snapshot-*.parquet"))]
         written += int(manifest["snapshot_rows"])  # type: ignore[call-overload]
     fingerprints: dict[PartitionKey, str] = {
         (chain, date.isoformat()): chains[chain].fingerprints[date] for chain, date in done
@@ -261,7 +274,7 @@ def export_vectors(frame: DataFrame, keys: Sequence[str], folder: Path) -> None:
     distinct = frame.select(*keys, "row", "vector").distinct()
     named = distinct.withColumn("table", F.concat_ws("_", *[F.col(key).cast("string") for key in keys]))
     tables = named.select("table", "row", "vector").repartition("table")
-    tables.write.mode("overwrite").partitionBy("table").parquet(str(folder))
+    tables.write.mode("overwrite").partitionBy("table").parquet(folder.as_uri())
 
 
 def plan_file(config: RunConfig, name: str, text: str) -> Path:

@@ -18,6 +18,7 @@ from lis_spark.vectors import pack
 CLICKS, SKIPS = "history_clicks", "history_skips"
 # Rows x K that are worked on at once: 16 MB an array, whatever K is.
 CELLS_AT_ONCE = 2_000_000
+MICROSECONDS = 1_000
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,8 @@ def with_histories(
         numbers = np.cumsum(changes) + (last_user is not None and users[0].as_py() != last_user)
         events = Events(
             user=numbers,
-            time=batch.column("request_ts").cast(pa.int64()).to_numpy(),
+            # rows of one millisecond are simultaneous
+            time=batch.column("request_ts").cast(pa.int64()).to_numpy() // MICROSECONDS,
             day=batch.column("day").to_numpy(),
             label=batch.column(label).to_numpy(),
             item_row=batch.column("row_item").to_numpy(),

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from lis_spark.errors import StaleError
 from lis_spark.ranker.cold_rows import cold_rows
 from lis_spark.ranker.network import SHIFT
-from lis_spark.ranker.plans import RankerSpec
+from lis_spark.ranker.plans import RankerSpec, StateSpec
 
 MANIFEST = "manifest.json"
 
@@ -126,7 +126,7 @@ def save_state(
 
 
 def load_state(
-    folder: Path,
+    state: StateSpec,
     spec: RankerSpec,
     seed: int,
     shards: dict[str, TableShard],
@@ -136,9 +136,9 @@ def load_state(
     """Reads a state into live tensors; rows that the vocabulary has gained since then are cold.
 
     Raises:
-        StaleError: a file is not there or has another hash than the manifest says.
+        StaleError: it is the state of another training, or a file is not there or has another hash than its manifest.
     """
-    files = verified_files(folder)
+    files = verified_files(state)
     known: dict[str, int] = dict.fromkeys(shards, 0)
     for file in files:
         with safe_open(str(file), framework="pt") as opened:
@@ -178,12 +178,13 @@ def read_manifest(folder: Path) -> dict[str, object] | None:
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
 
 
-def verified_files(folder: Path) -> list[Path]:
+def verified_files(state: StateSpec) -> list[Path]:
     """The files of a state, each with the hash that its manifest says.
 
     Raises:
-        StaleError: naming the file.
+        StaleError: naming the folder or file.
     """
+    folder = Path(state.folder)
     manifest = read_manifest(folder)
     listed = manifest.get("files") if manifest else None
     if not isinstance(listed, list) or not listed:
@@ -192,6 +193,15 @@ def verified_files(folder: Path) -> list[Path]:
             table="model_snapshots",
             partition=str(folder),
             remedy="train with --force",
+        )
+    if manifest and manifest["fingerprint"] != state.fingerprint:
+        raise StaleError(
+            "the state of a model is that of another training: other data or settings",
+            table="model_snapshots",
+            partition=str(folder),
+            found=f"fingerprint {manifest['fingerprint']}",
+            expected=state.fingerprint,
+            remedy="give each lake a lake.work_path of its own, then train with --force",
         )
     files = []
     for entry in listed:

@@ -49,11 +49,10 @@ class Tables(nn.Module):
 
     def __init__(self, spec: RankerSpec, device: torch.device) -> None:
         super().__init__()
-        history = [HISTORY] if spec.architecture == "history_dcn" else []
         configs = []
         for table in spec.tables:
             names = [feature.name for feature in spec.features if feature.table == table.name]
-            names += history if table.name == spec.slot else []
+            names += [HISTORY] if table.name == spec.history_table else []
             configs.append(
                 EmbeddingConfig(
                     name=table.name,
@@ -112,7 +111,7 @@ def feature_keys(spec: RankerSpec) -> list[str]:
     keys = []
     for table in spec.tables:
         keys += [feature.name for feature in spec.features if feature.table == table.name]
-        if table.name == spec.slot and spec.architecture == "history_dcn":
+        if table.name == spec.history_table:
             keys.append(HISTORY)
     return keys
 

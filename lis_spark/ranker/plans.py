@@ -8,6 +8,8 @@ from urllib.parse import unquote, urlparse
 
 from pydantic import BaseModel, ConfigDict
 
+ITEM_FEATURE = "item"
+
 
 class Plain(BaseModel):
     """Base of the plans: immutable, unknown keys refused, JSON both ways."""
@@ -50,8 +52,18 @@ class RankerSpec(Plain):
 
     @property
     def item_feature(self) -> FeatureSpec:
-        """The feature whose table is swapped and whose rows the histories hold."""
+        """The item: the target of the attention, whose rows the histories hold."""
+        return next(feature for feature in self.features if feature.name == ITEM_FEATURE)
+
+    @property
+    def swapped_feature(self) -> FeatureSpec:
+        """The feature whose table is swapped."""
         return next(feature for feature in self.features if feature.table == self.slot)
+
+    @property
+    def history_table(self) -> str | None:
+        """The table that the histories look up; None where the architecture has no histories."""
+        return self.item_feature.table if self.architecture == "history_dcn" else None
 
 
 class DaySpec(Plain):
@@ -63,13 +75,20 @@ class DaySpec(Plain):
     row_groups: int
 
 
+class StateSpec(Plain):
+    """The state of a model on disk, and the fingerprint of the chain day that it must be."""
+
+    folder: str
+    fingerprint: str
+
+
 class ChainSpec(Plain):
-    """One training history: forks from ``parent`` at ``fork_date`` and has one fingerprint a snapshot date."""
+    """One training history: forks from its parent's state at ``fork_date`` and has one fingerprint a snapshot date."""
 
     name: str
     seed: int
     fork_date: dt.date
-    parent: str | None
+    parent: StateSpec | None
     held_out_fold: int
     skip_days: tuple[dt.date, ...]
     permute_labels: bool
@@ -119,7 +138,7 @@ class ArmSpec(Plain):
     held_out_fold: int
     target_vectors: str | None
     history_vectors: str | None
-    model_state: str | None
+    model_state: StateSpec | None
     permute_rows: bool
     permute_feature: str | None
     refit: bool
@@ -130,7 +149,7 @@ class EvaluationSpec(Plain):
 
     date: dt.date
     seed: int
-    state: str
+    state: StateSpec
     day: DaySpec
     arms: tuple[ArmSpec, ...]
     refit_days: tuple[DaySpec, ...]

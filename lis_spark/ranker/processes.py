@@ -21,7 +21,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed import ProcessGroup
 
-from lis_spark.errors import LisError, StepFailed
+from lis_spark.errors import InputError, LisError, StepFailed
 from lis_spark.progress import Bar
 from lis_spark.ranker.plans import LaunchSpec
 
@@ -135,12 +135,15 @@ def launch(
         try:
             distributor = TorchDistributor(num_processes=processes, local_mode=local_mode, use_gpu=use_gpu)
             distributor.logger.setLevel(logging.ERROR)  # our bar says when it starts and ends
-            return distributor.run(guarded, function, str(plan_path))
+            result = distributor.run(guarded, function, str(plan_path))
         except Exception as error:
             raise _rank_error(prefix, error) from error
         finally:
             done.set()
             watcher.join()
+    if _error_files(prefix):  # once rank 0 has ended well, TorchDistributor says nothing of the others
+        raise _rank_error(prefix, None)
+    return result
 
 
 def _watch(prefix: Path, bar: Bar, done: threading.Event) -> None:
@@ -158,8 +161,12 @@ def _watch(prefix: Path, bar: Bar, done: threading.Event) -> None:
             return
 
 
-def _rank_error(prefix: Path, error: Exception) -> LisError:
-    files = sorted(prefix.parent.glob(f"{prefix.name}.error-*.json"), key=lambda file: file.stat().st_mtime)
+def _error_files(prefix: Path) -> list[Path]:
+    return sorted(prefix.parent.glob(f"{prefix.name}.error-*.json"), key=lambda file: file.stat().st_mtime)
+
+
+def _rank_error(prefix: Path, error: Exception | None) -> LisError:
+    files = _error_files(prefix)
     if not files:
         return StepFailed(
             "the training processes could not be started",
@@ -167,7 +174,8 @@ def _rank_error(prefix: Path, error: Exception) -> LisError:
             remedy="barrier mode needs launch.processes free slots and the wheel on every node: see lis-spark analyze",
         )
     first = json.loads(files[0].read_text(encoding="utf-8"))
-    return StepFailed(
+    kind = InputError if first["refused"] else StepFailed
+    return kind(
         f"rank {first['rank']} failed: {first['type']}: {first['message']}",
         found=first["trace"],
         remedy="what was finished stays; the same command goes on from the last finished day",

@@ -30,12 +30,12 @@ LICENCES = {
 }
 
 
-def run(spark: SparkSession, config: RunConfig, force: bool = False) -> StepResult:
+def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: str = "") -> StepResult:
     """Writes ``report.html``, ``lis_results.json`` and ``config.yaml`` into ``output_path`` and prints the table.
 
     They are written anew each time: they hold nothing that the tables and the configuration do not.
     """
-    lake = Lake(spark, config, step="report", measurement=True)
+    lake = Lake(spark, config, run_id=run_id, step="report", measurement=True)
     rows = results_of(lake)
     if not rows:
         raise InputError("nothing has been measured with this configuration", remedy="run lis-spark run with it first")

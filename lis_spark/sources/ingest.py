@@ -157,7 +157,8 @@ def _write_quarantine(
         frame = frame.unionByName(items.rejected_frame)
     expected = sum(day.rejected.total() for date, day in days.items() if date in chosen)
     expected += items.rejected if NO_DATE in chosen else 0
-    frame = frame.where(F.col("date").isin(chosen)).coalesce(8)
+    # few rows, but coalesce would read the whole source in as few tasks
+    frame = frame.where(F.col("date").isin(chosen)).repartition(8)
     written = lake.write_partitions("quarantine", frame, stale, {})
     _check_count(lake, "quarantine", frame, written, expected, stale)
 

@@ -14,21 +14,22 @@ import pyarrow.parquet as pq
 import pytest
 
 from lis_spark.config import RunConfig, load_config
-from lis_spark.pipeline import STEPS, run_steps
 from lis_spark.step import StepResult
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "data" / "kuairand_pure"
+SMALL = ROOT / "conf" / "kuairand_small.yaml"
 LAST_DAY = dt.date(2022, 5, 2)
 
 
 @dataclass
 class SmallRun:
-    """A finished run, and the folder of its source, which ends with ``LAST_DAY``."""
+    """A finished run, what its steps said, the folder of its source (ends with ``LAST_DAY``), the notebook's answer."""
 
     config: RunConfig
     source: Path
     results: list[StepResult]
+    answer: Any
 
 
 def rows_through(last_day: dt.date) -> pa.Table:
@@ -38,26 +39,33 @@ def rows_through(last_day: dt.date) -> pa.Table:
     return rows.filter(pc.less(rows["time_ms"], int(end.timestamp() * 1000)))
 
 
-def small_config(folder: Path, source: Path, *overrides: str) -> RunConfig:
-    """The shipped small configuration, everything that it writes below ``folder``."""
-    places = [
+def small_overrides(folder: Path, source: Path) -> list[str]:
+    """Everything that a run writes below ``folder``."""
+    return [
         f"lake.path={folder / 'lake'}",
         f"lake.work_path={folder / 'work'}",
         f"output_path={folder / 'out'}",
         f"source.path={source}",
         "ingest.end_date=null",
     ]
-    return load_config(ROOT / "conf" / "kuairand_small.yaml", [*places, *overrides])
+
+
+def small_config(folder: Path, source: Path, *overrides: str) -> RunConfig:
+    """The shipped small configuration with places of its own."""
+    return load_config(SMALL, [*small_overrides(folder, source), *overrides])
 
 
 @pytest.fixture(scope="session")
 def small_run(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
-    """Every step of the small configuration, on data that ends with the last day that it needs."""
+    """Every step, on data that ends with the last day that is needed, as the quick-start notebook runs them."""
     folder = tmp_path_factory.mktemp("small_run")
     source = folder / "source"
     source.mkdir()
     pq.write_table(rows_through(LAST_DAY), source / "impressions.parquet")
     items = "video_features_basic_pure.csv"
     (source / items).write_bytes((DATA / items).read_bytes())
-    config = small_config(folder, source)
-    return SmallRun(config, source, run_steps(spark, config, list(STEPS)))
+    notebook = ROOT / "notebooks" / "01_quick_start.py"
+    cells: dict[str, Any] = {"config_path": SMALL, "overrides": small_overrides(folder, source)}
+    exec(compile(notebook.read_text(encoding="utf-8"), str(notebook), "exec"), cells)
+    assert cells["spark"] is spark, "a notebook takes the session that is there"
+    return SmallRun(cells["config"], source, cells["results"], cells["answer"])

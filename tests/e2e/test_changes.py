@@ -108,7 +108,7 @@ def test_one_flipped_bit_of_the_identity_moves_lis_and_is_refused(spark: Any, co
     parts = F.split("arm", "[|]")
     pair = scores.where((parts[0] == "swap") & (parts[2] == "0") & parts[1].isin("control", "naive")).toPandas()
     wide = pair.pivot(index="impression_id", columns="arm", values="logit")
-    rows = pair.drop_duplicates("impression_id").set_index("impression_id")["item_row"]
+    rows = pair.drop_duplicates("impression_id").set_index("impression_id")["slot_row"]
     moved = wide["swap|naive|0|target|-1"] != wide["swap|control|0|none|-1"]
     assert set(rows[moved[moved].index]) == {heaviest["row"]} and moved.sum() == heaviest["count"]
 

@@ -34,7 +34,7 @@ def scores(spark: Any, small_run: SmallRun) -> pd.DataFrame:
     """impression_id x arm -> logit, with user, fold and label."""
     frame = Lake(spark, small_run.config, measurement=True).read("scores").toPandas()
     wide = frame.pivot(index="impression_id", columns="arm", values="logit")
-    known = frame[frame["arm"] == CONTROL].set_index("impression_id")[["user_id", "fold", "label", "item_row"]]
+    known = frame[frame["arm"] == CONTROL].set_index("impression_id")[["user_id", "fold", "label", "slot_row"]]
     return wide.join(known)
 
 
@@ -136,7 +136,7 @@ def test_strata_rank_among_themselves(
 ) -> None:
     rows = Lake(spark, small_run.config).read("training_rows").where(f"date < '{T}'")
     counts = rows.groupBy("row_item").count().toPandas().set_index("row_item")["count"]
-    updates = scores["item_row"].map(counts).fillna(0)
+    updates = scores["slot_row"].map(counts).fillna(0)
     edges = [0, *small_run.config.evaluation.update_count_edges, np.inf]
     shares = 0.0
     for low, high in pairwise(edges):

@@ -7,11 +7,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pyspark
 import pytest
 
 from tests.e2e.cluster import standalone_cluster
+from tests.e2e.conftest import SmallRun
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -62,8 +64,10 @@ def test_the_wheel_carries_schemas_and_configurations(installed: Path, tmp_path:
 
 
 @pytest.mark.cluster
-def test_spark_submit_on_a_standalone_cluster_in_barrier_mode(installed: Path, tmp_path: Path) -> None:
-    """One master, two workers; two ranks in a barrier stage, tables sharded by row over them."""
+def test_spark_submit_on_a_standalone_cluster_in_barrier_mode(
+    installed: Path, tmp_path: Path, small_run: SmallRun
+) -> None:
+    """One master, two workers; two ranks in a barrier stage, tables sharded by row over them: the AUC of one rank."""
     job = tmp_path / "run.py"
     job.write_text((ROOT / "jobs" / "run.py").read_text(encoding="utf-8"), encoding="utf-8")
     config = tmp_path / "kuairand_small.yaml"
@@ -94,6 +98,19 @@ def test_spark_submit_on_a_standalone_cluster_in_barrier_mode(installed: Path, t
     rows = json.loads((tmp_path / "out" / "lis_results.json").read_text(encoding="utf-8"))
     zero = [row for row in rows if row["horizon_days"] == 0 and row["variant"] in ("naive", "honest")]
     assert zero and all(row["lis"] == 0.0 and row["u2_control"] == row["u2_leaked"] for row in zero)
+    alone = json.loads((Path(small_run.config.output_path) / "lis_results.json").read_text(encoding="utf-8"))
+
+    def key(row: dict[str, Any]) -> tuple[Any, ...]:
+        return tuple(row[name] for name in ("protocol", "variant", "swap_scope", "horizon_days", "stratum"))
+
+    of_one_rank = {key(row): row for row in alone if row["stratum"] == "all"}
+    compared = [(row, of_one_rank[key(row)]) for row in rows if key(row) in of_one_rank]
+    assert len(compared) == len(of_one_rank) > 20
+    for row, other in compared:
+        assert row["positives"] == other["positives"] and row["users"] == other["users"]
+        assert abs(row["auc_control"] - other["auc_control"]) < 0.002
+        if row["variant"] in ("naive", "honest", "naive_matched"):
+            assert abs(row["auc_leaked"] - other["auc_leaked"]) < 0.002
     naive = next(r for r in rows if r["variant"] == "naive" and r["horizon_days"] == 3 and r["stratum"] == "all")
     assert naive["ci_low"] > 0
     assert (tmp_path / "out" / "report.html").stat().st_size > 10_000

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
-from lis_spark.ranker.plans import ArmSpec, DaySpec, EvaluationSpec, ScorePlan, state_folder
+from lis_spark.ranker.plans import ArmSpec, DaySpec, EvaluationSpec, ScorePlan, StateSpec, state_folder
 from tests.ranker_worlds import (
     FOLDS,
     GROUP_SIZES,
@@ -85,8 +85,9 @@ class Scored:
         return pd.concat([pq.read_table(file).to_pandas() for file in sorted(folder.glob("*.parquet"))])
 
 
-def state_of(work: Path, number: int) -> Path:
-    return state_folder(str(work), "base", day(number))
+def state_of(work: Path, number: int) -> StateSpec:
+    folder = state_folder(str(work), "base", day(number))
+    return StateSpec(folder=str(folder), fingerprint=f"base-{number}-first")
 
 
 def make_score_plan(
@@ -101,7 +102,7 @@ def make_score_plan(
     evaluation = EvaluationSpec(
         date=day(T),
         seed=SEED,
-        state=str(state_of(work, number)),
+        state=state_of(work, number),
         day=scored_day or world.days[day(T)],
         arms=arms,
         refit_days=(world.days[day(T - 2)], world.days[day(T - 1)]),
@@ -124,7 +125,7 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> Scored:
     training = make_train_plan(world, work, [make_chain("base", 0, T + 1)])
     assert results(run_ranks([f"train:{write_plan(folder / 'train.json', training)}"])) == [T + 1]
 
-    own = read_state(state_of(work, T))["item.weights"]
+    own = read_state(Path(state_of(work, T).folder))["item.weights"]
     rows = world.rows[day(T)]
     items, times = np.unique(rows["row_item"], return_counts=True)
     chosen = int(items[np.argsort(times)[len(items) // 2]])  # an item that some impressions show and most do not
@@ -147,7 +148,7 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> Scored:
             for fold in range(FOLDS)
         ],
         swap("flipped_own_0", flipped_folder, served="own", held_out_fold=0),
-        make_arm("whole", model_state=str(state_of(work, T + 1))),
+        make_arm("whole", model_state=state_of(work, T + 1)),
         make_arm("refit_control", refit=True),
         swap("refit_same", same_folder, refit=True),
         swap("refit_permuted", same_folder, refit=True, permute_rows=True),
@@ -169,7 +170,7 @@ def same_bits(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 def test_logits_are_those_of_the_formulas(scored: Scored) -> None:
     """From the saved state, in NumPy: the control, and the flipped table in either scope."""
-    state = read_state(state_of(scored.work, T))
+    state = read_state(Path(state_of(scored.work, T).folder))
     tables = {"both": (True, True), "target": (True, False), "history": (False, True)}
     np.testing.assert_allclose(scored.logits("control"), naive_click_logits(state, scored.rows), rtol=1e-3, atol=1e-4)
     for scope, (target, history) in tables.items():
@@ -183,7 +184,7 @@ def test_the_scores_say_what_they_are_of(scored: Scored) -> None:
         scored.frame(scored.plan).query("arm == 'control'").set_index("impression_id").loc[scored.rows["impression_id"]]
     )
     assert frame["user_id"].tolist() == scored.rows["user_id"].tolist()
-    assert frame["item_row"].tolist() == scored.rows["row_item"].tolist()
+    assert frame["slot_row"].tolist() == scored.rows["row_item"].tolist()
     assert frame["label"].tolist() == scored.rows["label_click"].tolist()
     assert frame["fold"].tolist() == scored.rows["user_fold"].tolist()
     auc = roc_auc_score(scored.rows["label_click"], scored.logits("control"))
@@ -324,7 +325,7 @@ def test_two_ranks_learn_what_one_rank_learns(tmp_path: Path) -> None:
         plan = make_train_plan(world, tmp_path / f"work-{ranks}", [make_chain("base", 0, T)], ranks_per_chain=ranks)
         commands.append(f"train:{write_plan(tmp_path / f'train-{ranks}.json', plan)}")
     run_ranks(commands[1:], ranks=2)
-    arms = (make_arm("one"), make_arm("two", model_state=str(state_of(tmp_path / "work-2", T))))
+    arms = (make_arm("one"), make_arm("two", model_state=state_of(tmp_path / "work-2", T)))
     score = make_score_plan(world, tmp_path / "work-1", tmp_path / "logits", arms)
     run_ranks([commands[0], f"score:{write_plan(tmp_path / 'score.json', score)}"])
     frame = Scored.frame(score)

@@ -32,6 +32,7 @@ from lis_spark.ranker.plans import (
     LaunchSpec,
     RankerSpec,
     ScorePlan,
+    StateSpec,
     TableSpec,
     TrainPlan,
     TrainTask,
@@ -158,7 +159,15 @@ def score_plan(trained: TrainPlan, folder: Path, day: DaySpec, arms: int) -> Sco
     ]
     state = state_folder(trained.work_folder, "chain-0", FIRST_DAY + dt.timedelta(days=1))
     evaluation = EvaluationSpec(
-        date=day.date, seed=0, state=str(state), day=day, arms=tuple(specs), refit_days=(), refit_steps=0
+        date=day.date,
+        seed=0,
+        state=StateSpec(
+            folder=str(state), fingerprint=trained.chains[0].fingerprints[FIRST_DAY + dt.timedelta(days=1)]
+        ),
+        day=day,
+        arms=tuple(specs),
+        refit_days=(),
+        refit_steps=0,
     )
     return ScorePlan(
         work_folder=trained.work_folder,

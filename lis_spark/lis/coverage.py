@@ -1,0 +1,55 @@
+"""How much of an evaluated day a table covers, by stratum: items that it has, items that have died (method 1.6)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from lis_spark.lake import Lake
+from lis_spark.lis.comparisons import Measurement
+from lis_spark.lis.strata import ALL
+
+
+def coverage(lake: Lake, strata: DataFrame) -> dict[tuple[Any, ...], tuple[float, float | None]]:
+    """(seed, T, variant, n, stratum) -> shares of impressions: item in the table, item without an update since T.
+
+    The second is null for n <= 0: no day lies between T and such a table.
+    """
+    columns = ["evaluated_date", "variant", "horizon_days", "chain", "row", "present", "last_update_date"]
+    parts = [lake.read(name).select(*columns) for name in ("leaked_features", "control_features")]
+    seed = F.regexp_extract("chain", "-s([0-9]+)$", 1)
+    dead = F.coalesce(F.col("last_update_date") < F.col("evaluated_date"), F.lit(True))
+    # by row first: strata belong to items, of which there are fewer than impressions
+    counted = (
+        parts[0]
+        .unionByName(parts[1])
+        .groupBy("evaluated_date", "variant", "horizon_days", seed.alias("seed"), "row")
+        .agg(
+            F.count(F.lit(1)).alias("impressions"), F.count_if("present").alias("there"), F.count_if(dead).alias("dead")
+        )
+    )
+    everywhere = F.array(F.lit(ALL))
+    memberships = F.concat(everywhere, F.coalesce("strata", F.array().cast("array<string>")))
+    rows = (
+        counted.join(strata, ["evaluated_date", "row"], "left")
+        .withColumn("stratum", F.explode(memberships))
+        .groupBy("seed", "evaluated_date", "variant", "horizon_days", "stratum")
+        .agg(F.sum("impressions").alias("impressions"), F.sum("there").alias("there"), F.sum("dead").alias("dead"))
+        .collect()
+    )
+    return {
+        (row["seed"], row["evaluated_date"], row["variant"], row["horizon_days"], row["stratum"]): (
+            row["there"] / row["impressions"],
+            row["dead"] / row["impressions"] if row["horizon_days"] > 0 else None,
+        )
+        for row in rows
+    }
+
+
+def coverage_key(measurement: Measurement) -> tuple[Any, ...]:
+    """Where :func:`coverage` has the shares of a measurement."""
+    variant = {"row_permuted": "naive", "whole": "naive"}.get(measurement.variant, measurement.variant)
+    day = measurement.evaluated_date
+    return str(measurement.seed), day, variant, measurement.horizon_days, measurement.stratum

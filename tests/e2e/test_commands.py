@@ -1,0 +1,194 @@
+"""The commands as a person gives them: make, lis-spark, the README, and what is said when something is missing."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lis_spark import analyze, cli
+from lis_spark.config import load_config
+from lis_spark.lake import Lake
+from lis_spark.lis import slots
+from lis_spark.lis.measure import results_of
+from tests.e2e.conftest import ROOT, SMALL, SmallRun, small_config, small_overrides
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
+COMMANDS = [
+    re.sub(r"\s+#.*", "", line).strip()
+    for kind, block in BLOCKS
+    if kind == ""
+    for line in block.replace("\\\n", " ").splitlines()
+    if line.strip()
+]
+
+
+@pytest.fixture
+def bare_machine(tmp_path: Path) -> dict[str, str]:
+    """An environment whose PATH has a shell and its tools, and neither Java nor a Python that fits."""
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name in ("sh", "bash", "sed", "head", "test", "make", "touch", "rm", "echo", "cat", "grep"):
+        found = shutil.which(name)
+        if found:
+            (tools / name).symlink_to(found)
+    return {"PATH": str(tools), "HOME": str(tmp_path)}
+
+
+def make(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["make", *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+
+
+def script(folder: Path, name: str, text: str) -> None:
+    file = folder / name
+    file.write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
+    file.chmod(0o755)
+
+
+def test_make_says_what_is_missing(bare_machine: dict[str, str], tmp_path: Path) -> None:
+    done = make(bare_machine, "prerequisites")
+    assert done.returncode != 0 and "Python 3.11 or 3.12 is missing" in done.stdout
+    done = make(bare_machine, "prerequisites", f"PYTHON={sys.executable}")
+    assert done.returncode != 0 and "Java 17 is missing" in done.stdout and "JAVA_HOME" in done.stdout
+    script(tmp_path / "bin", "java", "echo 'openjdk version \"11.0.2\"' >&2")
+    done = make(bare_machine, "prerequisites", f"PYTHON={sys.executable}")
+    assert done.returncode != 0 and "Java 17 is needed, Java 11 was found" in done.stdout
+    script(tmp_path / "bin", "java", "echo 'openjdk version \"17.0.15\"' >&2")
+    assert make(bare_machine, "prerequisites", f"PYTHON={sys.executable}").returncode == 0
+
+
+def test_the_first_screen_has_the_two_commands_and_make_knows_them() -> None:
+    first_screen = "\n".join(README.splitlines()[:25])
+    for target in ("demo", "test"):
+        assert f"make {target}" in first_screen
+        plan = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, timeout=60)
+        assert plan.returncode == 0, plan.stderr
+    shown = subprocess.run(["make", "-n", "demo"], cwd=ROOT, capture_output=True, text=True).stdout
+    assert "lis-spark run --config conf/kuairand_demo.yaml" in shown
+
+
+@pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith("lis-spark ")])
+def test_every_lis_spark_line_of_the_readme_is_understood(command: str) -> None:
+    options = cli._parser().parse_args(shlex.split(command)[1:])
+    if options.config:
+        load_config(ROOT / options.config, options.overrides)
+
+
+def test_the_spark_submit_line_of_the_readme_is_understood() -> None:
+    (command,) = [line for line in COMMANDS if line.startswith("spark-submit ")]
+    words = shlex.split(command)
+    job = next(word for word in words if word.endswith(".py"))
+    assert (ROOT / job).is_file() and (ROOT / words[words.index("--properties-file") + 1]).is_file()
+    options = cli._parser().parse_args(["run", *words[words.index(job) + 1 :]])
+    assert load_config(ROOT / options.config, options.overrides).launch.ranks_per_chain == 2
+
+
+def test_every_verb_has_a_job_file_of_its_own() -> None:
+    for verb in (*cli.STEP_NAMES, "run", "analyze", "slots"):
+        text = (ROOT / "jobs" / f"{verb.replace('-', '_')}.py").read_text(encoding="utf-8")
+        assert f'main(["{verb}", *sys.argv[1:]])' in text
+
+
+def test_the_yaml_of_the_readme_is_a_source() -> None:
+    import yaml
+
+    (block,) = [text for kind, text in BLOCKS if kind == "yaml"]
+    override = json.dumps(yaml.safe_load(block)["source"])
+    config = load_config(ROOT / "conf" / "kuairand_demo.yaml", [f"source={override}"])
+    assert config.source.kind == "table"
+
+
+def test_the_python_of_the_readme_runs(spark: Any, small_run: SmallRun) -> None:
+    (block,) = [text for kind, text in BLOCKS if kind == "python"]
+    folder = small_run.source.parent
+    names: dict[str, Any] = {
+        "spark": spark,
+        "config_path": SMALL,
+        "overrides": small_overrides(folder, small_run.source),
+    }
+    exec(compile(block, "README.md", "exec"), names)
+    assert names["honest"].where("stratum = 'all' AND swap_scope = 'both'").count() == 3
+
+
+def test_the_notebook_shows_the_honest_scores(small_run: SmallRun) -> None:
+    shown = {row["horizon_days"]: row for row in small_run.answer.collect()}
+    assert sorted(shown) == [0, 1, 3] and shown[0]["lis"] == 0.0
+    assert shown[3]["verdict"] in ("useful", "not shown", "harmful")
+    assert [result.step for result in small_run.results][-1] == "report"
+
+
+def test_exit_codes_and_messages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run", "--config", str(SMALL), "evaluation.horizonts=[0]"]) == 2
+    assert "evaluation.horizonts: unknown key; did you mean 'horizons'?" in capsys.readouterr().err
+    assert cli.main(["run", "--config", str(tmp_path / "no.yaml")]) == 2
+    assert cli.main(["measure"]) == 2
+
+
+def test_the_configuration_beside_the_report_is_the_run_itself(small_run: SmallRun) -> None:
+    """In a process of its own, as a person would: it finds everything done."""
+    saved = Path(small_run.config.output_path) / "config.yaml"
+    assert load_config(saved) == small_run.config
+    assert f"lis-spark run --config {saved}" in (saved.parent / "report.html").read_text(encoding="utf-8")
+    command = [str(Path(sys.executable).parent / "lis-spark"), "run", "--config", str(saved)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=saved.parent)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for step in ("ingest", "vocabulary", "training_rows", "train", "features", "score", "measure"):
+        assert f"{step}: nothing to do" in done.stderr
+    assert "useful" in done.stdout or "not shown" in done.stdout
+
+
+def test_analyze_says_what_each_step_would_do(
+    spark: Any, small_run: SmallRun, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert analyze.run(spark, small_run.config) == 0
+    shown = capsys.readouterr().out
+    assert "REFUSED" not in shown
+    rows = sum(
+        row["count"] for row in Lake(spark, small_run.config).read("impressions").groupBy("date").count().collect()
+    )
+    assert f"{rows:,} rows accepted, 0 would go to quarantine; 2022-04-24 to 2022-05-02 in Asia/Shanghai" in shown
+    assert re.search(r"heaviest item_id: \d+ with [\d,]+ rows", shown)
+    for step in ("ingest", "training-rows", "train (", "features", "score"):
+        assert step in shown
+    monkeypatch.setenv("COLUMNS", "400")
+    further = small_config(small_run.source.parent, small_run.source, "evaluation.horizons=[0,9]")
+    assert analyze.run(spark, further) == 2
+    refused = capsys.readouterr().out
+    assert "REFUSED" in refused and "T+n lies beyond the data" in refused
+
+
+def test_slots_are_ranked_by_what_the_ranker_loses(
+    spark: Any, small_run: SmallRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert slots.run(spark, small_run.config) == 0
+    shown = capsys.readouterr().out
+    rows = results_of(Lake(spark, small_run.config, measurement=True))
+    drops = {row["swap_scope"]: -row["lis"] for row in rows if row["variant"] == "slot_permuted"}
+    assert set(drops) == {feature.name for feature in small_run.config.features}
+    assert [slot.feature for slot in slots.rank_slots(rows)] == sorted(drops, key=lambda name: -drops[name])
+    assert drops["tab"] > 0.01 and all(name in shown for name in drops)
+
+
+def test_jobs_start_without_the_checkout_on_the_path(tmp_path: Path) -> None:
+    job = tmp_path / "ingest.py"
+    job.write_text((ROOT / "jobs" / "ingest.py").read_text(encoding="utf-8"), encoding="utf-8")
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, str(job), "--config", "missing.yaml"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2 and "there is no such configuration file" in done.stderr

@@ -1,0 +1,169 @@
+"""Scores of one's own: LIS with its interval from two columns of logits, and what is said of unusable ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from lis_spark import cli
+from lis_spark.errors import InputError
+from lis_spark.lis.own_scores import NAIVE_NOTE, measure_scores
+
+COLUMNS = {
+    "control": "logit_control",
+    "leaked": "logit_leaked",
+    "user": "user_id",
+    "label": "label",
+    "impression": "impression_id",
+    "fold": "fold",
+    "date": "evaluated_date",
+}
+
+
+def scores(gain: float = 0.5, users: int = 400, seed: int = 3) -> pd.DataFrame:
+    """Impressions of users of unequal activity; the leaked arm sees more of the logit that makes the label."""
+    generator = np.random.default_rng(seed)
+    user = np.repeat(np.arange(users), generator.integers(1, 30, users))
+    truth = generator.normal(size=len(user)) + generator.normal(size=users)[user]
+    label = (generator.random(len(user)) < 1 / (1 + np.exp(-truth))).astype(int)
+    control = np.round(0.3 * truth + generator.normal(size=len(user)), 2)
+    return pd.DataFrame(
+        {
+            "impression_id": [f"i{number}" for number in range(len(user))],
+            "user_id": user,
+            "label": label,
+            "logit_control": control,
+            "logit_leaked": np.round(control + gain * truth, 2),
+            "fold": user % 3,
+            "evaluated_date": np.where(generator.random(len(user)) < 0.5, "2022-05-01", "2022-05-02"),
+        }
+    )
+
+
+def bootstrap_error(frame: pd.DataFrame, draws: int = 400) -> float:
+    """Standard deviation of the difference over samples of users with replacement."""
+    generator = np.random.default_rng(11)
+    groups = [members for _, members in frame.groupby("user_id")]
+    differences = []
+    for _ in range(draws):
+        sample = pd.concat([groups[number] for number in generator.integers(0, len(groups), len(groups))])
+        differences.append(
+            roc_auc_score(sample["label"], sample["logit_leaked"])
+            - roc_auc_score(sample["label"], sample["logit_control"])
+        )
+    return float(np.std(differences, ddof=1))
+
+
+@pytest.mark.parametrize("place", ["delta", "parquet", "catalog"])
+def test_two_columns_a_user_and_a_label_are_enough(spark: Any, tmp_path: Path, place: str) -> None:
+    frame = scores()
+    minimal = spark.createDataFrame(frame[["user_id", "label", "logit_control", "logit_leaked"]])
+    table = str(tmp_path / "scores")
+    if place == "catalog":
+        table = "scores_of_my_ranker"
+        minimal.createOrReplaceTempView(table)
+    else:
+        minimal.write.format(place).save(table)
+    (row,) = measure_scores(spark, table, COLUMNS)
+    expected = [roc_auc_score(frame["label"], frame[f"logit_{arm}"]) for arm in ("control", "leaked")]
+    assert [row.auc_control, row.auc_leaked] == pytest.approx(expected, abs=1e-12)
+    assert row.lis == pytest.approx(expected[1] - expected[0], abs=1e-12)
+    assert row.variant == "naive" and row.note == NAIVE_NOTE and row.verdict == "useful"
+    assert row.users == frame["user_id"].nunique()
+    if place == "delta":
+        assert row.standard_error == pytest.approx(bootstrap_error(frame), rel=0.10)
+
+
+def test_a_delta_table_is_read_by_its_log(spark: Any, tmp_path: Path) -> None:
+    """Files of an older version lie in the folder and are not read."""
+    table = str(tmp_path / "scores")
+    for gain in (0.0, 0.5):
+        spark.createDataFrame(scores(gain)).write.format("delta").mode("overwrite").save(table)
+    for place in (table, f"file://{table}"):
+        rows = measure_scores(spark, place, COLUMNS)
+        assert sum((row.positives or 0) + (row.negatives or 0) for row in rows) == len(scores())
+
+
+def test_folds_and_dates_make_it_honest_and_are_never_pooled(spark: Any, tmp_path: Path) -> None:
+    frame = scores()
+    table = str(tmp_path / "scores.parquet")
+    spark.createDataFrame(frame).write.parquet(table)
+    rows = measure_scores(spark, table, COLUMNS)
+    assert [str(row.evaluated_date) for row in rows] == ["2022-05-01", "2022-05-02"]
+    for row in rows:
+        day = frame[frame["evaluated_date"] == str(row.evaluated_date)]
+        weighted, total = {"logit_control": 0.0, "logit_leaked": 0.0}, 0
+        for _, members in day.groupby("fold"):
+            pairs = members["label"].sum() * (1 - members["label"]).sum()
+            total += pairs
+            for arm in weighted:
+                weighted[arm] += pairs * roc_auc_score(members["label"], members[arm])
+        assert row.auc_leaked == pytest.approx(weighted["logit_leaked"] / total, abs=1e-12)
+        assert row.lis == pytest.approx((weighted["logit_leaked"] - weighted["logit_control"]) / total, abs=1e-12)
+        assert row.variant == "honest" and row.verdict == "useful"
+
+
+def test_equal_arms_are_the_integer_zero_and_a_loss_is_harmful(spark: Any, tmp_path: Path) -> None:
+    frame = scores(gain=0.0)
+    spark.createDataFrame(frame).write.parquet(str(tmp_path / "equal.parquet"))
+    for row in measure_scores(spark, str(tmp_path / "equal.parquet"), COLUMNS):
+        assert row.lis == 0.0 and row.u2_control == row.u2_leaked and row.verdict == "not shown"
+    spark.createDataFrame(scores(gain=-0.5)).write.parquet(str(tmp_path / "worse.parquet"))
+    assert {row.verdict for row in measure_scores(spark, str(tmp_path / "worse.parquet"), COLUMNS)} == {"harmful"}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda f: f.assign(logit_leaked=f["logit_leaked"].where(f.index != 7)), ["a score is NaN in 1 of", "'i7'"]),
+        (lambda f: f.assign(label=f["label"].where(f.index != 7, 2)), ["a label is not 0 or 1 in 1 of", "'i7'"]),
+        (lambda f: f.assign(impression_id=f["impression_id"].replace("i8", "i7")), ["scored more than once", "i7 (2"]),
+        (lambda f: f.rename(columns={"logit_leaked": "logit_leakt"}), ["'logit_leaked' (leaked) is missing", "leakt"]),
+        (lambda f: f.assign(logit_control=f["logit_control"].astype(str)), ["is not a logit", "float or double"]),
+        (lambda f: f.iloc[:0], ["the table of scores is empty"]),
+        (lambda f: f[f["label"] == 1], ["one class only"]),
+    ],
+)
+def test_what_is_unusable_is_named(spark: Any, tmp_path: Path, change: Any, said: list[str]) -> None:
+    frame = change(scores())
+    table = str(tmp_path / "scores.parquet")
+    types = spark.createDataFrame(scores().head(1)).schema if frame.empty else None
+    spark.createDataFrame(frame, types).write.parquet(table)
+    with pytest.raises(InputError) as error:
+        measure_scores(spark, table, COLUMNS)
+    text = str(error.value).replace('"', "'")
+    for words in said:
+        assert words in text, text
+    assert "scores" in text
+
+
+def test_arms_over_different_impressions_are_refused_with_a_row(spark: Any, tmp_path: Path) -> None:
+    """An outer join of two arms' tables leaves nulls where an arm has not scored an impression."""
+    table = str(tmp_path / "scores.parquet")
+    rows = spark.createDataFrame(scores())
+    holes = rows.selectExpr("* except (logit_leaked)", "if(impression_id = 'i7', null, logit_leaked) logit_leaked")
+    holes.write.parquet(table)
+    with pytest.raises(InputError, match="the arms cover different impressions: a score is null in 1 of") as error:
+        measure_scores(spark, table, COLUMNS)
+    assert '"i7"' in str(error.value) and "score these impressions in both arms" in str(error.value)
+
+
+def test_the_verb_writes_report_and_rows(spark: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = str(tmp_path / "scores.parquet")
+    spark.createDataFrame(scores().rename(columns={"logit_leaked": "with_leak"})).write.parquet(table)
+    out = tmp_path / "out"
+    arguments = ["measure", "--scores", table, "--leaked-column", "with_leak", "--output", str(out)]
+    assert cli.main(arguments) == 0
+    rows = json.loads((out / "lis_results.json").read_text(encoding="utf-8"))
+    assert [row["evaluated_date"] for row in rows] == ["2022-05-01", "2022-05-02"]
+    assert all(row["ci_low"] < row["lis"] < row["ci_high"] and row["verdict"] == "useful" for row in rows)
+    assert "useful" in (out / "report.html").read_text(encoding="utf-8")
+    assert "useful" in capsys.readouterr().out
+    assert cli.main(["measure", "--scores", str(tmp_path / "nowhere.parquet"), "--output", str(out)]) == 2
+    assert "nowhere.parquet" in capsys.readouterr().err
