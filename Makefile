@@ -15,8 +15,8 @@ help:
 
 prerequisites:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 is missing: install it, or say make PYTHON=/path/to/python3.11"; exit 2; }
-	@command -v java >/dev/null 2>&1 || test -x "$$JAVA_HOME/bin/java" || { echo "Java 17 is missing: install a JDK 17 (Debian, Ubuntu: apt-get install openjdk-17-jre-headless) or set JAVA_HOME"; exit 2; }
-	@J=java; test -x "$$JAVA_HOME/bin/java" && J="$$JAVA_HOME/bin/java"; V=$$($$J -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -n 1); \
+	@command -v java >/dev/null 2>&1 || test -n "$$JAVA_HOME" -a -x "$$JAVA_HOME/bin/java" || { echo "Java 17 is missing: install a JDK 17 (Debian, Ubuntu: apt-get install openjdk-17-jre-headless) or set JAVA_HOME"; exit 2; }
+	@J=java; test -n "$$JAVA_HOME" -a -x "$$JAVA_HOME/bin/java" && J="$$JAVA_HOME/bin/java"; V=$$($$J -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -n 1); \
 	 test "$$V" -ge 17 2>/dev/null || { echo "Java 17 is needed, Java $${V:-of an unknown version} was found: set JAVA_HOME to a JDK 17"; exit 2; }
 
 $(VENV)/.runtime: requirements/runtime.lock | prerequisites

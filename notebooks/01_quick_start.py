@@ -7,7 +7,9 @@
 # MAGIC ranker) and the wheel of `lis_spark` on every node.
 # MAGIC
 # MAGIC Widgets: `config`, a YAML file (default: the shipped demo), and `overrides`, for instance
-# MAGIC `lake.path=null lake.schema_name=main.lis lake.staging_path=/Volumes/main/lis/staging launch.local_mode=false`.
+# MAGIC `lake.path=null lake.schema_name=main.lis lake.work_path=/Volumes/main/lis/files/work
+# MAGIC lake.staging_path=/Volumes/main/lis/files/staging source.path=file:/Workspace/Shared/lis_spark/data/kuairand_pure
+# MAGIC launch.local_mode=false` (a folder that all nodes see, and the shipped data where they can read it).
 
 # COMMAND ----------
 from lis_spark.config import load_config

@@ -82,7 +82,7 @@ def measure_scores(
         arms.alias("scored"),
     ).select("evaluated_date", "fold", "stratum", "user_id", "impression_id", "label", "scored.*")
     with described(spark, f"LIS of {table}"):
-        per_user = influence(scores, _GROUPS)
+        per_user = influence(scores, _GROUPS, table=table)
         pairs = [
             {
                 "comparison_id": str(date),
@@ -94,7 +94,8 @@ def measure_scores(
             }
             for date, fold in rankings
         ]
-        comparisons = {comparison.comparison_id: comparison for comparison in compare(per_user, pairs)}
+        comparisons = {comparison.comparison_id: comparison for comparison in compare(per_user, pairs, table)}
+        per_user.unpersist()
     results = []
     honest = has_fold and has_date
     for date in dates:

@@ -33,7 +33,7 @@ from lis_spark.ranker.exchange import (
     readable_days,
     vector_folder,
 )
-from lis_spark.ranker.plans import ArmSpec, DaySpec, EvaluationSpec, ScorePlan, StateSpec, state_folder
+from lis_spark.ranker.plans import ArmSpec, DaySpec, EvaluationSpec, ScorePlan, StateSpec, file_url, state_folder
 from lis_spark.ranker.processes import launch
 from lis_spark.step import StepResult
 
@@ -207,7 +207,7 @@ def _arm_spec(
 
 def _read_scores(spark: SparkSession, folder: Path, keys: list[tuple[int, dt.date]]) -> DataFrame:
     frames = [
-        spark.read.parquet((folder / str(seed) / date.isoformat()).as_uri()).withColumns(
+        spark.read.parquet(file_url(folder / str(seed) / date.isoformat())).withColumns(
             {"seed": F.lit(seed), "date": F.lit(date)}
         )
         for seed, date in keys

@@ -17,7 +17,7 @@ from petastorm.errors import NoDataAvailableError
 
 from lis_spark.errors import StepFailed
 from lis_spark.lake import refuse_leaked_columns
-from lis_spark.ranker.plans import DaySpec, RankerSpec, local_path
+from lis_spark.ranker.plans import DaySpec, RankerSpec, file_url, local_path
 from lis_spark.vectors import unpack
 
 IDENTITY_COLUMNS = ("impression_id", "user_id")
@@ -94,7 +94,7 @@ class DayReader:
             return self._assemble(batches)
         try:
             with make_batch_reader(
-                list(day.files),
+                [file_url(local_path(file)) for file in day.files],
                 schema_fields=columns,
                 reader_pool_type="thread",
                 workers_count=1,

@@ -30,6 +30,7 @@ from lis_spark.ranker.plans import (
     RankerSpec,
     TableSpec,
     TrainPlan,
+    file_url,
     local_path,
     state_folder,
 )
@@ -121,8 +122,8 @@ def readable_days(
     try:
         with described(lake.spark, f"training rows of {len(chosen)} days exported for the ranks"):
             ordered = in_stretches(days, cut_days(days, lake.config, chosen))
-            ordered.write.partitionBy("date").parquet(folder.as_uri())
-        files = {date: [file.as_uri() for file in folder.glob(f"date={date}/*.parquet")] for date in chosen}
+            ordered.write.partitionBy("date").parquet(file_url(folder))
+        files = {date: [file_url(file) for file in folder.glob(f"date={date}/*.parquet")] for date in chosen}
         specs = _day_specs(files, rows)
         exported = {
             date: sum(pq.ParquetFile(local_path(file)).metadata.num_rows for file in files[date]) for date in chosen
@@ -199,7 +200,7 @@ def import_days(
                 remedy="run the step again: it goes on from the last finished day",
             )
         manifests[chain, date] = manifest
-        files += [file.as_uri() for file in sorted(folder.glob("snapshot-*.parquet"))]
+        files += [file_url(file) for file in sorted(folder.glob("snapshot-*.parquet"))]
         written += int(manifest["snapshot_rows"])  # type: ignore[call-overload]
     fingerprints: dict[PartitionKey, str] = {
         (chain, date.isoformat()): chains[chain].fingerprints[date] for chain, date in done
@@ -274,7 +275,7 @@ def export_vectors(frame: DataFrame, keys: Sequence[str], folder: Path) -> None:
     distinct = frame.select(*keys, "row", "vector").distinct()
     named = distinct.withColumn("table", F.concat_ws("_", *[F.col(key).cast("string") for key in keys]))
     tables = named.select("table", "row", "vector").repartition("table")
-    tables.write.mode("overwrite").partitionBy("table").parquet(folder.as_uri())
+    tables.write.mode("overwrite").partitionBy("table").parquet(file_url(folder))
 
 
 def plan_file(config: RunConfig, name: str, text: str) -> Path:

@@ -172,6 +172,11 @@ def state_folder(work_folder: str, chain: str, date: dt.date) -> Path:
     return Path(work_folder) / "chains" / chain / date.isoformat()
 
 
+def file_url(path: str | Path) -> str:
+    """A local path as Spark and petastorm want it: with its scheme and without percent signs (neither decodes them)."""
+    return f"file://{path}"
+
+
 def local_path(uri: str) -> str:
     """A file URI as a path; other schemes stay."""
     parsed = urlparse(uri)

@@ -58,7 +58,7 @@ def _context(lake: Lake, rows: list[dict[str, object]], config_yaml: str, comman
     config, plan = lake.config, resolve(lake)
     days = [date.isoformat() for date in plan.rows]
     total = sum(plan.rows.values())
-    source = f"{config.source.kind}, {total:,} impressions, {days[0]} to {days[-1]} ({config.time_zone})"
+    source = f"{config.source.kind}, {total:,} impressions, days of {config.time_zone}"
     timings = (
         lake.read("runs")
         .where((F.col("config_fingerprint") == config.fingerprint) & (F.col("outcome") == "done"))

@@ -161,7 +161,9 @@ def test_analyze_says_what_each_step_would_do(
     for step in ("ingest", "training-rows", "train (", "features", "score"):
         assert step in shown
     monkeypatch.setenv("COLUMNS", "400")
-    further = small_config(small_run.source.parent, small_run.source, "evaluation.horizons=[0,9]")
+    further = small_config(
+        small_run.source.parent, small_run.source, "evaluation.horizons=[0,9]", "evaluation.swap_refit=false"
+    )
     assert analyze.run(spark, further) == 2
     refused = capsys.readouterr().out
     assert "REFUSED" in refused and "T+n lies beyond the data" in refused

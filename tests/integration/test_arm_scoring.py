@@ -331,3 +331,28 @@ def test_two_ranks_learn_what_one_rank_learns(tmp_path: Path) -> None:
     frame = Scored.frame(score)
     aucs = {arm: roc_auc_score(part["label"], part["logit"]) for arm, part in frame.groupby("arm")}
     assert aucs["one"] > 0.7 and abs(aucs["one"] - aucs["two"]) < 0.002, aucs
+
+
+def test_a_table_that_is_not_the_items_is_swapped_in_the_features_alone(scored: Scored, tmp_path: Path) -> None:
+    """Slot ``category``: histories still look up the item table, and only impressions of the category move."""
+    state = read_state(Path(state_of(scored.work, T).folder))
+    flipped = state["category.weights"].copy()
+    category = int(np.bincount(scored.rows["row_category"][scored.rows["row_category"] >= 0]).argmax())
+    flipped.view(np.uint32)[category, 3] ^= 1 << 22
+    folder = write_vectors(tmp_path / "flipped", np.arange(len(flipped)), flipped)
+    arms = (make_arm("control"), make_arm("flipped", target_vectors=folder))
+    plan = make_score_plan(scored.world, scored.work, tmp_path / "logits", arms)
+    plan = plan.model_copy(update={"ranker": plan.ranker.model_copy(update={"slot": "category"})})
+    results(run_ranks([f"score:{write_plan(tmp_path / 'plan.json', plan)}"]))
+    frame = scored.frame(plan)
+    logits = {
+        arm: members.set_index("impression_id").loc[scored.rows["impression_id"], "logit"].to_numpy()
+        for arm, members in frame.groupby("arm")
+    }
+    assert same_bits(logits["control"], scored.logits("control")).all()
+    shown = scored.rows["row_category"] == category
+    assert np.array_equal(~same_bits(logits["flipped"], logits["control"]), shown) and 0 < shown.sum() < len(shown)
+    expected = naive_click_logits({**state, "category.weights": flipped}, scored.rows)
+    np.testing.assert_allclose(logits["flipped"], expected, rtol=1e-3, atol=1e-4)
+    of_control = frame[frame["arm"] == "control"].set_index("impression_id").loc[scored.rows["impression_id"]]
+    assert of_control["slot_row"].tolist() == scored.rows["row_category"].tolist()

@@ -121,7 +121,6 @@ def test_equal_arms_are_the_integer_zero_and_a_loss_is_harmful(spark: Any, tmp_p
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda f: f.assign(logit_leaked=f["logit_leaked"].where(f.index != 7)), ["a score is NaN in 1 of", "'i7'"]),
         (lambda f: f.assign(label=f["label"].where(f.index != 7, 2)), ["a label is not 0 or 1 in 1 of", "'i7'"]),
         (lambda f: f.assign(impression_id=f["impression_id"].replace("i8", "i7")), ["scored more than once", "i7 (2"]),
         (lambda f: f.rename(columns={"logit_leaked": "logit_leakt"}), ["'logit_leaked' (leaked) is missing", "leakt"]),
@@ -141,6 +140,15 @@ def test_what_is_unusable_is_named(spark: Any, tmp_path: Path, change: Any, said
     for words in said:
         assert words in text, text
     assert "scores" in text
+
+
+def test_a_score_that_is_nan_is_named_by_its_row(spark: Any, tmp_path: Path) -> None:
+    table = str(tmp_path / "scores.parquet")
+    nan = "if(impression_id = 'i7', double('NaN'), logit_leaked) logit_leaked"
+    spark.createDataFrame(scores()).selectExpr("* except (logit_leaked)", nan).write.parquet(table)
+    with pytest.raises(InputError, match="a score is NaN in 1 of") as error:
+        measure_scores(spark, table, COLUMNS)
+    assert '"i7"' in str(error.value) and table in str(error.value)
 
 
 def test_arms_over_different_impressions_are_refused_with_a_row(spark: Any, tmp_path: Path) -> None:

@@ -70,3 +70,38 @@ def test_a_fingerprint_depends_on_content_and_not_on_order(data: dict[str, Any])
     again = dict(reversed(list(data.items())))
     assert fingerprint(data) == fingerprint(again)
     assert fingerprint(data) != fingerprint({**data, "another key": 1})
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"evaluation": {"refit": {"horizons": [3]}}}, r"evaluation.refit.horizons: \(3,\) are not all among"),
+        ({"evaluation": {"variants": ["honest", "row_permuted"]}}, "row_permuted needs the table of naive"),
+        ({"evaluation": {"slot": "user"}}, "the histories do not hold the table 'user'; leave out `history`"),
+        ({"evaluation": {"slot": "author"}}, "no feature uses the table 'author'"),
+        ({"evaluation": {"horizons": [1, 2]}}, "horizon 0 is the identity control"),
+        ({"evaluation": {"label": "like"}}, "'like' is not one of labels"),
+        ({"launch": {"processes": 3, "ranks_per_chain": 2}}, "must be a multiple of launch.ranks_per_chain"),
+        ({"time_zone": "Asia/Shangai"}, "did you mean Asia/Shanghai"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(config_data: dict[str, Any], changes: dict, said: str) -> None:
+    for key, value in changes.items():
+        config_data[key] = {**config_data.get(key, {}), **value} if isinstance(value, dict) else value
+    with pytest.raises(ConfigError, match=said):
+        parse_config(config_data)
+
+
+def test_a_table_of_two_features_cannot_be_swapped(config_data: dict[str, Any]) -> None:
+    config_data["features"].append({"name": "previous", "column": "previous_item", "slot": "item"})
+    with pytest.raises(ConfigError, match="share the table"):
+        parse_config(config_data)
+
+
+def test_results_do_not_depend_on_where_the_lake_lies(config_data: dict[str, Any]) -> None:
+    here = parse_config(config_data)
+    config_data["lake"] = {"path": "elsewhere", "work_path": "there"}
+    config_data["source"] = {**config_data["source"], "path": "a_copy"}
+    assert parse_config(config_data).fingerprint == here.fingerprint
+    config_data["evaluation"]["decision_threshold"] = 0.002
+    assert parse_config(config_data).fingerprint != here.fingerprint
