@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
 from delta.tables import DeltaTable
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException, PySparkException
-from pyspark.sql import DataFrame, Observation, SparkSession
+from pyspark.sql import Column, DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
 from lis_spark.config import RunConfig
@@ -225,12 +224,12 @@ class Lake:
     def _stamp(self, frame: DataFrame, keys: Sequence[str], fingerprints: Mapping[PartitionKey, str]) -> DataFrame:
         if not keys:
             return frame.withColumn(FINGERPRINT, F.lit(fingerprints[()]))
-        schema = ", ".join(f"{name} string" for name in (*[f"lis_key_{column}" for column in keys], FINGERPRINT))
-        stamps = self.spark.createDataFrame([(*key, value) for key, value in fingerprints.items()], schema)
-        same = [F.col(column).cast("string") == F.col(f"lis_key_{column}") for column in keys]
-        # A partition that nobody named gets a null, which the column's NOT NULL refuses.
-        joined = frame.join(F.broadcast(stamps), reduce(lambda left, right: left & right, same), "left")
-        return joined.drop(*[f"lis_key_{column}" for column in keys])
+        # No join: Spark takes a sort below a join away, and files are sorted for a reason. A map in a map, because a
+        # lookup in a map is a scan of its keys. A partition that nobody named gets a null, which NOT NULL refuses.
+        found = _nested_map({tuple(key): value for key, value in fingerprints.items()})
+        for column in keys:
+            found = F.try_element_at(found, F.col(column).cast("string"))
+        return frame.withColumn(FINGERPRINT, found)
 
     def _explain(
         self, name: str, frame: DataFrame, fingerprints: Mapping[PartitionKey, str], error: Exception
@@ -377,6 +376,16 @@ def missing_files(spark: SparkSession, files: Sequence[str]) -> list[str]:
             if name not in present:
                 missing.append(member)
     return missing
+
+
+def _nested_map(values: Mapping[PartitionKey, str]) -> Column:
+    """first key -> second key -> ... -> value, as a literal."""
+    if () in values:
+        return F.lit(values[()])
+    behind: dict[str, dict[PartitionKey, str]] = {}
+    for key, value in sorted(values.items()):
+        behind.setdefault(key[0], {})[key[1:]] = value
+    return F.create_map(*[part for first, rest in behind.items() for part in (F.lit(first), _nested_map(rest))])
 
 
 def _literal(value: str) -> str:

@@ -67,7 +67,7 @@ def measure_scores(
         F.col(columns["leaked"]).alias(LEAKED),
     )
     _check_rows(rows, table, has_impression, has_fold, has_date)
-    rankings = sorted({(row[0], row[1]) for row in rows.select("evaluated_date", "fold").distinct().collect()}, key=str)
+    rankings = _rankings(rows, table)
     dates = list(dict.fromkeys(date for date, _ in rankings))
     arms = F.explode(
         F.array(*[F.struct(F.lit(arm).alias("arm"), F.col(arm).alias("logit")) for arm in (CONTROL, LEAKED)])
@@ -193,6 +193,25 @@ def _check_rows(rows: DataFrame, table: str, has_impression: bool, has_fold: boo
                 found=", ".join(f"{row['impression_id']} ({row['count']} rows)" for row in doubled),
                 expected="one row an impression",
             )
+
+
+def _rankings(rows: DataFrame, table: str) -> list[tuple[dt.date | None, int]]:
+    """(evaluated date, fold) of the rankings, each with both classes."""
+    counted = rows.groupBy("evaluated_date", "fold").agg(
+        F.count(F.lit(1)).alias("rows"), F.count_if(F.col("label") == 1).alias("positives")
+    )
+    found = counted.collect()
+    for row in found:
+        if row["positives"] in (0, row["rows"]):
+            raise InputError(
+                "a ranking has one class only, so it has no AUC",
+                table=table,
+                partition={"evaluated_date": str(row["evaluated_date"]), "fold": row["fold"]},
+                found=f"{row['positives']:,} positives and {row['rows'] - row['positives']:,} negatives",
+                expected="both classes on every evaluated date and in every fold",
+                remedy="leave the date out, or use fewer folds",
+            )
+    return sorted(((row["evaluated_date"], row["fold"]) for row in found), key=str)
 
 
 def _plain(row: Any) -> dict[str, str]:

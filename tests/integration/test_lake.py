@@ -153,3 +153,32 @@ def test_every_table_definition_is_accepted_by_delta(spark: Any, config: RunConf
         columns = spark.sql(f"DESCRIBE {lake.identifier(name)}").collect()
         own = [row for row in columns if row.col_name and not row.col_name.startswith(("#", "row_item", "label_"))]
         assert all(row.comment for row in own if row.data_type), name
+
+
+def test_tables_of_a_catalog_leaked_ones_in_a_schema_of_their_own(
+    spark: Any, config_data: dict[str, Any], tmp_path: Path
+) -> None:
+    for schema in ("lis_tables", "lis_leaked"):
+        spark.sql(f"CREATE SCHEMA {schema} LOCATION '{tmp_path / schema}'")
+    try:
+        places = {"path": None, "schema_name": "lis_tables", "leaked_schema_name": "lis_leaked"}
+        config = RunConfig.model_validate({**config_data, "lake": {**config_data["lake"], **places}})
+        lake = Lake(spark, config, run_id="r1", step="test")
+        assert not lake.exists("model_snapshots") and lake.fingerprints("model_snapshots") == {}
+        lake.create("model_snapshots")
+        for count in (10, 20):
+            keys = {("base", "2022-05-01"): f"f{count}"}
+            assert lake.write_partitions("model_snapshots", _snapshots(spark, {"2022-05-01": count}), keys) == 1
+        assert lake.fingerprints("model_snapshots") == {("base", "2022-05-01"): "f20"}
+        assert [row.trained_rows for row in spark.table("lis_tables.model_snapshots").collect()] == [20]
+        old = lake.version("model_snapshots")
+        assert old is not None
+        assert [row.trained_rows for row in Lake(spark, config).read("model_snapshots", old - 1).collect()] == [10]
+        lake.create("leaked_features")
+        assert spark.catalog.tableExists("lis_leaked.leaked_features")
+        with pytest.raises(LisError, match="may only be read to measure") as error:
+            lake.read("leaked_features")
+        assert "lis_leaked.leaked_features" in str(error.value)
+    finally:
+        for schema in ("lis_tables", "lis_leaked"):
+            spark.sql(f"DROP SCHEMA {schema} CASCADE")

@@ -126,7 +126,7 @@ def test_equal_arms_are_the_integer_zero_and_a_loss_is_harmful(spark: Any, tmp_p
         (lambda f: f.rename(columns={"logit_leaked": "logit_leakt"}), ["'logit_leaked' (leaked) is missing", "leakt"]),
         (lambda f: f.assign(logit_control=f["logit_control"].astype(str)), ["is not a logit", "float or double"]),
         (lambda f: f.iloc[:0], ["the table of scores is empty"]),
-        (lambda f: f[f["label"] == 1], ["one class only"]),
+        (lambda f: f[f["label"] == 1], ["one class only", "positives and 0 negatives"]),
     ],
 )
 def test_what_is_unusable_is_named(spark: Any, tmp_path: Path, change: Any, said: list[str]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lis_spark.config import RunConfig, parse_config
-from lis_spark.errors import ConfigError, InputError
+from lis_spark.errors import ConfigError, InputError, StaleError
 from lis_spark.lake import Lake
 from lis_spark.sources import ingest
 from lis_spark.sources.source import read_source
@@ -280,3 +280,24 @@ def test_items_that_occur_twice_or_have_no_id(spark: Any, config_data: dict[str,
     }
     assert result.rows_quarantined == 3 and all(row.source.endswith("(items)") for row in quarantine)
     assert ingest.run(spark, config).partitions_written == 0
+
+
+def test_a_source_version_that_was_vacuumed_is_found_before_anything_is_written(
+    spark: Any, config_data: dict[str, Any], tmp_path: Path
+) -> None:
+    config = _config(config_data)
+    _write(spark, config, _days(DAYS))
+    rows = spark.read.parquet(str(config.source.path))
+    table = str(tmp_path / "delta_source")
+    for mode in ("error", "overwrite"):
+        rows.write.format("delta").mode(mode).save(table)
+    data = {**config_data, "source": {**config_data["source"], "path": table, "format": "delta", "version": 0}}
+    assert ingest.run(spark, _config(data)).rows_read == rows.count(), "version 0 is there"
+    spark.conf.set("spark.databricks.delta.retentionDurationCheck.enabled", "false")
+    spark.sql(f"VACUUM delta.`{table}` RETAIN 0 HOURS")
+    data["lake"] = {"path": str(tmp_path / "other_lake"), "work_path": str(tmp_path / "work")}
+    with pytest.raises(StaleError, match=r"files of the version are gone \(VACUUM\?\)") as error:
+        ingest.run(spark, _config(data))
+    text = str(error.value)
+    assert table in text and "version 0" in text and "give a newer `source.version`" in text
+    assert not (tmp_path / "other_lake").exists()
