@@ -20,17 +20,18 @@ from rich.table import Table
 
 from lis_spark.config import RunConfig
 from lis_spark.errors import InputError, LisError
-from lis_spark.lake import absolute
 from lis_spark.lis.arms import feature_requests, plan_arms
 from lis_spark.lis.chains import plan_chains
 from lis_spark.lis.plan import FULL_DAY_SHARE
 from lis_spark.progress import described
 from lis_spark.ranker.feature_columns import column_name
 from lis_spark.ranker.training_rows import days_of_scenario
+from lis_spark.sources.configured import read_source
 from lis_spark.sources.days import Day, check_days, profile
 from lis_spark.sources.duplicates import Doubled, derived_id, with_derived_ids, with_first_of_each_id
-from lis_spark.sources.source import SourceData, context_names, read_source
+from lis_spark.sources.source import SourceData, context_names
 from lis_spark.sources.validation import accepted_rows, judged
+from lis_spark.table_files import absolute
 
 # Bytes a row that the tables were measured to take on disk (zstd/snappy), and rows a second on two cores.
 BYTES_PER_IMPRESSION, BYTES_PER_TRAINING_ROW, BYTES_PER_FEATURE_ROW, BYTES_PER_SCORE = 40, 90, 30, 25

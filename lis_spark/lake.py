@@ -7,23 +7,22 @@ schema; whichever it is, nothing else in the package knows.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from delta.tables import DeltaTable
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException, PySparkException
-from pyspark.sql import Column, DataFrame, Observation, SparkSession
+from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
 from lis_spark.config import RunConfig
 from lis_spark.ddl import table_definition
 from lis_spark.errors import InputError, LisError, StaleError, StepFailed
+from lis_spark.partitions import PartitionKey, partition_condition, value_by_key
+from lis_spark.table_files import absolute, missing_files
 
 FINGERPRINT = "lis_fingerprint"
-PartitionKey = tuple[str, ...]
-LEAKED_COLUMNS = ("leaked_vector", "leaked_ids")
 
 
 class Lake:
@@ -226,7 +225,7 @@ class Lake:
             return frame.withColumn(FINGERPRINT, F.lit(fingerprints[()]))
         # No join: Spark takes a sort below a join away, and files are sorted for a reason. A map in a map, because a
         # lookup in a map is a scan of its keys. A partition that nobody named gets a null, which NOT NULL refuses.
-        found = _nested_map({tuple(key): value for key, value in fingerprints.items()})
+        found = value_by_key({tuple(key): value for key, value in fingerprints.items()})
         for column in keys:
             found = F.try_element_at(found, F.col(column).cast("string"))
         return frame.withColumn(FINGERPRINT, found)
@@ -311,85 +310,6 @@ class Lake:
                 expected="every file of the version that is read",
                 remedy="read a newer version, or run the step that writes the table again with --force",
             )
-
-
-def refuse_leaked_columns(columns: Iterable[str], table: str) -> None:
-    """The second half of the leak guard: names and properties of a table do not survive a copy, its columns do.
-
-    Raises:
-        LisError: a column carries information from the future.
-    """
-    leaked = [name for name in columns if name.removeprefix("row_") in LEAKED_COLUMNS]
-    if leaked:
-        raise LisError(
-            "a column with information from after the impression cannot be trained on",
-            table=table,
-            found=", ".join(leaked),
-            expected="a table without the columns " + " and ".join(LEAKED_COLUMNS),
-            remedy="leaked columns are for measurements only; train on the table that this one was made from",
-        )
-
-
-def absolute(path: str) -> str:
-    """A path without scheme made absolute; URIs (dbfs:, s3a:, abfss:) stay as they are."""
-    return path if "://" in path or path.startswith("dbfs:") else str(Path(path).resolve())
-
-
-def partition_condition(columns: Sequence[str], keys: Iterable[PartitionKey]) -> str:
-    """The SQL condition that holds for exactly the given partitions.
-
-    Values of a column with the same values behind them share one IN, which is a hash lookup: Delta checks the condition
-    for every row that is written.
-    """
-    first, *rest = columns
-    behind: dict[str, set[PartitionKey]] = {}
-    for key in keys:
-        behind.setdefault(key[0], set()).add(key[1:])
-    shared: dict[frozenset[PartitionKey], list[str]] = {}
-    for value in sorted(behind):
-        shared.setdefault(frozenset(behind[value]), []).append(value)
-    alternatives = []
-    for others, values in shared.items():
-        among = f"{first} IN ({', '.join(map(_literal, values))})"
-        alternatives.append(f"({among} AND {partition_condition(rest, others)})" if rest else among)
-    return alternatives[0] if len(alternatives) == 1 else f"({' OR '.join(alternatives)})"
-
-
-def missing_files(spark: SparkSession, files: Sequence[str]) -> list[str]:
-    """Those of the given file URIs that do not exist, by one listing a folder."""
-    jvm: Any = spark._jvm
-    configuration = spark._jsc.hadoopConfiguration()  # type: ignore[attr-defined]
-    by_folder: dict[str, list[str]] = {}
-    for file in files:
-        by_folder.setdefault(file.rpartition("/")[0], []).append(file)
-    missing: list[str] = []
-    for folder, members in by_folder.items():
-        path = jvm.org.apache.hadoop.fs.Path(jvm.java.net.URI.create(folder))
-        file_system = path.getFileSystem(configuration)
-        present = (
-            {status.getPath().getName() for status in file_system.listStatus(path)}
-            if file_system.exists(path)
-            else set()
-        )
-        for member in members:
-            name = jvm.org.apache.hadoop.fs.Path(jvm.java.net.URI.create(member)).getName()
-            if name not in present:
-                missing.append(member)
-    return missing
-
-
-def _nested_map(values: Mapping[PartitionKey, str]) -> Column:
-    """first key -> second key -> ... -> value, as a literal."""
-    if () in values:
-        return F.lit(values[()])
-    behind: dict[str, dict[PartitionKey, str]] = {}
-    for key, value in sorted(values.items()):
-        behind.setdefault(key[0], {})[key[1:]] = value
-    return F.create_map(*[part for first, rest in behind.items() for part in (F.lit(first), _nested_map(rest))])
-
-
-def _literal(value: str) -> str:
-    return "'" + value.replace("'", "\\'") + "'"
 
 
 def _some(fingerprints: Mapping[PartitionKey, str]) -> str:

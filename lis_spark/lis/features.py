@@ -9,9 +9,10 @@ from pyspark.sql import functions as F
 
 from lis_spark.config import RunConfig, fingerprint
 from lis_spark.errors import StepFailed
-from lis_spark.lake import Lake, PartitionKey
+from lis_spark.lake import Lake
 from lis_spark.leaks.id_embedding import LEAK, FeatureRequest, feature_rows
 from lis_spark.lis.plan import EvaluationPlan, resolve, table_sources
+from lis_spark.partitions import PartitionKey
 from lis_spark.progress import described
 from lis_spark.ranker.snapshots import as_of, check_width
 from lis_spark.step import StepResult

@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 
 from lis_spark.config import RunConfig, fingerprint
 from lis_spark.errors import StepFailed
-from lis_spark.lake import Lake, PartitionKey
+from lis_spark.lake import Lake
 from lis_spark.lis.arms import CONTROL
 from lis_spark.lis.comparisons import Measurement, plan_measurements
 from lis_spark.lis.coverage import coverage, coverage_key
@@ -25,6 +25,7 @@ from lis_spark.lis.rankings import strata_of_days, write_influence
 from lis_spark.lis.results import ResultRow, ResultSet, mean_id
 from lis_spark.lis.strata import ALL
 from lis_spark.metrics import Comparison, compare, ratio_interval
+from lis_spark.partitions import PartitionKey
 from lis_spark.progress import described
 from lis_spark.step import StepResult
 

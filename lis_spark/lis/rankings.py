@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lis_spark.errors import StepFailed
-from lis_spark.lake import Lake, PartitionKey
+from lis_spark.lake import Lake
 from lis_spark.lis.arms import CONTROL, control_arm
 from lis_spark.lis.chains import NO_FOLD, base_name
 from lis_spark.lis.comparisons import BY_FOLD, is_stratified
@@ -18,6 +18,7 @@ from lis_spark.lis.features import snapshot_tables
 from lis_spark.lis.plan import EvaluationPlan
 from lis_spark.lis.strata import ALL, item_strata
 from lis_spark.metrics import influence
+from lis_spark.partitions import PartitionKey
 from lis_spark.progress import described
 from lis_spark.sources.days import hash_sums
 

@@ -17,12 +17,13 @@ from pyspark.sql import functions as F
 
 from lis_spark.config import RunConfig, fingerprint
 from lis_spark.errors import StepFailed
-from lis_spark.lake import Lake, PartitionKey, absolute
+from lis_spark.lake import Lake
 from lis_spark.leaks.id_embedding import LEAK
 from lis_spark.lis.arms import SLOT_PERMUTED, Arm
 from lis_spark.lis.chains import ONE_DAY, base_name
 from lis_spark.lis.features import VECTOR_COLUMN, snapshot_tables
 from lis_spark.lis.plan import EvaluationPlan, resolve
+from lis_spark.partitions import PartitionKey
 from lis_spark.progress import described
 from lis_spark.ranker.arm_scoring import score_rank
 from lis_spark.ranker.exchange import (
@@ -36,6 +37,7 @@ from lis_spark.ranker.exchange import (
 from lis_spark.ranker.plans import ArmSpec, DaySpec, EvaluationSpec, ScorePlan, StateSpec, file_url, state_folder
 from lis_spark.ranker.processes import launch
 from lis_spark.step import StepResult
+from lis_spark.table_files import absolute
 
 STEP_VERSION = 2
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 
 from lis_spark.config import RunConfig, fingerprint
-from lis_spark.lake import Lake, absolute
+from lis_spark.lake import Lake
 from lis_spark.lis.chains import ONE_DAY, Chain
 from lis_spark.lis.plan import EvaluationPlan, resolve
 from lis_spark.ranker.chain_training import train_rank
@@ -21,6 +21,7 @@ from lis_spark.ranker.exchange import import_days, launch_spec, plan_file, ranke
 from lis_spark.ranker.plans import ChainSpec, DaySpec, StateSpec, TrainPlan, TrainTask, state_folder
 from lis_spark.ranker.processes import launch
 from lis_spark.step import StepResult
+from lis_spark.table_files import absolute
 
 STEP_VERSION = 1
 Stored = Mapping[tuple[str, ...], str]

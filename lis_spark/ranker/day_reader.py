@@ -16,8 +16,8 @@ from petastorm import make_batch_reader
 from petastorm.errors import NoDataAvailableError
 
 from lis_spark.errors import StepFailed
-from lis_spark.lake import refuse_leaked_columns
 from lis_spark.ranker.plans import DaySpec, RankerSpec, file_url, local_path
+from lis_spark.table_files import refuse_leaked_columns
 from lis_spark.vectors import unpack
 
 IDENTITY_COLUMNS = ("impression_id", "user_id")

@@ -20,7 +20,8 @@ from pyspark.sql import functions as F
 
 from lis_spark.config import RunConfig
 from lis_spark.errors import InputError, StepFailed
-from lis_spark.lake import Lake, PartitionKey, absolute, refuse_leaked_columns
+from lis_spark.lake import Lake
+from lis_spark.partitions import PartitionKey
 from lis_spark.progress import described
 from lis_spark.ranker.plans import (
     ChainSpec,
@@ -35,6 +36,7 @@ from lis_spark.ranker.plans import (
     state_folder,
 )
 from lis_spark.ranker.stretches import cut_days, in_stretches
+from lis_spark.table_files import absolute, refuse_leaked_columns
 
 ROWS_PER_FILE = 4_000_000
 _DAYS_DDL = "path string, sha256 string, trained_rows bigint, mean_loss double, chain string, date date"
@@ -47,12 +49,14 @@ def ranker_spec(lake: Lake) -> RankerSpec:
     folder.mkdir(parents=True, exist_ok=True)
     tables = sorted({feature.table for feature in config.features})
     vocabulary = lake.read("vocabularies").where(F.col("slot").isin(tables))
-    collected = vocabulary.select("slot", "row", "key_hash").toArrow()  # of the size of the tables that a rank holds
+    # Of the size of the tables that a rank holds, as numbers: 13 bytes a key.
+    number = F.array_position(F.array(*[F.lit(table) for table in tables]), F.col("slot")).cast("tinyint")
+    collected = vocabulary.select(number.alias("number"), "row", "key_hash").toArrow()
     specs = []
-    slots = np.asarray(collected["slot"])
+    numbers = collected["number"].to_numpy()
     rows, hashes = collected["row"].to_numpy(), collected["key_hash"].to_numpy()
-    for table in tables:
-        chosen = slots == table
+    for place, table in enumerate(tables, start=1):
+        chosen = numbers == place
         ordered = np.empty(int(chosen.sum()), np.int64)
         ordered[rows[chosen]] = hashes[chosen]
         file = folder / f"{table}-{len(ordered)}.npy"

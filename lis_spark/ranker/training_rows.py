@@ -16,7 +16,8 @@ from pyspark.sql.types import BinaryType, StructField, StructType
 
 from lis_spark.config import FeatureConfig, RunConfig, fingerprint
 from lis_spark.errors import InputError, StepFailed
-from lis_spark.lake import Lake, PartitionKey
+from lis_spark.lake import Lake
+from lis_spark.partitions import PartitionKey
 from lis_spark.progress import described
 from lis_spark.ranker.feature_columns import column_name, key_of, of_origin
 from lis_spark.ranker.history import CLICKS, SKIPS, with_histories

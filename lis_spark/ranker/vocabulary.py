@@ -13,7 +13,8 @@ from pyspark.sql import functions as F
 
 from lis_spark.config import RunConfig, fingerprint
 from lis_spark.errors import InputError, StaleError, StepFailed
-from lis_spark.lake import Lake, PartitionKey
+from lis_spark.lake import Lake
+from lis_spark.partitions import PartitionKey
 from lis_spark.progress import described
 from lis_spark.ranker.feature_columns import key_of, of_origin
 from lis_spark.step import StepResult

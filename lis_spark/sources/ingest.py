@@ -13,11 +13,13 @@ from pyspark.sql import functions as F
 
 from lis_spark.config import RunConfig, fingerprint
 from lis_spark.errors import StepFailed
-from lis_spark.lake import Lake, PartitionKey
+from lis_spark.lake import Lake
+from lis_spark.partitions import PartitionKey
 from lis_spark.progress import described
+from lis_spark.sources.configured import read_source
 from lis_spark.sources.days import Day, check_days, content_sums, profile
 from lis_spark.sources.duplicates import Doubled, derived_id, with_derived_ids, with_first_of_each_id
-from lis_spark.sources.source import ITEM_COLUMNS, SourceData, attribute_names, context_names, read_source
+from lis_spark.sources.source import ITEM_COLUMNS, SourceData, attribute_names, context_names
 from lis_spark.sources.validation import NO_DATE, accepted_rows, judged, rejected_rows
 from lis_spark.step import StepResult
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 
 from lis_spark.config import KuaiRandSource, MovieTweetingsSource, RunConfig
-from lis_spark.lake import refuse_leaked_columns
 
 ITEM_COLUMNS = ("born_date", "title", "image", "tags", "author_id")
 
@@ -29,26 +28,6 @@ class SourceData:
     items: DataFrame | None
     has_impression_id: bool
     notes: tuple[str, ...] = field(default=())
-
-
-def read_source(spark: SparkSession, config: RunConfig) -> SourceData:
-    """Reads the configured source; see the ``read`` of each kind.
-
-    Raises:
-        LisError: a table of it carries information from after its impressions.
-    """
-    from lis_spark.sources import kuairand, movietweetings, table
-
-    if isinstance(config.source, KuaiRandSource):
-        source = kuairand.read(spark, config)
-    elif isinstance(config.source, MovieTweetingsSource):
-        source = movietweetings.read(spark, config)
-    else:
-        source = table.read(spark, config)
-    for frame in (source.impressions, source.items):
-        if frame is not None:
-            refuse_leaked_columns(frame.select("raw.*").columns, source.name)
-    return source
 
 
 def context_names(config: RunConfig) -> tuple[str, ...]:

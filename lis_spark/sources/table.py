@@ -8,7 +8,6 @@ from pyspark.sql import functions as F
 
 from lis_spark.config import RunConfig, TableSource
 from lis_spark.errors import ConfigError, InputError, StaleError
-from lis_spark.lake import missing_files
 from lis_spark.sources.columns import (
     BYTES,
     DAY,
@@ -28,6 +27,7 @@ from lis_spark.sources.columns import (
 )
 from lis_spark.sources.files import read_csv, read_json, read_parquet
 from lis_spark.sources.source import ITEM_COLUMNS, SourceData, attribute_names
+from lis_spark.table_files import missing_files
 
 
 def read(spark: SparkSession, config: RunConfig) -> SourceData:

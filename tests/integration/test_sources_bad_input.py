@@ -15,7 +15,7 @@ from lis_spark.config import RunConfig, parse_config
 from lis_spark.errors import ConfigError, InputError, StaleError
 from lis_spark.lake import Lake
 from lis_spark.sources import ingest
-from lis_spark.sources.source import read_source
+from lis_spark.sources.configured import read_source
 from lis_spark.sources.validation import accepted_rows, judged, rejected_rows
 
 SCHEMA = "id string, user string, item string, time timestamp, click int, place int"

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from lis_spark.errors import LisError, StepFailed
-from lis_spark.lake import refuse_leaked_columns
 from lis_spark.ranker.day_reader import DayReader, DayRows, check_count
 from lis_spark.ranker.plans import DaySpec, FeatureSpec
+from lis_spark.table_files import refuse_leaked_columns
 from tests.ranker_worlds import GROUP_SIZES, LENGTH, World, day, make_ranker, make_world, write_day
 
 FEATURES = ["row_user", "row_item", "row_category"]
