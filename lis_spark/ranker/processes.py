@@ -107,8 +107,11 @@ def launch(
     use_gpu: bool,
     title: str,
     pieces: int,
-) -> object:
-    """Runs ``function(plan_path)`` on every rank and returns rank 0's small result; shows a bar meanwhile.
+) -> None:
+    """Runs ``function(plan_path)`` on every rank; shows a bar meanwhile.
+
+    What a rank has to say goes to files: on one machine all ranks write TorchDistributor's result to the same file, and
+    the last one wins.
 
     Args:
         function: module-level, importable by the training processes.
@@ -135,7 +138,7 @@ def launch(
         try:
             distributor = TorchDistributor(num_processes=processes, local_mode=local_mode, use_gpu=use_gpu)
             distributor.logger.setLevel(logging.ERROR)  # our bar says when it starts and ends
-            result = distributor.run(guarded, function, str(plan_path))
+            distributor.run(guarded, function, str(plan_path))
         except Exception as error:
             raise _rank_error(prefix, error) from error
         finally:
@@ -143,7 +146,6 @@ def launch(
             watcher.join()
     if _error_files(prefix):  # once rank 0 has ended well, TorchDistributor says nothing of the others
         raise _rank_error(prefix, None)
-    return result
 
 
 def _watch(prefix: Path, bar: Bar, done: threading.Event) -> None:

@@ -353,11 +353,13 @@ def test_an_error_in_a_rank_reaches_the_driver(
     assert work.__name__ in str(error.value.found), "the rank's own trace"
 
 
-def test_the_result_of_rank_0_reaches_the_driver(spark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_that_an_earlier_run_left_is_none_of_this_one(
+    spark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     plan = tmp_path / "plan-1.json"
     plan.write_text("1234567", encoding="utf-8")
     (tmp_path / "plan-1.error-0.json").write_text("left by an earlier run", encoding="utf-8")
     settings = {"processes": 2, "local_mode": True, "use_gpu": False, "title": "test", "pieces": 1}
-    assert launch(return_in_rank, plan, **settings) == 7  # type: ignore[arg-type]
+    launch(return_in_rank, plan, **settings)  # type: ignore[arg-type]
     assert not (tmp_path / "plan-1.error-0.json").exists()
