@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 
 from lis_spark.lake import Lake
 from lis_spark.lis.comparisons import Measurement
-from lis_spark.lis.strata import ALL
+from lis_spark.lis.strata import memberships
 
 
 def coverage(lake: Lake, strata: DataFrame) -> dict[tuple[Any, ...], tuple[float, float | None]]:
@@ -30,11 +30,9 @@ def coverage(lake: Lake, strata: DataFrame) -> dict[tuple[Any, ...], tuple[float
             F.count(F.lit(1)).alias("impressions"), F.count_if("present").alias("there"), F.count_if(dead).alias("dead")
         )
     )
-    everywhere = F.array(F.lit(ALL))
-    memberships = F.concat(everywhere, F.coalesce("strata", F.array().cast("array<string>")))
     rows = (
         counted.join(strata, ["evaluated_date", "row"], "left")
-        .withColumn("stratum", F.explode(memberships))
+        .withColumn("stratum", F.explode(memberships()))
         .groupBy("seed", "evaluated_date", "variant", "horizon_days", "stratum")
         .agg(F.sum("impressions").alias("impressions"), F.sum("there").alias("there"), F.sum("dead").alias("dead"))
         .collect()

@@ -16,7 +16,7 @@ from lis_spark.lis.chains import NO_FOLD, base_name
 from lis_spark.lis.comparisons import BY_FOLD, is_stratified
 from lis_spark.lis.features import snapshot_tables
 from lis_spark.lis.plan import EvaluationPlan
-from lis_spark.lis.strata import ALL, item_strata
+from lis_spark.lis.strata import ALL, item_strata, memberships
 from lis_spark.metrics import influence
 from lis_spark.partitions import PartitionKey
 from lis_spark.progress import described
@@ -140,15 +140,13 @@ def grouped_scores(scores: DataFrame, arms: DataFrame, strata: DataFrame) -> Dat
         .when(F.col("ranks_all"), F.array(everyone))
         .otherwise(F.array("fold"))
     )
-    everything = F.array(F.lit(ALL))
-    with_strata = F.concat(everything, F.coalesce("strata", F.array().cast("array<string>")))
-    memberships = F.when(F.col("stratified"), with_strata).otherwise(everything)
+    strata_of_row = F.when(F.col("stratified"), memberships()).otherwise(F.array(F.lit(ALL)))
     return joined.withColumn("fold", F.explode(folds)).select(
         "seed",
         "date",
         "arm",
         "fold",
-        F.explode(memberships).alias("stratum"),
+        F.explode(strata_of_row).alias("stratum"),
         "user_id",
         "impression_id",
         "label",

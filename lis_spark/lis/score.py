@@ -28,14 +28,13 @@ from lis_spark.progress import described
 from lis_spark.ranker.arm_scoring import score_rank
 from lis_spark.ranker.exchange import (
     export_vectors,
+    launch_plan,
     launch_spec,
-    plan_file,
     ranker_spec,
     readable_days,
     vector_folder,
 )
 from lis_spark.ranker.plans import ArmSpec, DaySpec, EvaluationSpec, ScorePlan, StateSpec, file_url, state_folder
-from lis_spark.ranker.processes import launch
 from lis_spark.step import StepResult
 from lis_spark.table_files import absolute
 
@@ -63,20 +62,12 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
     shutil.rmtree(work, ignore_errors=True)
     with described(spark, f"tables of the arms of {len(keys)} evaluated days"):
         _export(lake, plan, keys, work)
-    settings = config.launch
     window = [ONE_DAY * days for days in range(config.evaluation.refit.window_days, 0, -1)]
     needed = {date - before for _, date in keys for before in (*window, ONE_DAY * 0)}
     with readable_days(lake, plan.rows, needed) as days:
         score_plan = _score_plan(lake, plan, keys, work, days, window)
-        launch(
-            score_rank,
-            plan_file(config, "score", score_plan.model_dump_json()),
-            processes=settings.processes,
-            local_mode=settings.local_mode,
-            use_gpu=settings.use_gpu,
-            title=f"scoring {sum(len(evaluation.arms) for evaluation in score_plan.evaluations)} arms",
-            pieces=len(keys),
-        )
+        title = f"scoring {sum(len(evaluation.arms) for evaluation in score_plan.evaluations)} arms"
+        launch_plan(config, "score", score_plan, score_rank, title, pieces=len(keys))
     expected = _expected_rows(lake, plan, keys)
     with described(spark, "logits into the table scores"):
         written = lake.write_partitions("scores", _read_scores(spark, work / "logits", keys), todo)

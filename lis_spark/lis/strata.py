@@ -28,6 +28,11 @@ def bucket(name: str, value: Column, edges: Sequence[int]) -> Column:
     return chosen
 
 
+def memberships() -> Column:
+    """All strata of a row: ``all``, and those of the column ``strata``, null where the item is not known."""
+    return F.concat(F.array(F.lit(ALL)), F.coalesce("strata", F.array().cast("array<string>")))
+
+
 def item_strata(
     table: DataFrame, vocabulary: DataFrame, update_count_edges: Sequence[int], item_age_edges: Sequence[int]
 ) -> DataFrame:

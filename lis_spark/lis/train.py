@@ -17,9 +17,8 @@ from lis_spark.lake import Lake
 from lis_spark.lis.chains import ONE_DAY, Chain
 from lis_spark.lis.plan import EvaluationPlan, resolve
 from lis_spark.ranker.chain_training import train_rank
-from lis_spark.ranker.exchange import import_days, launch_spec, plan_file, ranker_spec, readable_days
+from lis_spark.ranker.exchange import import_days, launch_plan, launch_spec, ranker_spec, readable_days
 from lis_spark.ranker.plans import ChainSpec, DaySpec, StateSpec, TrainPlan, TrainTask, state_folder
-from lis_spark.ranker.processes import launch
 from lis_spark.step import StepResult
 from lis_spark.table_files import absolute
 
@@ -48,18 +47,11 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
         for chain in stale:
             _forget(absolute(config.lake.work_path), chain)
     done = [(chain, date) for chain, dates in stale.items() for date in dates]
-    settings = config.launch
     with readable_days(lake, plan.rows, _days(plan.chains, stale)) as days:
         train_plan = _train_plan(lake, plan, fingerprints, stale, days)
-        launch(
-            train_rank,
-            plan_file(config, "train", train_plan.model_dump_json()),
-            processes=settings.processes,
-            local_mode=settings.local_mode,
-            use_gpu=settings.use_gpu,
-            title=f"training {len(stale)} chains, {len(done)} chain days",
-            pieces=sum((task.through - task.after).days for phase in train_plan.phases for task in phase),
-        )
+        title = f"training {len(stale)} chains, {len(done)} chain days"
+        pieces = sum((task.through - task.after).days for phase in train_plan.phases for task in phase)
+        launch_plan(config, "train", train_plan, train_rank, title, pieces)
     trained = import_days(lake, train_plan, {chain.name: chain for chain in train_plan.chains}, done)
     return StepResult(
         "train",

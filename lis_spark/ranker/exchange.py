@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from lis_spark.ranker.plans import (
     DaySpec,
     FeatureSpec,
     LaunchSpec,
+    Plain,
     RankerSpec,
     TableSpec,
     TrainPlan,
@@ -35,6 +36,7 @@ from lis_spark.ranker.plans import (
     local_path,
     state_folder,
 )
+from lis_spark.ranker.processes import launch
 from lis_spark.ranker.stretches import cut_days, in_stretches
 from lis_spark.table_files import absolute, refuse_leaked_columns
 
@@ -282,13 +284,23 @@ def export_vectors(frame: DataFrame, keys: Sequence[str], folder: Path) -> None:
     tables.write.mode("overwrite").partitionBy("table").parquet(file_url(folder))
 
 
-def plan_file(config: RunConfig, name: str, text: str) -> Path:
-    """Writes a plan where every rank can read it."""
+def launch_plan(
+    config: RunConfig, name: str, plan: Plain, function: Callable[[str], object], title: str, pieces: int
+) -> None:
+    """Writes a plan where every rank can read it and runs ``function`` on it; see :func:`processes.launch`."""
     folder = Path(absolute(config.lake.work_path)) / "plans"
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{name}.json"
-    file.write_text(text, encoding="utf-8")
-    return file
+    file.write_text(plan.model_dump_json(), encoding="utf-8")
+    launch(
+        function,
+        file,
+        processes=config.launch.processes,
+        local_mode=config.launch.local_mode,
+        use_gpu=config.launch.use_gpu,
+        title=title,
+        pieces=pieces,
+    )
 
 
 def vector_folder(folder: Path, parts: Sequence[object]) -> str:

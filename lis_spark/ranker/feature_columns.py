@@ -15,7 +15,6 @@ from lis_spark.config import FeatureConfig, RunConfig
 from lis_spark.errors import ConfigError
 from lis_spark.sources.times import local_hour
 
-ITEM_FEATURE = "item"
 _PREFIX = {"impressions": "context_", "items": "attribute_"}
 
 

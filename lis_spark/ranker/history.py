@@ -18,7 +18,7 @@ from lis_spark.vectors import pack
 CLICKS, SKIPS = "history_clicks", "history_skips"
 # Rows x K that are worked on at once: 16 MB an array, whatever K is.
 CELLS_AT_ONCE = 2_000_000
-MICROSECONDS = 1_000
+MICROSECONDS_PER_MILLISECOND = 1_000
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def with_histories(
         events = Events(
             user=numbers,
             # rows of one millisecond are simultaneous
-            time=batch.column("request_ts").cast(pa.int64()).to_numpy() // MICROSECONDS,
+            time=batch.column("request_ts").cast(pa.int64()).to_numpy() // MICROSECONDS_PER_MILLISECOND,
             day=batch.column("day").to_numpy(),
             label=batch.column(label).to_numpy(),
             item_row=batch.column("row_item").to_numpy(),
