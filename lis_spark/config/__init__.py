@@ -1,0 +1,25 @@
+"""Typed configuration of a run: YAML, ``key=value`` overrides, unknown keys refused with the nearest valid name.
+
+Every choice that the paper leaves open is a key here, with the default of the method, and is written beside each
+result (method section 0).
+"""
+
+from lis_spark.config.evaluation import EvaluationConfig
+from lis_spark.config.loading import load_config, parse_config
+from lis_spark.config.ranker import FeatureConfig, RankerConfig
+from lis_spark.config.run import RunConfig
+from lis_spark.config.section import fingerprint
+from lis_spark.config.sources import KuaiRandSource, MovieTweetingsSource, TableSource
+
+__all__ = [
+    "EvaluationConfig",
+    "FeatureConfig",
+    "KuaiRandSource",
+    "MovieTweetingsSource",
+    "RankerConfig",
+    "RunConfig",
+    "TableSource",
+    "fingerprint",
+    "load_config",
+    "parse_config",
+]

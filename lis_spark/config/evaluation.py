@@ -1,0 +1,58 @@
+"""Sections on what is measured (method 1.1, 1.2, 1.6, 1.7)."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Literal, get_args
+
+from pydantic import Field, field_validator
+
+from lis_spark.config.section import Section
+
+Variant = Literal["naive", "naive_matched", "honest", "skip_t", "label_shuffled", "backward", "row_permuted"]
+SwapScope = Literal["both", "target", "history"]
+
+
+class RefitConfig(Section):
+    """swap+refit: the dense part fine-tuned on the days before T with the substituted table frozen."""
+
+    horizons: tuple[int, ...] | None = Field(None, description="the longest of evaluation.horizons where absent")
+    window_days: int = Field(1, ge=1, description="w: refitted on D_{T-w} .. D_{T-1}")
+    steps: int = Field(10, ge=1, description="k gradient steps of ranker.batch_size")
+
+
+class EvaluationConfig(Section):
+    """What is measured (method 1.1, 1.2, 1.6, 1.7)."""
+
+    dates: tuple[dt.date, ...] = Field(min_length=1)
+    horizons: tuple[int, ...] = (0, 1, 3, 5, 7)
+    backward_horizons: tuple[int, ...] = (1, 3)
+    folds: int = Field(5, ge=2, le=100)
+    slot: str = "item"
+    variants: tuple[Variant, ...] = get_args(Variant)
+    scopes: tuple[SwapScope, ...] = ("both", "target", "history")
+    swap_refit: bool = True
+    whole: bool = True
+    slots: bool = Field(True, description="permutation importance of each feature: which table is worth swapping")
+    refit: RefitConfig = RefitConfig()
+    label: str | None = Field(None, description="the label that is scored; the first of `labels` where absent")
+    update_count_edges: tuple[int, ...] = (10, 30, 100, 300)
+    item_age_edges: tuple[int, ...] = (3, 7, 14)
+    decision_threshold: float = Field(0.0010, gt=0)
+    layout: Literal["packed", "reference"] = "packed"
+
+    @property
+    def refit_horizons(self) -> tuple[int, ...]:
+        """Horizons of swap+refit; none where it is switched off."""
+        if not self.swap_refit:
+            return ()
+        return (max(self.horizons),) if self.refit.horizons is None else self.refit.horizons
+
+    @field_validator("horizons")
+    @classmethod
+    def _horizons(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if any(h < 0 for h in value):
+            raise ValueError("horizons are days after T; backward ones belong to backward_horizons")
+        if 0 not in value:
+            raise ValueError("horizon 0 is the identity control and cannot be left out")
+        return tuple(sorted(set(value)))

@@ -1,0 +1,67 @@
+"""Sections on the ranker: what it reads, how it is built and trained, how it is launched."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from lis_spark.config.section import Section
+
+
+class HistoryConfig(Section):
+    """The user's last clicks and last skips before an impression."""
+
+    length: int = Field(10, ge=1, le=1000)
+    lookback_days: int = Field(30, ge=1, description="how many days before the impression's own are read")
+
+
+class FeatureConfig(Section):
+    """One categorical input of the ranker.
+
+    ``transform``: ``id`` takes the value as it is, ``hour`` the local hour of a timestamp, ``log2_bucket`` the integer
+    part of log2(1 + value), ``first_token`` the part before the first comma.
+    """
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    column: str
+    origin: Literal["impressions", "items"] = "impressions"
+    transform: Literal["id", "hour", "log2_bucket", "first_token"] = "id"
+    slot: str | None = Field(None, description="vocabulary and embedding table; the feature's own name where absent")
+
+    @property
+    def table(self) -> str:
+        """Name of the vocabulary (slot) and of the embedding table."""
+        return self.slot or self.name
+
+
+class RankerConfig(Section):
+    """The ranker and its training (method 1.1: row-wise Adagrad, so untouched rows keep their bits)."""
+
+    architecture: Literal["history_dcn", "fm_mlp"] = "history_dcn"
+    dimension: int = Field(16, ge=2, le=1024)
+    cross_layers: int = Field(2, ge=0, le=8)
+    hidden: tuple[int, ...] = (128, 64)
+    batch_size: int = Field(512, ge=1, description="over all ranks of a chain")
+    table_learning_rate: float = Field(0.02, gt=0)
+    dense_learning_rate: float = Field(0.001, gt=0)
+    initial_scale: float = Field(0.01, ge=0, description="standard deviation of a cold row")
+    row_groups_per_day: int = Field(4, ge=1, description="at least several times the ranks of a chain")
+    base_interval_days: int = Field(7, ge=1, description="a full copy of embedding_snapshots every so many days")
+
+
+class LaunchConfig(Section):
+    """TorchDistributor."""
+
+    processes: int = Field(2, ge=1)
+    local_mode: bool = True
+    use_gpu: bool = False
+    ranks_per_chain: int = Field(1, ge=1, description="1: a chain a rank; more: tables sharded by row over them")
+    threads_per_process: int = Field(1, ge=1)
+    cache_megabytes: int = Field(512, ge=0, description="decoded days kept by a rank, so that chains share a reading")
+
+    @model_validator(mode="after")
+    def _divides(self) -> LaunchConfig:
+        if self.processes % self.ranks_per_chain:
+            raise ValueError("launch.processes must be a multiple of launch.ranks_per_chain")
+        return self

@@ -1,0 +1,114 @@
+"""The configuration of one run: its sections, and the rules between them."""
+
+from __future__ import annotations
+
+import difflib
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import Field, field_validator, model_validator
+
+from lis_spark.config.evaluation import EvaluationConfig
+from lis_spark.config.ranker import FeatureConfig, HistoryConfig, LaunchConfig, RankerConfig
+from lis_spark.config.section import Section, fingerprint
+from lis_spark.config.sources import IngestConfig, Source
+
+
+class LakeConfig(Section):
+    """Where the Delta tables lie: folders below ``path``, or tables of a catalog's ``schema_name``."""
+
+    path: str | None = "build/lake"
+    schema_name: str | None = Field(None, description="catalog.schema; then `path` is not used for tables")
+    leaked_schema_name: str | None = Field(None, description="a schema of its own for leaked_* tables (grants)")
+    leaked_path: str | None = Field(None, description="a folder of its own for leaked_* tables")
+    work_path: str = Field("build/work", description="checkpoints and exchange files that every worker can open")
+    staging_path: str | None = Field(
+        None,
+        description="a mounted folder for exports of training rows, where ranks cannot open the lake's files",
+    )
+
+    @model_validator(mode="after")
+    def _one_place(self) -> LakeConfig:
+        if (self.path is None) == (self.schema_name is None):
+            raise ValueError("give either lake.path or lake.schema_name (set the other to null)")
+        return self
+
+
+class RunConfig(Section):
+    """The configuration of one run."""
+
+    run_name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    time_zone: str = "UTC"
+    seeds: tuple[int, ...] = Field((17,), min_length=1)
+    output_path: str = "build/run"
+    scenario: str = Field(
+        "default",
+        description="what is trained and measured; rows of a source without a scenario column are all of it",
+    )
+    lake: LakeConfig = LakeConfig()
+    source: Source
+    ingest: IngestConfig = IngestConfig()
+    labels: tuple[str, ...] = Field(("click",), min_length=1)
+    history: HistoryConfig = HistoryConfig()
+    features: tuple[FeatureConfig, ...]
+    ranker: RankerConfig = RankerConfig()
+    launch: LaunchConfig = LaunchConfig()
+    evaluation: EvaluationConfig
+    spark: dict[str, str] = Field(default_factory=dict, description="extra Spark settings of this run")
+
+    @field_validator("time_zone")
+    @classmethod
+    def _zone(cls, value: str) -> str:
+        if value not in available_timezones():
+            near = difflib.get_close_matches(value, available_timezones(), 1)
+            raise ValueError(f"not a time zone{f'; did you mean {near[0]}?' if near else ''}")
+        ZoneInfo(value)
+        return value
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> RunConfig:
+        names = [feature.name for feature in self.features]
+        if len(set(names)) < len(names):
+            raise ValueError("features: two features have the same name")
+        if "item" not in names or "user" not in names:
+            raise ValueError("features: `user` and `item` must be among them")
+        if self.evaluation.slot not in {feature.table for feature in self.features}:
+            raise ValueError(f"evaluation.slot: no feature uses the table {self.evaluation.slot!r}")
+        users = [feature.name for feature in self.features if feature.table == self.evaluation.slot]
+        if len(users) > 1:
+            raise ValueError(f"evaluation.slot: {users} share the table; a swap needs a table of one feature")
+        if "history" in self.evaluation.scopes and not self.slot_is_in_histories:
+            raise ValueError(
+                f"evaluation.scopes: the histories do not hold the table {self.evaluation.slot!r}; leave out `history`"
+            )
+        evaluation = self.evaluation
+        if not set(evaluation.refit_horizons) <= set(evaluation.horizons):
+            raise ValueError(
+                f"evaluation.refit.horizons: {evaluation.refit_horizons} are not all among evaluation.horizons "
+                f"{evaluation.horizons}"
+            )
+        lacking = {"row_permuted"} & set(evaluation.variants) or ({"whole"} if evaluation.whole else set())
+        if lacking and "naive" not in evaluation.variants:
+            raise ValueError(
+                f"evaluation.variants: {', '.join(lacking)} needs the table of naive: add it, or leave this out"
+            )
+        if self.evaluation.label is not None and self.evaluation.label not in self.labels:
+            raise ValueError(f"evaluation.label: {self.evaluation.label!r} is not one of labels {self.labels}")
+        return self
+
+    @property
+    def label(self) -> str:
+        """The label that is measured."""
+        return self.evaluation.label or self.labels[0]
+
+    @property
+    def slot_is_in_histories(self) -> bool:
+        """Whether the swapped table is the one that the histories look up: that of the item."""
+        item = next(feature for feature in self.features if feature.name == "item")
+        return item.table == self.evaluation.slot and self.ranker.architecture == "history_dcn"
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of all choices. Places and Spark settings are left out: a lake that is moved holds the same."""
+        chosen = self.model_dump(mode="json", exclude={"lake", "output_path", "spark"})
+        chosen["source"].pop("path")
+        return fingerprint(chosen)
