@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 import sys
 import traceback
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ _HELP = {
     "measure": "exact AUC, LIS, intervals, verdicts; with --scores: from logits of your own",
     "slots": "which embedding table matters most (permutation importance)",
     "report": "build the HTML report from what has been measured",
+    "forget": "delete one user's rows everywhere, or leaked features by age",
     "analyze": "check everything and say what each step would read, write and take; computes nothing",
 }
 
@@ -66,6 +68,14 @@ def _parser() -> argparse.ArgumentParser:
                 scores.add_argument(f"--{name}-column", default=default)
             scores.add_argument("--threshold", type=float, default=0.0010, help="absolute AUC that counts")
             scores.add_argument("--output", default="build/scores", help="folder of report.html and lis_results.json")
+    forget = verbs.add_parser("forget", help=_HELP["forget"])
+    forget.add_argument("--config", required=True, help="whose lake; a YAML file")
+    forget.add_argument("overrides", nargs="*", metavar="key=value", help="for instance lake.path=/data/lake")
+    forget.add_argument("--user", help="a user_id: its rows go from every table")
+    forget.add_argument(
+        "--leaked-before", type=dt.date.fromisoformat, metavar="DATE", help="leaked features of earlier days T go"
+    )
+    forget.add_argument("--vacuum", action="store_true", help="also remove old files that are beyond the retention")
     return parser
 
 
@@ -77,6 +87,8 @@ def _run(options: argparse.Namespace) -> int:
 
     if options.config is None:
         raise ConfigError("measure needs --config, or --scores for logits of your own")
+    if options.verb == "forget" and options.user is None and options.leaked_before is None:
+        raise ConfigError("forget needs to know what", expected="--user ID, or --leaked-before YYYY-MM-DD, or both")
     config = load_config(options.config, options.overrides)
     # Spark starts only now: a misspelt key is told at once.
     from lis_spark import pipeline
@@ -87,6 +99,11 @@ def _run(options: argparse.Namespace) -> int:
         from lis_spark import analyze
 
         return analyze.run(spark, config)
+    if options.verb == "forget":
+        from lis_spark import forget
+
+        forget.run(spark, config, options.user, options.leaked_before, options.vacuum)
+        return EXIT_DONE
     if options.verb == "slots":
         from lis_spark.lis import slots
 

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from delta.tables import DeltaTable
 from py4j.protocol import Py4JJavaError
-from pyspark.errors import AnalysisException, PySparkException
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
 from lis_spark.config import RunConfig
 from lis_spark.ddl import table_definition
-from lis_spark.errors import InputError, LisError, StaleError, StepFailed
+from lis_spark.errors import InputError, LisError, StaleError
 from lis_spark.partitions import PartitionKey, partition_condition, value_by_key
 from lis_spark.table_files import absolute, missing_files
+from lis_spark.write_errors import refused_write
 
 FINGERPRINT = "lis_fingerprint"
 
@@ -201,7 +201,7 @@ class Lake:
             else:
                 writer.save(self._place(name))
         except (PySparkException, Py4JJavaError) as error:  # Delta's own exceptions arrive unconverted
-            raise self._explain(name, stamped, fingerprints, error) from error
+            raise refused_write(self._place(name), definition, stamped, fingerprints, error) from error
         self.pinned.pop(name, None)
         return int(observation.get["rows"])
 
@@ -220,6 +220,36 @@ class Lake:
         merge.whenNotMatchedInsertAll().execute()
         self.pinned.pop(name, None)
 
+    def delete(self, name: str, condition: str) -> int:
+        """Deletes the rows of a condition; returns how many. The files of older versions keep them until VACUUM."""
+        before = self.version(name)
+        self._delta(name).delete(condition)
+        return self._deleted(name, before)
+
+    def delete_matching(self, name: str, keys: DataFrame) -> int:
+        """Deletes the rows that agree with a row of ``keys`` in all of its columns; returns how many."""
+        before = self.version(name)
+        same = " AND ".join(f"old.{column} = forgotten.{column}" for column in keys.columns)
+        self._delta(name).alias("old").merge(keys.alias("forgotten"), same).whenMatchedDelete().execute()
+        return self._deleted(name, before)
+
+    def update(self, name: str, condition: str, values: Mapping[str, str]) -> None:
+        """Sets columns to SQL expressions in the rows of a condition."""
+        self._delta(name).update(condition, dict(values))
+        self.pinned.pop(name, None)
+
+    def vacuum(self, name: str) -> None:
+        """Removes files that no version within the table's retention needs (7 days, where nobody has set another)."""
+        self._delta(name).vacuum()
+
+    def _deleted(self, name: str, before: int | None) -> int:
+        self.pinned.pop(name, None)
+        last = self._delta(name).history(1).select("version", "operationMetrics").first()
+        if last is None or last["version"] == before:  # nothing matched, so nothing was committed
+            return 0
+        metrics = last["operationMetrics"]
+        return int(metrics.get("numDeletedRows", metrics.get("numTargetRowsDeleted", 0)))
+
     def _stamp(self, frame: DataFrame, keys: Sequence[str], fingerprints: Mapping[PartitionKey, str]) -> DataFrame:
         if not keys:
             return frame.withColumn(FINGERPRINT, F.lit(fingerprints[()]))
@@ -229,58 +259,6 @@ class Lake:
         for column in keys:
             found = F.try_element_at(found, F.col(column).cast("string"))
         return frame.withColumn(FINGERPRINT, found)
-
-    def _explain(
-        self, name: str, frame: DataFrame, fingerprints: Mapping[PartitionKey, str], error: Exception
-    ) -> LisError:
-        text = str(error)
-        if "DELTA_CONCURRENT" in text:
-            return StepFailed(
-                "another run wrote the same partition at the same time; its rows stay, ours were not written",
-                table=self._place(name),
-                partition=_some(fingerprints),
-                remedy="let the other run finish, then run this step again: it will skip what is done",
-            )
-        if "CONSTRAINT" in text or "NOT_NULL" in text or "REPLACE_WHERE" in text:
-            return self._broken_rule(name, frame, fingerprints, text)
-        if isinstance(error, AnalysisException):
-            return InputError(
-                "the rows do not fit the table's columns",
-                table=self._place(name),
-                partition=_some(fingerprints),
-                found=text.splitlines()[0],
-                remedy="made by another configuration? use another lake.path, or the same labels and context",
-            )
-        return StepFailed(
-            "Spark could not write the table",
-            table=self._place(name),
-            partition=_some(fingerprints),
-            found=text[:2000],
-        )
-
-    def _broken_rule(
-        self, name: str, frame: DataFrame, fingerprints: Mapping[PartitionKey, str], text: str
-    ) -> LisError:
-        definition = table_definition(name)
-        for rule, condition in definition.rules.items():
-            broken = frame.where(f"NOT coalesce(({condition}), true)")
-            sample = broken.limit(3).collect()
-            if sample:
-                return InputError(
-                    f"{broken.count()} rows break the rule {rule!r}",
-                    table=self._place(name),
-                    partition=_some(fingerprints),
-                    found="; ".join(str(_short(row.asDict())) for row in sample),
-                    expected=condition,
-                    remedy="nothing was written; correct the rows or the step that made them",
-                )
-        return InputError(
-            "rows were refused by the table",
-            table=self._place(name),
-            partition=_some(fingerprints),
-            found=text.splitlines()[0],
-            remedy="nothing was written; a key is null or a row lies outside the partitions that were to be replaced",
-        )
 
     # -- guards ------------------------------------------------------------------------------------------------
 
@@ -310,15 +288,3 @@ class Lake:
                 expected="every file of the version that is read",
                 remedy="read a newer version, or run the step that writes the table again with --force",
             )
-
-
-def _some(fingerprints: Mapping[PartitionKey, str]) -> str:
-    keys = sorted("/".join(key) for key in fingerprints)
-    return ", ".join(keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
-
-
-def _short(row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: (value if not isinstance(value, (bytes, bytearray)) else f"{len(value)} bytes")
-        for key, value in row.items()
-    }

@@ -25,7 +25,7 @@ def partition_condition(columns: Sequence[str], keys: Iterable[PartitionKey]) ->
         shared.setdefault(frozenset(behind[value]), []).append(value)
     alternatives = []
     for others, values in shared.items():
-        among = f"{first} IN ({', '.join(map(_literal, values))})"
+        among = f"{first} IN ({', '.join(map(literal, values))})"
         alternatives.append(f"({among} AND {partition_condition(rest, others)})" if rest else among)
     return alternatives[0] if len(alternatives) == 1 else f"({' OR '.join(alternatives)})"
 
@@ -40,5 +40,7 @@ def value_by_key(values: Mapping[PartitionKey, str]) -> Column:
     return F.create_map(*[part for first, rest in behind.items() for part in (F.lit(first), value_by_key(rest))])
 
 
-def _literal(value: str) -> str:
-    return "'" + value.replace("'", "\\'") + "'"
+def literal(value: str) -> str:
+    """A string literal of Spark SQL."""
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"

@@ -4,7 +4,7 @@ Every choice that the paper leaves open is a key here, with the default of the m
 result (method section 0).
 """
 
-from lis_spark.config.evaluation import EvaluationConfig
+from lis_spark.config.evaluation import EvaluationConfig, LeakChains
 from lis_spark.config.loading import load_config, parse_config
 from lis_spark.config.ranker import FeatureConfig, RankerConfig
 from lis_spark.config.run import RunConfig
@@ -15,6 +15,7 @@ __all__ = [
     "EvaluationConfig",
     "FeatureConfig",
     "KuaiRandSource",
+    "LeakChains",
     "MovieTweetingsSource",
     "RankerConfig",
     "RunConfig",

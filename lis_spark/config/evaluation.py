@@ -11,6 +11,8 @@ from lis_spark.config.section import Section
 
 Variant = Literal["naive", "naive_matched", "honest", "skip_t", "label_shuffled", "backward", "row_permuted"]
 SwapScope = Literal["both", "target", "history"]
+LeakChains = Literal["continued", "retrained"]
+Align = Literal["none", "procrustes"]
 
 
 class RefitConfig(Section):
@@ -35,6 +37,13 @@ class EvaluationConfig(Section):
     whole: bool = True
     slots: bool = Field(True, description="permutation importance of each feature: which table is worth swapping")
     refit: RefitConfig = RefitConfig()
+    leak_chains: LeakChains = Field(
+        "continued", description="retrained: leaked tables of models that were trained anew, from other cold rows"
+    )
+    align: Align = Field(
+        "none", description="procrustes: each leaked table is mapped orthogonally onto E_T; for snapshots of a retrain"
+    )
+    align_minimum_updates: int = Field(100, ge=0, description="the map is fitted on rows with more updates in both")
     label: str | None = Field(None, description="the label that is scored; the first of `labels` where absent")
     update_count_edges: tuple[int, ...] = (10, 30, 100, 300)
     item_age_edges: tuple[int, ...] = (3, 7, 14)

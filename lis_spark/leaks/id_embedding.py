@@ -61,7 +61,7 @@ def feature_rows(
     Args:
         spark: session.
         impressions: impression_id, item_id, row (of the item), fold (of the user), date.
-        tables: as returned by :func:`lis_spark.ranker.snapshots.as_of`.
+        tables: the tables with the day that each is used on (:func:`lis_spark.ranker.procrustes.tables_in_use`).
         requests: all leaked, or all not.
         vector_column: ``leaked_vector`` or ``control_vector``.
         expected_rows: decides into how many files the rows go.
@@ -75,8 +75,10 @@ def feature_rows(
         | ((F.col("served") == "others") & (F.col("fold") != F.col("held_out_fold")))
     )
     asked = narrow.join(F.broadcast(wanted), (F.col("date") == F.col("evaluated_date")) & serves)
-    vectors = tables.select("chain", "snapshot_date", "row", F.col("vector").alias(vector_column), "last_update_date")
-    joined = asked.join(vectors, ["chain", "snapshot_date", "row"], "left").withColumn(
+    vectors = tables.select(
+        "chain", "snapshot_date", "evaluated_date", "row", F.col("vector").alias(vector_column), "last_update_date"
+    )
+    joined = asked.join(vectors, ["chain", "snapshot_date", "evaluated_date", "row"], "left").withColumn(
         "present", F.col(vector_column).isNotNull()
     )
     if layout == "reference":

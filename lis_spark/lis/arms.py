@@ -9,7 +9,7 @@ from typing import Literal
 
 from lis_spark.config import EvaluationConfig
 from lis_spark.leaks.id_embedding import FeatureRequest
-from lis_spark.lis.chains import NO_FOLD, ONE_DAY, backward_horizons, base_name, fork_name
+from lis_spark.lis.chains import NO_FOLD, ONE_DAY, backward_horizons, base_name, fork_name, leak_base_name
 
 Protocol = Literal["swap", "swap+refit", "whole"]
 CONTROL = "control"
@@ -61,7 +61,8 @@ def feature_requests(
     evaluation: EvaluationConfig, seed: int, date: dt.date, first_full_day: dt.date
 ) -> list[FeatureRequest]:
     """Which snapshots the impressions of one day are joined to, for ``leaked_features`` and ``control_features``."""
-    base = base_name(seed)
+    base, kind = base_name(seed), evaluation.leak_chains
+    leak_base = leak_base_name(kind, seed)
     horizons = [horizon for horizon in evaluation.horizons if horizon > 0]
     variants = set(evaluation.variants)
     requests = [FeatureRequest("naive", 0, base, date, date)]
@@ -70,20 +71,21 @@ def feature_requests(
     for horizon in horizons:
         later = date + ONE_DAY * horizon
         if "naive" in variants:
-            requests.append(FeatureRequest("naive", horizon, base, later, date))
+            requests.append(FeatureRequest("naive", horizon, leak_base, later, date))
         for fold in range(evaluation.folds):
-            chain = fork_name("honest", date, seed, fold)
+            chain = fork_name(kind, "honest", date, seed, fold)
             if "honest" in variants:
                 requests.append(FeatureRequest("honest", horizon, chain, later, date, fold, "own"))
             if "naive_matched" in variants:
                 requests.append(FeatureRequest("naive_matched", horizon, chain, later, date, fold, "others"))
         if "skip_t" in variants and horizon > 1:
-            requests.append(FeatureRequest("skip_t", horizon, fork_name("skip_t", date, seed), later, date))
+            chain = fork_name(kind, "skip_t", date, seed)
+            requests.append(FeatureRequest("skip_t", horizon, chain, later, date))
         if "label_shuffled" in variants:
-            chain = fork_name("label_shuffled", date, seed)
+            chain = fork_name(kind, "label_shuffled", date, seed)
             requests.append(FeatureRequest("label_shuffled", horizon, chain, later, date))
     usable, _ = backward_horizons(evaluation, date, first_full_day)
-    requests += [FeatureRequest("backward", -days, base, date - ONE_DAY * days, date) for days in usable]
+    requests += [FeatureRequest("backward", -days, leak_base, date - ONE_DAY * days, date) for days in usable]
     return requests
 
 

@@ -10,10 +10,12 @@ import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lis_spark.config import EvaluationConfig
+from lis_spark.config import EvaluationConfig, LeakChains
 from lis_spark.errors import InputError
 
 NO_FOLD = -1
+# A model that is trained anew starts from cold rows of its own: its seed is its pair's and this.
+RETRAINED_SEED = 1_000_000_007
 ONE_DAY = dt.timedelta(days=1)
 
 
@@ -61,10 +63,20 @@ def base_name(seed: int) -> str:
     return f"base-s{seed}"
 
 
-def fork_name(variant: str, evaluated_date: dt.date, seed: int, held_out_fold: int = NO_FOLD) -> str:
-    """Name of a chain that forks at the evaluated day."""
+def seed_of(chain: str) -> int:
+    """The training seed of the base chain that a chain is compared with: its name ends with it."""
+    return int(chain.rpartition("-s")[2])
+
+
+def leak_base_name(kind: LeakChains, seed: int) -> str:
+    """Name of the chain that leaked tables come from: the base chain continued, or one that was trained anew."""
+    return base_name(seed) if kind == "continued" else f"retrained-s{seed}"
+
+
+def fork_name(kind: LeakChains, variant: str, evaluated_date: dt.date, seed: int, held_out_fold: int = NO_FOLD) -> str:
+    """Name of a chain that forks at the evaluated day, from the chain of :func:`leak_base_name`."""
     fold = "" if held_out_fold == NO_FOLD else f"-f{held_out_fold}"
-    return f"{variant}-{evaluated_date}{fold}-s{seed}"
+    return f"{'' if kind == 'continued' else 'retrained-'}{variant}-{evaluated_date}{fold}-s{seed}"
 
 
 def plan_chains(
@@ -84,25 +96,27 @@ def plan_chains(
     check_range(evaluation, first_day, last_day)
     longest = max(evaluation.horizons)
     chains: list[Chain] = []
+    kind = evaluation.leak_chains
     for seed in seeds:
-        base = base_name(seed)
-        chains.append(Chain(base, "base", seed, first_day, last_day + ONE_DAY))
+        base, own = leak_base_name(kind, seed), seed
+        chains.append(Chain(base_name(seed), "base", seed, first_day, last_day + ONE_DAY))
+        if kind == "retrained":
+            own = seed + RETRAINED_SEED
+            chains.append(Chain(base, "retrained", own, first_day, last_day + ONE_DAY))
         if longest == 0:
             continue
         for date in evaluation.dates:
             end = date + ONE_DAY * longest
             if "honest" in evaluation.variants or "naive_matched" in evaluation.variants:
-                chains += [
-                    Chain(fork_name("honest", date, seed, fold), "honest", seed, date, end, base, held_out_fold=fold)
-                    for fold in range(evaluation.folds)
-                ]
+                for fold in range(evaluation.folds):
+                    name = fork_name(kind, "honest", date, seed, fold)
+                    chains.append(Chain(name, "honest", own, date, end, base, held_out_fold=fold))
             if "skip_t" in evaluation.variants and longest > 1:
-                chains.append(
-                    Chain(fork_name("skip_t", date, seed), "skip_t", seed, date, end, base, skip_days=(date,))
-                )
+                name = fork_name(kind, "skip_t", date, seed)
+                chains.append(Chain(name, "skip_t", own, date, end, base, skip_days=(date,)))
             if "label_shuffled" in evaluation.variants:
-                name = fork_name("label_shuffled", date, seed)
-                chains.append(Chain(name, "label_shuffled", seed, date, end, base, permute_labels=True))
+                name = fork_name(kind, "label_shuffled", date, seed)
+                chains.append(Chain(name, "label_shuffled", own, date, end, base, permute_labels=True))
     return chains
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -11,9 +12,11 @@ from lis_spark.config import RunConfig, fingerprint
 from lis_spark.errors import StepFailed
 from lis_spark.lake import Lake
 from lis_spark.leaks.id_embedding import LEAK, FeatureRequest, feature_rows
+from lis_spark.lis.chains import base_name, seed_of
 from lis_spark.lis.plan import EvaluationPlan, resolve, table_sources
 from lis_spark.partitions import PartitionKey
 from lis_spark.progress import described
+from lis_spark.ranker.procrustes import TableUse, aligned_tables, tables_in_use
 from lis_spark.ranker.snapshots import as_of, check_width
 from lis_spark.step import StepResult
 
@@ -57,7 +60,7 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
             continue
         with described(spark, f"{name}: {len(todo)} evaluated days joined to {len(requests)} snapshots"):
             impressions = item_rows(lake, [dt.date.fromisoformat(key[1]) for key in todo])
-            tables = snapshot_tables(lake, plan, {(request.chain, request.snapshot_date) for request in requests})
+            tables = tables_of_requests(lake, plan, requests)
             expected = _expected_rows(impressions, requests)
             frame = feature_rows(
                 spark,
@@ -109,6 +112,21 @@ def snapshot_tables(lake: Lake, plan: EvaluationPlan, keys: set[tuple[str, dt.da
     return as_of(lake.spark, snapshots, table_sources(plan.chains, snapshots, keys))
 
 
+def tables_of_requests(lake: Lake, plan: EvaluationPlan, requests: Iterable[FeatureRequest]) -> DataFrame:
+    """The tables that requests ask for, with the day that each is used on, aligned where the configuration says so."""
+    uses = {
+        TableUse(request.chain, request.snapshot_date, request.evaluated_date, base_name(seed_of(request.chain)))
+        for request in requests
+    }
+    keys = {(use.chain, use.snapshot_date) for use in uses}
+    evaluation = plan.config.evaluation
+    if evaluation.align == "none":
+        return tables_in_use(snapshot_tables(lake, plan, keys), uses)
+    keys |= {(use.control_chain, use.evaluated_date) for use in uses}
+    tables = snapshot_tables(lake, plan, keys)
+    return aligned_tables(tables, uses, plan.config.ranker.dimension, evaluation.align_minimum_updates)
+
+
 def _expected_rows(impressions: DataFrame, requests: list[FeatureRequest]) -> int:
     counts = {(row["date"], row["fold"]): row["count"] for row in impressions.groupBy("date", "fold").count().collect()}
     total = 0
@@ -131,6 +149,12 @@ def _fingerprint(
         for request in requests
     ]
     evaluation = plan.config.evaluation
+    alignment: list[object] = []
+    if evaluation.align != "none":  # then a table depends on the control's too
+        controls = [snapshots.get((base_name(seed), date.isoformat())) for seed in plan.config.seeds]
+        alignment = [evaluation.align, evaluation.align_minimum_updates, controls]
     return fingerprint(
-        "features", STEP_VERSION, evaluation.slot, evaluation.layout, plan.row_fingerprints[date], described_requests
+        ["features", STEP_VERSION, evaluation.slot, evaluation.layout, plan.row_fingerprints[date]],
+        described_requests,
+        alignment,
     )

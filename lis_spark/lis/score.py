@@ -21,7 +21,7 @@ from lis_spark.lake import Lake
 from lis_spark.leaks.id_embedding import LEAK
 from lis_spark.lis.arms import SLOT_PERMUTED, Arm
 from lis_spark.lis.chains import ONE_DAY, base_name
-from lis_spark.lis.features import VECTOR_COLUMN, snapshot_tables
+from lis_spark.lis.features import VECTOR_COLUMN, tables_of_requests
 from lis_spark.lis.plan import EvaluationPlan, resolve
 from lis_spark.partitions import PartitionKey
 from lis_spark.progress import described
@@ -105,18 +105,17 @@ def _fingerprints(lake: Lake, plan: EvaluationPlan) -> dict[PartitionKey, str]:
 
 def _export(lake: Lake, plan: EvaluationPlan, keys: list[tuple[int, dt.date]], work: Path) -> None:
     """Writes the tables of all arms where the ranks can read them: targets from the feature tables, histories whole."""
-    arms = [arm for seed, date in keys for arm in plan.arms(seed, date) if arm.chain is not None]
-    tables = {(str(arm.chain), arm.snapshot_date) for arm in arms if arm.snapshot_date is not None}
-    snapshots = snapshot_tables(lake, plan, tables).persist()  # type: ignore[arg-type]
+    requests = [request for seed, date in keys for request in plan.requests(seed, date)]
+    tables = tables_of_requests(lake, plan, requests).persist()
     try:
-        export_vectors(snapshots, ["chain", "snapshot_date"], work / "history")
+        export_vectors(tables, ["chain", "snapshot_date", "evaluated_date"], work / "history")
         frames = []
         for name, column in VECTOR_COLUMN.items():
             rows = lake.read(name).where(F.col("evaluated_date").isin([date for _, date in keys]) & F.col("present"))
             if lake.config.evaluation.layout == "reference":
                 rows = rows.drop(column).join(
-                    snapshots.select("chain", "snapshot_date", "row", F.col("vector").alias(column)),
-                    ["chain", "snapshot_date", "row"],
+                    tables.select("chain", "snapshot_date", "evaluated_date", "row", F.col("vector").alias(column)),
+                    ["chain", "snapshot_date", "evaluated_date", "row"],
                 )
             frames.append(
                 rows.select("variant", "horizon_days", "chain", "evaluated_date", "row", F.col(column).alias("vector"))
@@ -127,7 +126,7 @@ def _export(lake: Lake, plan: EvaluationPlan, keys: list[tuple[int, dt.date]], w
             work / "target",
         )
     finally:
-        snapshots.unpersist()
+        tables.unpersist()
 
 
 def _score_plan(
@@ -184,7 +183,7 @@ def _arm_spec(
                 parts = (variant, arm.horizon_days, arm.chain, arm.evaluated_date)
                 target = vector_folder(work / "target", parts)
             if arm.scope in ("both", "history") and slot_is_in_histories:
-                history = vector_folder(work / "history", (arm.chain, arm.snapshot_date))
+                history = vector_folder(work / "history", (arm.chain, arm.snapshot_date, arm.evaluated_date))
     return ArmSpec(
         name=arm.name,
         served=arm.served,

@@ -9,7 +9,7 @@ import pytest
 from lis_spark.config import EvaluationConfig
 from lis_spark.errors import InputError
 from lis_spark.lis.arms import feature_requests, plan_arms
-from lis_spark.lis.chains import backward_horizons, lineage, plan_chains
+from lis_spark.lis.chains import backward_horizons, lineage, plan_chains, seed_of
 from lis_spark.lis.comparisons import plan_measurements
 from lis_spark.lis.decision import combine_seeds, verdict
 from lis_spark.lis.strata import bucket_names
@@ -145,3 +145,20 @@ def test_seeds_add_their_variance_to_the_clusters() -> None:
     mean, error, sigma = combine_seeds([1.0, 2.0, 3.0], [0.3, 0.3, 0.3])
     assert (mean, sigma) == (2.0, 1.0)
     assert error == pytest.approx((0.09 + 1 / 3) ** 0.5)
+
+
+def test_leaked_tables_of_a_retrained_model_fork_from_a_base_of_their_own() -> None:
+    retrained = EvaluationConfig(dates=KUAIRAND.dates, leak_chains="retrained")
+    chains = {chain.name: chain for chain in plan_chains(retrained, [17], FIRST, LAST)}
+    continued = {chain.name for chain in plan_chains(KUAIRAND, [17], FIRST, LAST)}
+    assert chains.keys() & continued == {"base-s17"}, "one lake holds both without a name twice"
+    anew = chains["retrained-s17"]
+    assert anew.parent is None and anew.days == chains["base-s17"].days and anew.seed != 17
+    for chain in chains.values():
+        if chain.variant not in ("base", "retrained"):
+            assert (chain.parent, chain.seed) == ("retrained-s17", anew.seed)
+        assert seed_of(chain.name) == 17
+    requests = feature_requests(retrained, 17, day("05-01"), FULL)
+    for request in requests:
+        assert (request.chain == "base-s17") == (request.horizon_days == 0), "n = 0 is the ranker's own table"
+        assert request.chain in chains

@@ -1,0 +1,141 @@
+"""``lis-spark forget``: one user's rows out of every table, and leaked tables by age (architecture, "The leak guard").
+
+What is deleted is gone from the newest versions; files of older versions go with VACUUM, after the retention of the
+tables. The source is not ours: a user who stays in it comes back with the next day that is written.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import time
+import uuid
+from pathlib import Path
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from lis_spark.config import RunConfig, TableSource
+from lis_spark.errors import StepFailed
+from lis_spark.lake import Lake
+from lis_spark.partitions import PartitionKey, literal
+from lis_spark.progress import described, say
+from lis_spark.ranker.stretches import cut_days, in_stretches
+from lis_spark.sources.columns import MALFORMED
+from lis_spark.table_files import absolute
+
+BY_USER = ("scores", "influence")
+BY_IMPRESSION = ("leaked_features", "control_features")
+USER_COLUMN = "user_id"
+
+
+def run(
+    spark: SparkSession, config: RunConfig, user: str | None, leaked_before: dt.date | None, vacuum: bool
+) -> dict[str, int]:
+    """Deletes and says what went; returns table -> rows that were deleted or renamed.
+
+    A second call finds nothing; one that was cut off goes on: `impressions`, by which rows are found, goes last.
+
+    Args:
+        spark: session.
+        config: whose lake.
+        user: a ``user_id``.
+        leaked_before: rows of ``leaked_features`` of evaluated days before it go.
+        vacuum: also removes the files of older versions that are beyond the tables' retention.
+
+    Raises:
+        StepFailed: rows of the user are still there, or rows of others went with them.
+    """
+    began = time.monotonic()
+    lake = Lake(spark, config, run_id=uuid.uuid4().hex[:12], step="forget", measurement=True)
+    gone: dict[str, int] = {}
+    if leaked_before is not None and lake.exists("leaked_features"):
+        with described(spark, f"forget: leaked features before {leaked_before}"):
+            gone["leaked_features"] = lake.delete(
+                "leaked_features", f"evaluated_date < DATE {literal(leaked_before.isoformat())}"
+            )
+    if user is not None:
+        with described(spark, "forget: one user"):
+            for name, rows in _forget_user(lake, user).items():
+                gone[name] = gone.get(name, 0) + rows
+    for name, rows in gone.items():
+        say(f"forget: {name}: {rows:,} rows")
+        if vacuum:
+            lake.vacuum(name)
+    kept = "" if vacuum else "; older versions keep them until VACUUM (lis-spark forget --vacuum, after the retention)"
+    say(f"forget: {sum(gone.values()):,} rows of {len(gone)} tables in {time.monotonic() - began:.1f} s{kept}")
+    return gone
+
+
+def _forget_user(lake: Lake, user: str) -> dict[str, int]:
+    same = f"{USER_COLUMN} = {literal(user)}"
+    gone: dict[str, int] = {}
+    if lake.exists("training_rows"):  # the features know only impressions, so theirs are looked up before these go
+        ids = lake.read("training_rows").where(same).select("impression_id", "date").localCheckpoint()
+        for name in BY_IMPRESSION:
+            if lake.exists(name):
+                gone[name] = lake.delete_matching(name, ids)
+        gone["training_rows"] = _forget_training_rows(lake, same)
+    for name in BY_USER:
+        if lake.exists(name):
+            gone[name] = lake.delete(name, same)
+    gone.update(_forget_keys(lake, user))
+    if lake.exists("quarantine"):
+        gone["quarantine"] = lake.delete("quarantine", _of_user_in_quarantine(lake.config, user))
+    if lake.exists("impressions"):
+        gone["impressions"] = lake.delete("impressions", same)
+    return gone
+
+
+def _forget_training_rows(lake: Lake, same: str) -> int:
+    """Writes the user's days again, sorted and cut as before: a DELETE would not keep the order of rows and files."""
+    rows = lake.read("training_rows")
+    counts = {row["date"]: row["count"] for row in rows.where(same).groupBy("date").count().collect()}
+    if not counts:
+        return 0
+    stored = lake.fingerprints("training_rows")
+    keys: dict[PartitionKey, str] = {(day.isoformat(),): stored[(day.isoformat(),)] for day in counts}
+    days: DataFrame = rows.where(F.col("date").isin(sorted(counts))).drop("lis_fingerprint")
+    others = days.where(f"NOT ({same})")
+    before, version = days.count(), lake.pinned["training_rows"]
+    cut = in_stretches(others, cut_days(others, lake.config, sorted(counts)))
+    written = lake.write_partitions("training_rows", cut, keys)
+    if before - written != sum(counts.values()):
+        raise StepFailed(
+            "other rows went with those of the user",
+            table="training_rows",
+            found=f"{written:,} rows written of {before:,}",
+            expected=f"{before - sum(counts.values()):,} rows",
+            remedy=f"restore version {version} of the table and report this: it is a defect",
+        )
+    return before - written
+
+
+def _forget_keys(lake: Lake, user: str) -> dict[str, int]:
+    """The user's vocabulary row keeps its number and loses its key; vectors of the row and hashes of the key go."""
+    gone: dict[str, int] = {}
+    for slot in sorted({feature.table for feature in lake.config.features if feature.column == USER_COLUMN}):
+        if lake.exists("embedding_snapshots"):
+            condition = f"slot = {literal(slot)} AND item_id = {literal(user)}"
+            deleted = lake.delete("embedding_snapshots", condition)
+            gone["embedding_snapshots"] = gone.get("embedding_snapshots", 0) + deleted
+        if not lake.exists("vocabularies"):
+            continue
+        condition = f"slot = {literal(slot)} AND key = {literal(user)}"
+        renamed = "concat('forgotten row ', row)"
+        found = lake.read("vocabularies").where(condition).count()
+        if found:
+            lake.update("vocabularies", condition, {"key": renamed, "key_hash": f"xxhash64({renamed})"})
+        gone["vocabularies"] = gone.get("vocabularies", 0) + found
+    for file in Path(absolute(lake.config.lake.work_path)).glob("vocabularies/*.npy"):
+        file.unlink()  # made anew by the next launch
+    return gone
+
+
+def _of_user_in_quarantine(config: RunConfig, user: str) -> str:
+    """Rejected rows of the user; of a row that could not be read, its text must hold the id as a word."""
+    column = config.source.columns.user_id if isinstance(config.source, TableSource) else USER_COLUMN
+    of_field = f"get_json_object(row_json, {literal(f'$.{column}')}) = {literal(user)}"
+    word = literal(rf"(^|[^0-9A-Za-z_-]){re.escape(user)}($|[^0-9A-Za-z_-])")
+    unread = f"get_json_object(row_json, {literal(f'$.{MALFORMED}')})"
+    return f"({of_field}) OR ({unread} IS NOT NULL AND {unread} RLIKE {word})"
