@@ -28,7 +28,7 @@ from lis_spark.ranker.feature_columns import column_name
 from lis_spark.ranker.training_rows import days_of_scenario
 from lis_spark.sources.configured import read_source
 from lis_spark.sources.days import Day, check_days, profile
-from lis_spark.sources.duplicates import Doubled, derived_id, with_derived_ids, with_first_of_each_id
+from lis_spark.sources.duplicates import unique_rows
 from lis_spark.sources.source import SourceData, context_names
 from lis_spark.sources.validation import accepted_rows, judged
 from lis_spark.table_files import absolute
@@ -92,12 +92,7 @@ def _open(spark: SparkSession, config: RunConfig, source: list[SourceData]) -> s
 
 def _days(config: RunConfig, source: SourceData, days: dict[dt.date, Day]) -> str:
     candidates = judged(source.impressions, config, source.has_impression_id)
-    doubled = Doubled(candidates, F.col("impression_id") if source.has_impression_id else derived_id())
-    try:
-        if source.has_impression_id:
-            rows = with_first_of_each_id(candidates, doubled, "impression_id", "duplicate_impression_id")
-        else:
-            rows = with_derived_ids(candidates, doubled)
+    with unique_rows(candidates, source.has_impression_id) as rows:
         accepted = accepted_rows(rows, config, context_names(config))
         days_of_scenario(accepted, config.scenario)
         for feature in config.features:  # a misspelt column is told here, not after the ingest
@@ -107,8 +102,6 @@ def _days(config: RunConfig, source: SourceData, days: dict[dt.date, Day]) -> st
             column_name(feature, table.columns)
         found = profile(rows, config, [column for column in accepted.columns if column != "date"])
         check_days(found, rows, config, source.name)
-    finally:
-        doubled.release()
     days.update(found)
     total = sum(day.accepted for day in found.values())
     rejected = sum(day.rejected.total() for day in found.values())

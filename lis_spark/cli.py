@@ -12,9 +12,10 @@ from lis_spark import __version__
 from lis_spark.errors import LisError
 
 EXIT_DONE, EXIT_REFUSED, EXIT_FAILED = 0, 2, 3
-STEP_NAMES = ("ingest", "vocabulary", "training-rows", "train", "features", "score", "measure", "report")
+STEP_NAMES = ("simulate", "ingest", "vocabulary", "training-rows", "train", "features", "score", "measure", "report")
 _HELP = {
     "run": "every step that is not up to date, then the table and the report",
+    "simulate": "a world with known truth -> impressions, items, user_days, truth",
     "ingest": "outside data -> impressions, items, quarantine",
     "vocabulary": "append-only rows of the embedding tables",
     "training-rows": "impressions with point-in-time histories",
@@ -108,7 +109,7 @@ def _run(options: argparse.Namespace) -> int:
         from lis_spark.lis import slots
 
         return slots.run(spark, config)
-    names = STEP_NAMES if options.verb == "run" else (options.verb,)
+    names = None if options.verb == "run" else (options.verb,)
     pipeline.run_steps(spark, config, names, force=options.force)
     return EXIT_DONE
 

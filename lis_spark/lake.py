@@ -51,6 +51,7 @@ class Lake:
         self.step = step
         self.measurement = measurement
         self.pinned: dict[str, int] = {}
+        self.written: dict[str, int] = {}
 
     # -- where a table lies ------------------------------------------------------------------------------------
 
@@ -202,7 +203,7 @@ class Lake:
                 writer.save(self._place(name))
         except (PySparkException, Py4JJavaError) as error:  # Delta's own exceptions arrive unconverted
             raise refused_write(self._place(name), definition, stamped, fingerprints, error) from error
-        self.pinned.pop(name, None)
+        self._committed(name)
         return int(observation.get["rows"])
 
     def append(self, name: str, frame: DataFrame) -> None:
@@ -218,7 +219,7 @@ class Lake:
         source = frame.dropDuplicates([key])
         merge = self._delta(name).alias("old").merge(source.alias("new"), f"old.{key} = new.{key}")
         merge.whenNotMatchedInsertAll().execute()
-        self.pinned.pop(name, None)
+        self._committed(name)
 
     def delete(self, name: str, condition: str) -> int:
         """Deletes the rows of a condition; returns how many. The files of older versions keep them until VACUUM."""
@@ -249,6 +250,12 @@ class Lake:
             return 0
         metrics = last["operationMetrics"]
         return int(metrics.get("numDeletedRows", metrics.get("numTargetRowsDeleted", 0)))
+
+    def _committed(self, name: str) -> None:
+        self.pinned.pop(name, None)
+        version = self.version(name)
+        assert version is not None
+        self.written[name] = version
 
     def _stamp(self, frame: DataFrame, keys: Sequence[str], fingerprints: Mapping[PartitionKey, str]) -> DataFrame:
         if not keys:

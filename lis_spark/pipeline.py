@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from pyspark.sql import SparkSession
 
-from lis_spark.config import RunConfig
+from lis_spark.config import RunConfig, WorldSource
 from lis_spark.lake import Lake
 from lis_spark.lis import features, measure, score, train
 from lis_spark.progress import say
@@ -18,10 +18,12 @@ from lis_spark.ranker import training_rows, vocabulary
 from lis_spark.report import step as report
 from lis_spark.sources import ingest
 from lis_spark.step import StepResult
+from lis_spark.world import simulate
 
 Step = Callable[..., StepResult]
 
 STEPS: dict[str, Step] = {
+    "simulate": simulate.run,
     "ingest": ingest.run,
     "vocabulary": vocabulary.run,
     "training-rows": training_rows.run,
@@ -34,12 +36,22 @@ STEPS: dict[str, Step] = {
 _RUNS_DDL = (
     "run_id string, step string, config_fingerprint string, outcome string, partitions_written bigint, "
     "partitions_skipped bigint, rows_in bigint, rows_out bigint, rows_quarantined bigint, seconds double, "
-    "inputs string, message string, finished_ts timestamp"
+    "inputs string, outputs string, message string, finished_ts timestamp"
 )
 
 
-def run_steps(spark: SparkSession, config: RunConfig, names: Sequence[str], force: bool = False) -> list[StepResult]:
-    """Runs the named steps in order; each says what it did in one line, and all of them are recorded.
+def plan_of(config: RunConfig) -> tuple[str, ...]:
+    """The steps of ``lis-spark run``: a world is simulated, every other source is ingested."""
+    other = "ingest" if isinstance(config.source, WorldSource) else "simulate"
+    return tuple(name for name in STEPS if name != other)
+
+
+def run_steps(
+    spark: SparkSession, config: RunConfig, names: Sequence[str] | None = None, force: bool = False
+) -> list[StepResult]:
+    """Runs the named steps in order, the whole plan where none is named; each says in one line what it did.
+
+    All of them are recorded in the table ``runs``.
 
     Raises:
         LisError: from the step that refused or failed; what was finished before it stays.
@@ -49,7 +61,7 @@ def run_steps(spark: SparkSession, config: RunConfig, names: Sequence[str], forc
     records: list[tuple[object, ...]] = []
     started = time.monotonic()
     try:
-        for name in names:
+        for name in names or plan_of(config):
             begun = time.monotonic()
             try:
                 result = STEPS[name](spark, config, force, run_id=run_id)
@@ -87,7 +99,8 @@ def _record(
         result.rows_written,
         result.rows_quarantined,
         seconds,
-        json.dumps(result.versions, sort_keys=True),
+        json.dumps(dict(result.versions), sort_keys=True),
+        json.dumps(dict(result.outputs), sort_keys=True),
         message,
         dt.datetime.now(dt.UTC),
     )

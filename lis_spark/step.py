@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
@@ -10,7 +11,7 @@ class StepResult:
     """What one step did.
 
     ``rows_read`` = rows that went in; ``rows_written`` + ``rows_quarantined`` account for them where a step maps rows
-    to rows. ``versions`` maps each table that was read to its version.
+    to rows. ``versions`` maps each table that was read to its version, ``outputs`` each that was written.
     """
 
     step: str
@@ -20,7 +21,8 @@ class StepResult:
     partitions_written: int = 0
     partitions_skipped: int = 0
     notes: tuple[str, ...] = ()
-    versions: dict[str, int] = field(default_factory=dict)
+    versions: Mapping[str, int | str] = field(default_factory=dict)
+    outputs: Mapping[str, int] = field(default_factory=dict)
 
     def line(self, seconds: float) -> str:
         """The closing line."""

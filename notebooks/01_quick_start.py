@@ -14,7 +14,7 @@
 # COMMAND ----------
 from lis_spark.config import load_config
 from lis_spark.ddl import resource_folder
-from lis_spark.pipeline import STEPS, run_steps
+from lis_spark.pipeline import run_steps
 from lis_spark.session import get_session
 
 # COMMAND ----------
@@ -36,7 +36,7 @@ spark = get_session(config.spark)
 # MAGIC %md ## 2. Every step that is not up to date: ingest, train, join, score, measure, report
 
 # COMMAND ----------
-results = run_steps(spark, config, list(STEPS))
+results = run_steps(spark, config)
 
 # COMMAND ----------
 # MAGIC %md ## 3. The answer

@@ -10,7 +10,8 @@ CREATE TABLE IF NOT EXISTS {table} (
   rows_out BIGINT NOT NULL COMMENT 'Rows written',
   rows_quarantined BIGINT NOT NULL COMMENT 'Rows rejected',
   seconds DOUBLE NOT NULL COMMENT 'Wall clock',
-  inputs STRING NOT NULL COMMENT 'JSON: table -> version that was read',
+  inputs STRING NOT NULL COMMENT 'JSON: table -> version that was read; of ingest also the state of the source',
+  outputs STRING NOT NULL COMMENT 'JSON: table -> version that was left',
   message STRING COMMENT 'What went wrong',
   finished_ts TIMESTAMP NOT NULL COMMENT 'When it ended'
 ) USING DELTA

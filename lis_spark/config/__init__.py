@@ -10,6 +10,7 @@ from lis_spark.config.ranker import FeatureConfig, RankerConfig
 from lis_spark.config.run import RunConfig
 from lis_spark.config.section import fingerprint
 from lis_spark.config.sources import KuaiRandSource, MovieTweetingsSource, TableSource
+from lis_spark.config.world import WorldSource
 
 __all__ = [
     "EvaluationConfig",
@@ -20,6 +21,7 @@ __all__ = [
     "RankerConfig",
     "RunConfig",
     "TableSource",
+    "WorldSource",
     "fingerprint",
     "load_config",
     "parse_config",

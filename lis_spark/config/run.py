@@ -110,5 +110,5 @@ class RunConfig(Section):
     def fingerprint(self) -> str:
         """Fingerprint of all choices. Places and Spark settings are left out: a lake that is moved holds the same."""
         chosen = self.model_dump(mode="json", exclude={"lake", "output_path", "spark"})
-        chosen["source"].pop("path")
+        chosen["source"].pop("path", None)
         return fingerprint(chosen)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from lis_spark.config.section import Section
+from lis_spark.config.world import WorldSource
 
 
 class KuaiRandSource(Section):
@@ -52,14 +53,14 @@ class TableSource(Section):
     items_columns: dict[str, str] = Field(default_factory=dict, description="items field -> column")
 
 
-Source = Annotated[KuaiRandSource | MovieTweetingsSource | TableSource, Field(discriminator="kind")]
+Source = Annotated[KuaiRandSource | MovieTweetingsSource | TableSource | WorldSource, Field(discriminator="kind")]
 
 
 class IngestConfig(Section):
     """What is accepted from a source."""
 
-    start_date: dt.date | None = None
-    end_date: dt.date | None = None
+    start_date: dt.date | None = Field(None, description="earlier days of the source are left as the lake has them")
+    end_date: dt.date | None = Field(None, description="later days of the source are left as the lake has them")
     allow_missing_days: bool = False
     earliest_date: dt.date = Field(dt.date(2000, 1, 1), description="times before it are taken as broken clocks")
     latest_date: dt.date | None = Field(None, description="times after it are in the future; today where absent")

@@ -71,10 +71,14 @@ class Measurement:
                 }
 
 
-def is_stratified(arm: Arm) -> bool:
-    """Whether an arm is also ranked within each stratum: naive and honest in scope ``both``, and their control."""
+def is_stratified(arm: Arm, longest_horizon: int) -> bool:
+    """Whether an arm is also ranked within each stratum: naive and honest in scope ``both``, and their control.
+
+    naive_matched, F - 1 arms for one of naive, at the longest horizon only: where the own-label share is read.
+    """
     of_leak = arm.variant in ("naive", "honest") and arm.scope == "both" and arm.horizon_days > 0
-    return arm.protocol == "swap" and (of_leak or arm.variant == CONTROL)
+    of_share = arm.variant == "naive_matched" and arm.horizon_days == longest_horizon
+    return arm.protocol == "swap" and (of_leak or of_share or arm.variant == CONTROL)
 
 
 def plan_measurements(evaluation: EvaluationConfig, seed: int, date: dt.date, arms: list[Arm]) -> list[Measurement]:
@@ -89,6 +93,6 @@ def plan_measurements(evaluation: EvaluationConfig, seed: int, date: dt.date, ar
     ]
     measurements = []
     for (protocol, variant, scope, horizon), members in groups.items():
-        for stratum in (ALL, *(strata if is_stratified(members[0]) else ())):
+        for stratum in (ALL, *(strata if is_stratified(members[0], max(evaluation.horizons)) else ())):
             measurements.append(Measurement(seed, date, protocol, variant, scope, horizon, stratum, tuple(members)))
     return measurements

@@ -84,7 +84,8 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
         written += len(todo)
         rows_in += expected
         rows_out += count
-    return StepResult("features", rows_in, rows_out, 0, written, skipped, versions=dict(lake.pinned))
+    counts = (rows_in, rows_out, 0, written, skipped)
+    return StepResult("features", *counts, versions=dict(lake.pinned), outputs=dict(lake.written))
 
 
 def item_rows(lake: Lake, dates: list[dt.date]) -> DataFrame:

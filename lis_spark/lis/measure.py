@@ -29,7 +29,7 @@ from lis_spark.partitions import PartitionKey
 from lis_spark.progress import described
 from lis_spark.step import StepResult
 
-STEP_VERSION = 1
+STEP_VERSION = 2
 
 
 def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: str = "") -> StepResult:
@@ -56,9 +56,8 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
         schema = lake.read("lis_results").schema
         frame = spark.createDataFrame([tuple(asdict(row)[name] for name in schema.names) for row in new], schema)
         lake.append_new("lis_results", frame, "measurement_id")
-    return StepResult(
-        "measure", rows_in, rows_out, 0, len(todo), len(wanted) - len(todo), (), versions=dict(lake.pinned)
-    )
+    counts = (rows_in, rows_out, 0, len(todo), len(wanted) - len(todo))
+    return StepResult("measure", *counts, versions=dict(lake.pinned), outputs=dict(lake.written))
 
 
 def _fingerprints(lake: Lake) -> dict[PartitionKey, str]:
@@ -172,9 +171,9 @@ def _own_label_shares(
     """own_label_share = 1 - honest / naive_matched, where the interval of naive_matched keeps off 0 (method 1.2)."""
     ratios: list[tuple[str, str]] = []
     for measurement in measurements:
-        if measurement.variant == "honest" and measurement.scope == "both" and measurement.stratum == ALL:
+        if measurement.variant == "honest" and measurement.scope == "both":
             matched = measurement.comparison_id.replace("|honest|", "|naive_matched|")
-            if measurement.horizon_days > 0 and matched in pairs:
+            if measurement.horizon_days > 0 and pairs.get(matched) and pairs[measurement.comparison_id]:
                 ratios.append((measurement.comparison_id, matched))
     named = {name for ratio in ratios for name in ratio}
     listed = [pair for name in sorted(named) for pair in pairs[name]]

@@ -59,6 +59,16 @@ def resolve(lake: Lake) -> EvaluationPlan:
             "there are no training rows", table="training_rows", remedy="run ingest and training-rows first"
         )
     rows = {row["date"]: int(row["rows"]) for row in sorted(counts, key=lambda row: row["date"])}
+    absent = [str(date) for date in lake.config.evaluation.dates if min(rows) < date <= max(rows) and date not in rows]
+    if absent:
+        raise InputError(
+            "an evaluated day has no impressions",
+            table="training_rows",
+            partition=", ".join(absent),
+            found="0 rows, allowed by ingest.allow_missing_days",
+            expected="a day with impressions of both classes",
+            remedy="take it out of evaluation.dates, or ingest the day",
+        )
     ordered = sorted(rows.values())
     median = ordered[len(ordered) // 2]
     first_full_day = next(date for date, count in rows.items() if count >= FULL_DAY_SHARE * median)

@@ -115,8 +115,16 @@ def _ranked_arms(spark: SparkSession, plan: EvaluationPlan, keys: Sequence[tuple
     Scores of different models are never pooled into one ranking: arms of a held-out fold rank within the fold, and the
     control, which is compared with both kinds, does both.
     """
+    longest = max(plan.config.evaluation.horizons)
     rows = [
-        (seed, date, arm.name, arm.variant not in BY_FOLD, arm.variant in (*BY_FOLD, CONTROL), is_stratified(arm))
+        (
+            seed,
+            date,
+            arm.name,
+            arm.variant not in BY_FOLD,
+            arm.variant in (*BY_FOLD, CONTROL),
+            is_stratified(arm, longest),
+        )
         for seed, date in keys
         for arm in plan.arms(seed, date)
     ]

@@ -80,7 +80,8 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
             expected=f"{expected:,} logits (impressions x arms that score them)",
         )
     shutil.rmtree(work, ignore_errors=True)
-    return StepResult("score", expected, written, 0, len(todo), len(wanted) - len(todo), versions=dict(lake.pinned))
+    counts = (expected, written, 0, len(todo), len(wanted) - len(todo))
+    return StepResult("score", *counts, versions=dict(lake.pinned), outputs=dict(lake.written))
 
 
 def _fingerprints(lake: Lake, plan: EvaluationPlan) -> dict[PartitionKey, str]:

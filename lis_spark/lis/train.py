@@ -61,6 +61,7 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
         partitions_skipped=total - len(done),
         notes=tuple(_renewed(stale, stored)),
         versions=dict(lake.pinned),
+        outputs=dict(lake.written),
     )
 
 

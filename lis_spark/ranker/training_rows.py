@@ -67,6 +67,7 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
         partitions_written=len(stale),
         partitions_skipped=skipped,
         versions=versions,
+        outputs=dict(lake.written),
     )
 
 

@@ -70,6 +70,7 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
         partitions_skipped=len(wanted) - len(stale),
         notes=tuple(f"{slot}: {known.get(slot, 0)} keys known, {placed.added.get(slot, 0)} new" for slot in slots),
         versions=versions,
+        outputs=dict(lake.written),
     )
 
 

@@ -33,9 +33,7 @@ class ReportContext:
         source: the data in words, for instance ``KuaiRand-Pure, 222,869 impressions``.
         licence: licence and attribution line of the data.
         config_yaml: the configuration as YAML text, printed as it is.
-        table_versions: table name -> the version that was read; taken from the rows where empty.
         rerun_commands: shell commands that make this report again.
-        baseline_auc: ISO date -> AUC of M_T on D_T; taken from the control arms where empty.
         days: ISO dates of the data that was read.
         model: setting -> value, the ranker and its training in a few lines.
         timings: step -> seconds.
@@ -51,9 +49,7 @@ class ReportContext:
     source: str
     licence: str = ""
     config_yaml: str = ""
-    table_versions: Mapping[str, Any] = field(default_factory=dict)
     rerun_commands: Sequence[str] = ()
-    baseline_auc: Mapping[str, float] = field(default_factory=dict)
     days: Sequence[str] = ()
     model: Mapping[str, Any] = field(default_factory=dict)
     timings: Mapping[str, float] = field(default_factory=dict)

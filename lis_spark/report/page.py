@@ -75,8 +75,8 @@ def render(rows: list[dict[str, Any]], context: ReportContext) -> str:
                 *context.warnings,
                 *_seed_warnings(subjects),
             ],
-            baseline=_baseline(subjects, context),
-            versions=_versions(cleaned, context),
+            baseline=_baseline(subjects),
+            versions=_versions(cleaned),
             variant_names=VARIANT_NAMES,
             stratum_titles=STRATUM_TITLES,
             rows=sorted(cleaned, key=_row_order),
@@ -106,11 +106,9 @@ def _environment() -> Environment:
     return environment
 
 
-def _baseline(subjects: Sequence[Subject], context: ReportContext) -> list[dict[str, Any]]:
+def _baseline(subjects: Sequence[Subject]) -> list[dict[str, Any]]:
     several = len({subject.scenario for subject in subjects}) > 1
     lines: dict[tuple[str, str], dict[str, Any]] = {}
-    if not several:
-        lines = {("", day): {"scenario": "", "date": day, "auc": auc} for day, auc in context.baseline_auc.items()}
     for subject in subjects:
         for day in subject.dates:
             row = control_row(subject, day)
@@ -122,12 +120,11 @@ def _baseline(subjects: Sequence[Subject], context: ReportContext) -> list[dict[
     return [lines[key] for key in sorted(lines)]
 
 
-def _versions(rows: Sequence[Row], context: ReportContext) -> list[tuple[str, str]]:
-    found: dict[str, set[str]] = {table: {str(version)} for table, version in context.table_versions.items()}
-    if not found:
-        for row in rows:
-            for table, version in (row.get("table_versions") or {}).items():
-                found.setdefault(str(table), set()).add(str(version))
+def _versions(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    found: dict[str, set[str]] = {}
+    for row in rows:
+        for table, version in (row.get("table_versions") or {}).items():
+            found.setdefault(str(table), set()).add(str(version))
     return [(table, ", ".join(sorted(versions))) for table, versions in sorted(found.items())]
 
 

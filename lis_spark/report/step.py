@@ -90,10 +90,30 @@ def _context(lake: Lake, rows: list[dict[str, object]], config_yaml: str, comman
             "dense part": f"learning rate {ranker.dense_learning_rate}, hidden {list(ranker.hidden)}",
             "batch": ranker.batch_size,
             "seeds": list(config.seeds),
+            "leaked tables": _leaked_tables(config),
         },
         timings={row["step"]: row["seconds"] for row in timings},
         slots=[asdict(slot) for slot in rank_slots(rows)],
         unavailable=unavailable,
+        warnings=_quarantined(lake),
         decision_threshold=config.evaluation.decision_threshold,
         sigma_seed_limit=LARGEST_SIGMA_SEED,
     )
+
+
+def _leaked_tables(config: RunConfig) -> str:
+    kind = "the ranker trained on" if config.evaluation.leak_chains == "continued" else "a ranker trained anew"
+    aligned = ", mapped onto E_T by orthogonal Procrustes" if config.evaluation.align == "procrustes" else ""
+    return kind + aligned
+
+
+def _quarantined(lake: Lake) -> list[str]:
+    """One line on rows that the source had and the measurement has not."""
+    if not lake.exists("quarantine"):
+        return []
+    counts = lake.read("quarantine").groupBy("reason").count().orderBy(F.desc("count"), "reason").collect()
+    if not counts:
+        return []
+    total = sum(row["count"] for row in counts)
+    reasons = ", ".join(f"{row['reason']} ({row['count']:,})" for row in counts[:5])
+    return [f"{total:,} rows of the source lie in quarantine and are not measured: {reasons}."]

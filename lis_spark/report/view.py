@@ -63,8 +63,8 @@ def subject_view(subject: Subject, context: ReportContext, number: int) -> Subje
         tiles=_tiles(subject, lines),
         alarms=_alarms(subject, lines),
         remarks=_remarks(subject),
-        curves=draw_panels(_panels(subject, context, CURVES), context.decision_threshold, f"curve-{number}"),
-        close_up=draw_panels(_panels(subject, context, CURVES[2:]), context.decision_threshold, f"close-{number}"),
+        curves=draw_panels(_panels(subject, CURVES), context.decision_threshold, f"curve-{number}"),
+        close_up=draw_panels(_panels(subject, CURVES[2:]), context.decision_threshold, f"close-{number}"),
         controls=[(control, list(group)) for control, group in groupby(lines, key=lambda line: line.control)],
         control_horizons=control_horizons(lines),
         protocol_columns=[
@@ -91,7 +91,7 @@ def control_row(subject: Subject, day: str) -> Row | None:
     return None
 
 
-def _panels(subject: Subject, context: ReportContext, curves: Sequence[tuple[str, str]]) -> list[Panel]:
+def _panels(subject: Subject, curves: Sequence[tuple[str, str]]) -> list[Panel]:
     panels = []
     for day in subject.dates:
         series = []
@@ -105,7 +105,8 @@ def _panels(subject: Subject, context: ReportContext, curves: Sequence[tuple[str
             if points:
                 series.append(Series(variant, label, points))
         if series:
-            auc = _baseline_auc(subject, context, day)
+            baseline = control_row(subject, day)
+            auc = baseline["auc_control"] if baseline else None
             panels.append(Panel(day, f"LIS, on a baseline AUC of {formats.plain(auc)}", tuple(series)))
     return panels
 
@@ -204,10 +205,3 @@ def _remarks(subject: Subject) -> list[str]:
 
 def _column_name(protocol: str, variant: str) -> str:
     return "whole model" if protocol == "whole" else f"{protocol}, {VARIANT_NAMES[variant]}"
-
-
-def _baseline_auc(subject: Subject, context: ReportContext, day: str) -> float | None:
-    if day in context.baseline_auc:
-        return context.baseline_auc[day]
-    row = control_row(subject, day)
-    return row.get("auc_control") if row else None

@@ -5,9 +5,13 @@ A key that occurs twice is rare, so only hashes of keys are shuffled to find tho
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
+from lis_spark.progress import described
 from lis_spark.sources.validation import row_json
 
 # Below it the doubled keys are sent to every task instead of shuffling the rows.
@@ -45,6 +49,20 @@ class Doubled:
 
     def _hint(self) -> DataFrame:
         return F.broadcast(self.hashes) if self.count < BROADCAST_LIMIT else self.hashes
+
+
+@contextmanager
+def unique_rows(candidates: DataFrame, has_impression_id: bool) -> Iterator[DataFrame]:
+    """Judged rows whose accepted ones have ids of their own, the source's or derived ones, while the block runs."""
+    with described(candidates.sparkSession, "duplicate impressions"):
+        doubled = Doubled(candidates, F.col("impression_id") if has_impression_id else derived_id())
+    try:
+        if has_impression_id:
+            yield with_first_of_each_id(candidates, doubled, "impression_id", "duplicate_impression_id")
+        else:
+            yield with_derived_ids(candidates, doubled)
+    finally:
+        doubled.release()
 
 
 def with_first_of_each_id(rows: DataFrame, doubled: Doubled, key: str, reason: str) -> DataFrame:

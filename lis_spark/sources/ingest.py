@@ -6,25 +6,31 @@ Every row of the source is accepted or quarantined with a reason, and the counts
 from __future__ import annotations
 
 import datetime as dt
+import json
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lis_spark.config import RunConfig, fingerprint
-from lis_spark.errors import StepFailed
 from lis_spark.lake import Lake
 from lis_spark.partitions import PartitionKey
 from lis_spark.progress import described
 from lis_spark.sources.configured import read_source
-from lis_spark.sources.days import Day, check_days, content_sums, profile
-from lis_spark.sources.duplicates import Doubled, derived_id, with_derived_ids, with_first_of_each_id
-from lis_spark.sources.source import ITEM_COLUMNS, SourceData, attribute_names, context_names
+from lis_spark.sources.days import Day, check_days, profile
+from lis_spark.sources.duplicates import unique_rows
+from lis_spark.sources.items import ROWS_PER_FILE, Items, check_count
+from lis_spark.sources.source import SourceData, attribute_names, context_names
+from lis_spark.sources.state import SourceState, source_state
 from lis_spark.sources.validation import NO_DATE, accepted_rows, judged, rejected_rows
 from lis_spark.step import StepResult
 
 STEP_VERSION = 1
-ROWS_PER_FILE = 4_000_000
+TABLES = ("impressions", "items", "quarantine")
+# Key in the inputs of a run: what was asked of which state of the source.
+STATE = "source state"
 
 
 def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: str = "") -> StepResult:
@@ -35,19 +41,52 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
         StepFailed: rows were lost between reading and writing.
     """
     lake = Lake(spark, config, run_id=run_id, step="ingest")
-    source = read_source(spark, config)
+    with described(spark, "ingest: state of the source"):
+        state = source_state(spark, config)
+        asked = _asked(config, state)
+        done = None if force else _done_before(lake, asked)
+    if done is not None:
+        return done
+    source = read_source(spark, config, state.versions)
     candidates = judged(source.impressions, config, source.has_impression_id)
-    with described(spark, "ingest: duplicate impressions"):
-        key = F.col("impression_id") if source.has_impression_id else derived_id()
-        doubled = Doubled(candidates, key)
-    try:
-        if source.has_impression_id:
-            rows = with_first_of_each_id(candidates, doubled, "impression_id", "duplicate_impression_id")
-        else:
-            rows = with_derived_ids(candidates, doubled)
-        return _write(spark, config, lake, source, rows, force)
-    finally:
-        doubled.release()
+    with unique_rows(candidates, source.has_impression_id) as rows:
+        result = _write(spark, config, lake, source, rows, force, state.versions)
+    read: dict[str, int | str] = {**state.versions, STATE: asked or "not told"}
+    return replace(result, versions=read, outputs=_outputs(lake))
+
+
+def _asked(config: RunConfig, state: SourceState) -> str | None:
+    """What is asked of which state of the source; None where the state cannot be told."""
+    if state.digest is None:
+        return None
+    newest = dt.date.today() if config.ingest.latest_date is None else None  # what was in the future may have come
+    part = (config.source, config.ingest, config.labels, config.label, config.scenario, config.time_zone)
+    return fingerprint("ingest", STEP_VERSION, state.digest, part, newest)
+
+
+def _done_before(lake: Lake, asked: str | None) -> StepResult | None:
+    """The last ingest of this lake, where it was asked the same and nobody has written to its tables since."""
+    if asked is None or not lake.exists("runs"):
+        return None
+    of_ingest = lake.read("runs").where("step = 'ingest' AND outcome IN ('done', 'nothing to do')")
+    last = of_ingest.orderBy(F.desc("finished_ts")).first()
+    if last is None or json.loads(last["inputs"]).get(STATE) != asked:
+        return None
+    outputs = json.loads(last["outputs"])
+    if outputs != _outputs(lake):
+        return None
+    return StepResult(
+        step="ingest",
+        partitions_skipped=last["partitions_written"] + last["partitions_skipped"],
+        notes=("the source is as the last ingest left it (by versions, sizes and times); --force reads it again",),
+        versions=json.loads(last["inputs"]),
+        outputs=outputs,
+    )
+
+
+def _outputs(lake: Lake) -> dict[str, int]:
+    versions = {name: lake.version(name) for name in TABLES}
+    return {name: version for name, version in versions.items() if version is not None}
 
 
 def create_tables(lake: Lake, config: RunConfig) -> None:
@@ -61,14 +100,20 @@ def create_tables(lake: Lake, config: RunConfig) -> None:
 
 
 def _write(
-    spark: SparkSession, config: RunConfig, lake: Lake, source: SourceData, rows: DataFrame, force: bool
+    spark: SparkSession,
+    config: RunConfig,
+    lake: Lake,
+    source: SourceData,
+    rows: DataFrame,
+    force: bool,
+    versions: Mapping[str, int],
 ) -> StepResult:
     accepted = accepted_rows(rows, config, context_names(config))
     columns = [column for column in accepted.columns if column != "date"]
     with described(spark, "ingest: what each day holds"):
         days = profile(rows, config, columns)
     check_days(days, rows, config, source.name)
-    items = _Items(spark, config, source)
+    items = Items(spark, config, source)
     try:
         create_tables(lake, config)
         wanted, bad = _fingerprints(config, days, items)
@@ -81,10 +126,10 @@ def _write(
                 expected = sum(days[dt.date.fromisoformat(key[0])].accepted for key in stale)
                 chosen = accepted.where(F.col("date").isin([dt.date.fromisoformat(key[0]) for key in stale]))
                 frame = _in_files(chosen, days)
-                written = lake.write_partitions("impressions", frame, stale, {})
-                _check_count(lake, "impressions", frame, written, expected, stale)
+                written = lake.write_partitions("impressions", frame, stale, versions)
+                check_count(lake, "impressions", frame, written, expected, stale)
         with described(spark, "ingest: items"):
-            items_written = items.write(lake, force)
+            items_written = items.write(lake, force, versions)
         with described(spark, "ingest: quarantine"):
             _write_quarantine(lake, source, rows, items, {**stale_bad, **gone}, days)
     finally:
@@ -103,7 +148,7 @@ def _write(
 
 
 def _fingerprints(
-    config: RunConfig, days: dict[dt.date, Day], items: _Items
+    config: RunConfig, days: dict[dt.date, Day], items: Items
 ) -> tuple[dict[PartitionKey, str], dict[PartitionKey, str]]:
     """Of the days of `impressions` and of `quarantine`. The source's place is left out: a copy is the same data."""
     part = ("ingest", STEP_VERSION, config.source.kind, config.time_zone, config.labels)
@@ -147,7 +192,7 @@ def _write_quarantine(
     lake: Lake,
     source: SourceData,
     rows: DataFrame,
-    items: _Items,
+    items: Items,
     stale: dict[PartitionKey, str],
     days: dict[dt.date, Day],
 ) -> None:
@@ -162,66 +207,4 @@ def _write_quarantine(
     # few rows, but coalesce would read the whole source in as few tasks
     frame = frame.where(F.col("date").isin(chosen)).repartition(8)
     written = lake.write_partitions("quarantine", frame, stale, {})
-    _check_count(lake, "quarantine", frame, written, expected, stale)
-
-
-def _check_count(
-    lake: Lake, table: str, frame: DataFrame, written: int, expected: int, keys: dict[PartitionKey, str]
-) -> None:
-    if written != expected:
-        lake.write_partitions(table, frame.limit(0), keys, {})
-        raise StepFailed(
-            "the source changed while it was read; what was written of it has been taken out again",
-            table=table,
-            partition=", ".join("/".join(key) for key in sorted(keys)[:5]),
-            found=f"{written:,} rows written",
-            expected=f"{expected:,} rows, as counted before",
-            remedy="run the step again when nobody writes to the source",
-        )
-
-
-class _Items:
-    """The table `items`: one row an item, whole, with one fingerprint; further rows of an item are quarantined."""
-
-    def __init__(self, spark: SparkSession, config: RunConfig, source: SourceData) -> None:
-        self.source = source
-        self.known = source.items is not None
-        self.rejected = 0
-        self.fingerprint = ""
-        self._doubled: Doubled | None = None
-        if source.items is None:
-            return
-        no_id = F.when(F.col("item_id").isNull(), F.lit("null_item_id"))
-        judged_items = source.items.withColumn("reason", no_id).withColumn("date", F.lit(NO_DATE))
-        with described(spark, "ingest: duplicate items"):
-            self._doubled = Doubled(judged_items, F.col("item_id"))
-        self.rows = with_first_of_each_id(judged_items, self._doubled, "item_id", "duplicate_item_id")
-        self.columns = ["item_id", *ITEM_COLUMNS, *(f"attribute_{name}" for name in attribute_names(config))]
-        with described(spark, "ingest: what items holds"):
-            upper, lower = content_sums([*self.columns, "reason"])
-            found = self.rows.agg(
-                F.count(F.lit(1)).alias("rows"), F.count("reason").alias("rejected"), upper.alias("u"), lower.alias("l")
-            ).collect()[0]
-        self.accepted, self.rejected = found["rows"] - found["rejected"], found["rejected"]
-        self.fingerprint = fingerprint("items", STEP_VERSION, found["rows"], found["u"], found["l"])
-
-    @property
-    def rejected_frame(self) -> DataFrame:
-        """Rejected rows, as `quarantine` has them."""
-        return rejected_rows(self.rows, f"{self.source.name} (items)")
-
-    def write(self, lake: Lake, force: bool) -> int:
-        """Writes the table where it changed; returns how many partitions were written (0 or 1)."""
-        if not self.known or (not force and lake.fingerprints("items") == {(): self.fingerprint}):
-            return 0
-        frame = self.rows.where("reason IS NULL").select(*self.columns)
-        files = max(1, math.ceil(self.accepted / ROWS_PER_FILE))
-        frame = frame.coalesce(1) if files == 1 else frame.repartitionByRange(files, "item_id")
-        written = lake.write_partitions("items", frame, {(): self.fingerprint}, {})
-        _check_count(lake, "items", frame, written, self.accepted, {(): self.fingerprint})
-        return 1
-
-    def release(self) -> None:
-        """Gives the memory back."""
-        if self._doubled is not None:
-            self._doubled.release()
+    check_count(lake, "quarantine", frame, written, expected, stale)

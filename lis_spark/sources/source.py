@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from pyspark.sql import DataFrame
 
-from lis_spark.config import KuaiRandSource, MovieTweetingsSource, RunConfig
+from lis_spark.config import KuaiRandSource, MovieTweetingsSource, RunConfig, WorldSource
 
 ITEM_COLUMNS = ("born_date", "title", "image", "tags", "author_id")
 
@@ -34,7 +34,7 @@ def context_names(config: RunConfig) -> tuple[str, ...]:
     """Names of the ``context_*`` columns that the configured source fills."""
     if isinstance(config.source, KuaiRandSource):
         return ("tab", "duration_ms")
-    if isinstance(config.source, MovieTweetingsSource):
+    if isinstance(config.source, (MovieTweetingsSource, WorldSource)):
         return ()
     return tuple(config.source.columns.context)
 
@@ -45,4 +45,6 @@ def attribute_names(config: RunConfig) -> tuple[str, ...]:
         return ("video_type", "upload_type", "music_id", "music_type", "video_duration")
     if isinstance(config.source, MovieTweetingsSource):
         return ("year",)
+    if isinstance(config.source, WorldSource):
+        return ()
     return tuple(name for name in config.source.items_columns if name not in ("item_id", *ITEM_COLUMNS))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -30,8 +32,13 @@ from lis_spark.sources.source import ITEM_COLUMNS, SourceData, attribute_names
 from lis_spark.table_files import missing_files
 
 
-def read(spark: SparkSession, config: RunConfig) -> SourceData:
+def read(spark: SparkSession, config: RunConfig, versions: Mapping[str, int]) -> SourceData:
     """Reads the table and, where one is given, the table of items.
+
+    Args:
+        spark: session.
+        config: its source is a :class:`TableSource`.
+        versions: path -> version of the tables in Delta, so that a whole step reads one.
 
     Raises:
         ConfigError: a configured label has no column.
@@ -48,7 +55,7 @@ def read(spark: SparkSession, config: RunConfig) -> SourceData:
             expected=", ".join(columns.labels),
             remedy="add it to source.columns.labels",
         )
-    frame = _open(spark, source.path, source.format, source.version)
+    frame = _open(spark, source.path, source.format, versions.get(source.path, source.version))
     labels = {name: columns.labels[name] for name in config.labels}
     time_types = INSTANT if source.time_format == "timestamp" else EPOCH
     expected: dict[str, tuple] = {columns.user_id: ID, columns.item_id: ID, columns.time: time_types}
@@ -81,7 +88,7 @@ def read(spark: SparkSession, config: RunConfig) -> SourceData:
     return SourceData(
         name=f"table:{source.path}",
         impressions=impressions,
-        items=_items(spark, config),
+        items=_items(spark, config, versions),
         has_impression_id=columns.impression_id is not None,
         notes=tuple(notes),
     )
@@ -119,14 +126,14 @@ def _open(spark: SparkSession, path: str, data_format: str, version: int | None)
     return frame
 
 
-def _items(spark: SparkSession, config: RunConfig) -> DataFrame | None:
+def _items(spark: SparkSession, config: RunConfig, versions: Mapping[str, int]) -> DataFrame | None:
     source = config.source
     assert isinstance(source, TableSource)
     if source.items_path is None:
         return None
     mapped = dict(source.items_columns)
     mapped.setdefault("item_id", source.columns.item_id)
-    frame = _open(spark, source.items_path, source.format, None)
+    frame = _open(spark, source.items_path, source.format, versions.get(source.items_path))
     kinds: TypeNames = {"item_id": ID, "author_id": ID, "born_date": DAY, "image": BYTES}
     check_columns(frame, {column: kinds.get(name, TEXT) for name, column in mapped.items()}, source.items_path)
     types = {"born_date": "date", "image": "binary"}

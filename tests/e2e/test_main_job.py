@@ -15,7 +15,7 @@ from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 
 from lis_spark.lake import Lake
-from lis_spark.pipeline import STEPS, run_steps
+from lis_spark.pipeline import run_steps
 from lis_spark.vectors import unpack
 from tests.e2e.conftest import SmallRun, small_config
 
@@ -138,7 +138,7 @@ def test_strata_rank_among_themselves(
     counts = rows.groupBy("row_item").count().toPandas().set_index("row_item")["count"]
     updates = scores["slot_row"].map(counts).fillna(0)
     edges = [0, *small_run.config.evaluation.update_count_edges, np.inf]
-    shares = 0.0
+    shares, shown = 0.0, 0
     for low, high in pairwise(edges):
         members = scores[(updates >= low) & (updates < high)]
         name = f"update_count:<{high}" if low == 0 else f"update_count:{low}-{high - 1}"
@@ -147,7 +147,14 @@ def test_strata_rank_among_themselves(
         assert [row["auc_control"], row["auc_leaked"]] == pytest.approx(expected, abs=1e-12)
         assert row["share_of_impressions"] == pytest.approx(len(members) / len(scores))
         shares += row["share_of_impressions"]
-    assert shares == pytest.approx(1)
+        honest, matched = (row_of(results, name, 3, stratum=row["stratum"]) for name in ("honest", "naive_matched"))
+        if honest["own_label_share"] is None:
+            assert matched["ci_low"] <= 0
+        else:
+            assert honest["own_label_share"] == pytest.approx(1 - honest["lis"] / matched["lis"], abs=1e-12)
+            assert honest["own_label_share_ci_low"] < honest["own_label_share"] < honest["own_label_share_ci_high"]
+            shown += 1
+    assert shares == pytest.approx(1) and shown >= 3
 
 
 def test_leaked_rows_hold_the_vector_of_the_later_table(spark: Any, small_run: SmallRun) -> None:
@@ -259,7 +266,7 @@ def test_a_second_run_from_scratch_gives_the_same_bits(
     other = small_config(
         tmp_path, small_run.source, f"lake.staging_path={tmp_path / 'staging'}", "evaluation.layout=reference"
     )
-    run_steps(spark, other, list(STEPS))
+    run_steps(spark, other)
     states = [
         {
             (row["chain"], row["date"]): row["sha256"]

@@ -84,6 +84,9 @@ def test_spark_submit_on_a_standalone_cluster_in_barrier_mode(
             f"source.path={ROOT / 'data' / 'kuairand_pure'}",
             *("lake.path=lake", "lake.work_path=work", "output_path=out"),
             *("launch.local_mode=false", "launch.processes=2", "launch.ranks_per_chain=2"),
+            # fewer arms than on one machine: what differs here is the launch
+            *("evaluation.variants=[naive, naive_matched, honest]", "evaluation.horizons=[0, 3]"),
+            *("evaluation.scopes=[both]", "evaluation.whole=false", "evaluation.slots=false"),
         ]
         environment = {
             **{key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
@@ -103,9 +106,10 @@ def test_spark_submit_on_a_standalone_cluster_in_barrier_mode(
     def key(row: dict[str, Any]) -> tuple[Any, ...]:
         return tuple(row[name] for name in ("protocol", "variant", "swap_scope", "horizon_days", "stratum"))
 
-    of_one_rank = {key(row): row for row in alone if row["stratum"] == "all"}
-    compared = [(row, of_one_rank[key(row)]) for row in rows if key(row) in of_one_rank]
-    assert len(compared) == len(of_one_rank) > 20
+    of_one_rank = {key(row): row for row in alone}
+    compared = [(row, of_one_rank[key(row)]) for row in rows if row["stratum"] == "all"]
+    # swap: naive and honest at 0 and 3, matched at 3; refitted: naive and honest at 3
+    assert len(compared) == 7
     for row, other in compared:
         assert row["positives"] == other["positives"] and row["users"] == other["users"]
         assert abs(row["auc_control"] - other["auc_control"]) < 0.002

@@ -1,0 +1,89 @@
+"""The table `items`: one row an item; and the check that what was written is what was counted before."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from lis_spark.config import RunConfig, fingerprint
+from lis_spark.errors import StepFailed
+from lis_spark.lake import Lake
+from lis_spark.partitions import PartitionKey
+from lis_spark.progress import described
+from lis_spark.sources.days import content_sums
+from lis_spark.sources.duplicates import Doubled, with_first_of_each_id
+from lis_spark.sources.source import ITEM_COLUMNS, SourceData, attribute_names
+from lis_spark.sources.validation import NO_DATE, rejected_rows
+
+STEP_VERSION = 1
+ROWS_PER_FILE = 4_000_000
+
+
+def check_count(
+    lake: Lake, table: str, frame: DataFrame, written: int, expected: int, keys: Mapping[PartitionKey, str]
+) -> None:
+    """Takes partitions out again whose source changed between counting and writing.
+
+    Raises:
+        StepFailed: ``written`` is not ``expected``.
+    """
+    if written != expected:
+        lake.write_partitions(table, frame.limit(0), keys, {})
+        raise StepFailed(
+            "the source changed while it was read; what was written of it has been taken out again",
+            table=table,
+            partition=", ".join("/".join(key) for key in sorted(keys)[:5]),
+            found=f"{written:,} rows written",
+            expected=f"{expected:,} rows, as counted before",
+            remedy="run the step again when nobody writes to the source",
+        )
+
+
+class Items:
+    """The table `items`: one row an item, whole, with one fingerprint; further rows of an item are quarantined."""
+
+    def __init__(self, spark: SparkSession, config: RunConfig, source: SourceData) -> None:
+        self.source = source
+        self.known = source.items is not None
+        self.rejected = 0
+        self.fingerprint = ""
+        self._doubled: Doubled | None = None
+        if source.items is None:
+            return
+        no_id = F.when(F.col("item_id").isNull(), F.lit("null_item_id"))
+        judged_items = source.items.withColumn("reason", no_id).withColumn("date", F.lit(NO_DATE))
+        with described(spark, "ingest: duplicate items"):
+            self._doubled = Doubled(judged_items, F.col("item_id"))
+        self.rows = with_first_of_each_id(judged_items, self._doubled, "item_id", "duplicate_item_id")
+        self.columns = ["item_id", *ITEM_COLUMNS, *(f"attribute_{name}" for name in attribute_names(config))]
+        with described(spark, "ingest: what items holds"):
+            upper, lower = content_sums([*self.columns, "reason"])
+            found = self.rows.agg(
+                F.count(F.lit(1)).alias("rows"), F.count("reason").alias("rejected"), upper.alias("u"), lower.alias("l")
+            ).collect()[0]
+        self.accepted, self.rejected = found["rows"] - found["rejected"], found["rejected"]
+        self.fingerprint = fingerprint("items", STEP_VERSION, found["rows"], found["u"], found["l"])
+
+    @property
+    def rejected_frame(self) -> DataFrame:
+        """Rejected rows, as `quarantine` has them."""
+        return rejected_rows(self.rows, f"{self.source.name} (items)")
+
+    def write(self, lake: Lake, force: bool, versions: Mapping[str, int]) -> int:
+        """Writes the table where it changed; returns how many partitions were written (0 or 1)."""
+        if not self.known or (not force and lake.fingerprints("items") == {(): self.fingerprint}):
+            return 0
+        frame = self.rows.where("reason IS NULL").select(*self.columns)
+        files = max(1, math.ceil(self.accepted / ROWS_PER_FILE))
+        frame = frame.coalesce(1) if files == 1 else frame.repartitionByRange(files, "item_id")
+        written = lake.write_partitions("items", frame, {(): self.fingerprint}, versions)
+        check_count(lake, "items", frame, written, self.accepted, {(): self.fingerprint})
+        return 1
+
+    def release(self) -> None:
+        """Gives the memory back."""
+        if self._doubled is not None:
+            self._doubled.release()

@@ -1,0 +1,76 @@
+"""What state a source is in, told without reading its rows: versions of Delta tables, names, sizes and times of files.
+
+A source that is in the state of the last ingest need not be read again. Files are told apart as rsync does it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pyspark.errors import PySparkException
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from lis_spark.config import RunConfig, TableSource, WorldSource, fingerprint
+from lis_spark.sources.days import content_sums
+
+
+@dataclass(frozen=True)
+class SourceState:
+    """``versions``: Delta table -> version that this run reads. ``digest``: None where rows must be read to tell."""
+
+    versions: Mapping[str, int] = field(default_factory=dict)
+    digest: str | None = None
+
+
+def source_state(spark: SparkSession, config: RunConfig) -> SourceState:
+    """The state of everything that the configured source reads; places that cannot be opened are left to the reader."""
+    source = config.source
+    if isinstance(source, WorldSource):
+        return SourceState()
+    if not isinstance(source, TableSource):
+        return SourceState({}, _files(spark, source.path))
+    paths = [path for path in (source.path, source.items_path) if path is not None]
+    versions: dict[str, int] = {}
+    digests: list[object] = []
+    for path in paths:
+        if source.format in ("delta", "table"):
+            found = _delta(spark, path if source.format == "table" else f"delta.`{path}`")
+            if found is None:
+                digests.append(None)
+                continue
+            identity, newest = found
+            version = source.version if path == source.path and source.version is not None else newest
+            versions[path] = version
+            digests.append([identity, version])
+        else:
+            digests.append(_files(spark, path))
+    return SourceState(versions, None if None in digests else fingerprint(digests))
+
+
+def _delta(spark: SparkSession, identifier: str) -> tuple[str, int] | None:
+    """(table id, newest version); None for a view, a table of another format, or no table."""
+    try:
+        detail = spark.sql(f"DESCRIBE DETAIL {identifier}").select("id", "format").first()
+        if detail is None or detail["format"] != "delta":
+            return None
+        newest = spark.sql(f"DESCRIBE HISTORY {identifier} LIMIT 1").first()
+    except PySparkException:
+        return None
+    return None if newest is None else (detail["id"], newest["version"])
+
+
+def _files(spark: SparkSession, path: str) -> str | None:
+    """A digest of the files' names, sizes and times; their content is not opened."""
+    try:
+        listed = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(path)
+        columns = ["path", "length", "modificationTime"]
+        upper, lower = content_sums(columns)
+        summed = listed.select(*columns).agg(
+            F.count(F.lit(1)).alias("files"), upper.alias("upper"), lower.alias("lower")
+        )
+        row = summed.first()
+    except PySparkException:
+        return None
+    return None if row is None or not row["files"] else fingerprint(row["files"], row["upper"], row["lower"])

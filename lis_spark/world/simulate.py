@@ -1,0 +1,157 @@
+"""Step ``simulate``: writes a world with known truth (method section 8) in place of an ingest.
+
+Rows are functions of (seed, number): days that are there are not made again, more days are added, and the same
+configuration gives the same rows from one partition or two hundred.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from lis_spark.config import RunConfig, WorldSource, fingerprint
+from lis_spark.errors import ConfigError, StepFailed
+from lis_spark.lake import Lake
+from lis_spark.partitions import PartitionKey
+from lis_spark.progress import described
+from lis_spark.sources.ingest import create_tables
+from lis_spark.step import StepResult
+from lis_spark.world import frames
+from lis_spark.world.calendar import Calendar
+from lis_spark.world.catalogue import item_count
+from lis_spark.world.clicks import LABELS
+
+STEP_VERSION = 1
+BY_DAY = ("impressions", "truth", "user_days")
+OF_ITEMS = ("items", "truth_items")
+
+
+def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: str = "") -> StepResult:
+    """Writes ``impressions``, ``items``, ``user_days``, ``truth`` and ``truth_items`` where they are not there.
+
+    Raises:
+        ConfigError: the source is no world, or a label is none of its.
+        StepFailed: a table has other rows than the world.
+    """
+    world = _checked(config)
+    lake = Lake(spark, config, run_id=run_id, step="simulate")
+    create_tables(lake, config)
+    for name in ("truth", "truth_items", "user_days"):
+        lake.create(name)
+    calendar = Calendar.of(world, config.time_zone)
+    wanted = _day_fingerprints(config, world)
+    rows_out = written = skipped = 0
+    for name in BY_DAY:
+        stored = lake.fingerprints(name)
+        stale = {key: value for key, value in wanted.items() if force or stored.get(key) != value}
+        skipped += len(wanted) - len(stale)
+        if not stale:
+            continue
+        days = [(dt.date.fromisoformat(key[0]) - world.first_date).days for key in sorted(stale)]
+        expected = sum(
+            int(calendar.first_request[day + 1] - calendar.first_request[day]) * world.traffic.impressions_a_request
+            for day in days
+        )
+        with described(spark, f"simulate: {name} of {len(days)} days, {expected:,} impressions"):
+            counted = _write_days(lake, name, days, stale)
+        if counted != expected:
+            raise StepFailed(
+                "the table has other rows than the world",
+                table=name,
+                partition=", ".join(key[0] for key in sorted(stale)[:5]),
+                found=f"{counted:,} impressions",
+                expected=f"{expected:,} impressions",
+                remedy="run the step again with --force; if it stays, it is a defect",
+            )
+        written += len(stale)
+        rows_out += counted if name == "impressions" else 0
+    of_items = _write_items(lake, config, world, force)
+    return StepResult(
+        "simulate",
+        rows_out,
+        rows_out,
+        0,
+        written + of_items,
+        skipped + len(OF_ITEMS) - of_items,
+        (f"{calendar.requests * world.traffic.impressions_a_request:,} impressions of {item_count(world):,} items",),
+        outputs=dict(lake.written),
+    )
+
+
+def _checked(config: RunConfig) -> WorldSource:
+    if not isinstance(config.source, WorldSource):
+        raise ConfigError(
+            "simulate needs a world",
+            found=f"source.kind: {config.source.kind}",
+            expected="source.kind: world",
+            remedy="see conf/world_reference.yaml; outside data are read by lis-spark ingest",
+        )
+    unknown = [label for label in config.labels if label not in LABELS]
+    if unknown:
+        raise ConfigError("the world has no such label", found=", ".join(unknown), expected=" or ".join(LABELS))
+    return config.source
+
+
+def _day_fingerprints(config: RunConfig, world: WorldSource) -> dict[PartitionKey, str]:
+    """A day does not depend on how many follow."""
+    part = fingerprint("simulate", STEP_VERSION, world.model_dump(exclude={"days"}), config.labels, config.time_zone)
+    days = [(world.first_date + dt.timedelta(days=day)).isoformat() for day in range(world.days)]
+    return {(day,): fingerprint(part, day) for day in days}
+
+
+def _write_days(lake: Lake, name: str, days: list[int], stale: dict[PartitionKey, str]) -> int:
+    """Writes some days of a table; returns the impressions that they stand for."""
+    config, spark = lake.config, lake.spark
+    if name == "impressions":
+        schema = frames.impression_schema(config.labels)
+        return lake.write_partitions(
+            name, frames.request_frame(spark, config, days, frames.impression_columns(config.labels), schema), stale
+        )
+    if name == "truth":
+        frame = frames.request_frame(spark, config, days, frames.truth_columns, frames.TRUTH_SCHEMA)
+        return lake.write_partitions(name, frame, stale)
+    feed = F.col("scenario") == frames.FEED
+    chosen = lake.read("truth").where(F.col("date").isin([dt.date.fromisoformat(key[0]) for key in stale]))
+    of_users = chosen.groupBy("date", "user_id").agg(
+        F.count_if(feed).alias("impressions"),
+        F.count_if(feed & F.col("clicked")).alias("clicks"),
+        F.count_if(feed & F.col("was_read")).alias("reads"),
+        F.count_if(feed & F.col("engaged")).alias("engagements"),
+        F.sum(F.col("time_spent_ms").cast("bigint")).alias("time_spent_ms"),
+        F.count_if(~feed).alias("ad_impressions"),
+        F.count_if(~feed & F.col("clicked")).alias("ad_clicks"),
+        F.sum("advertiser_value_micros").alias("advertiser_value_micros"),
+        F.sum("cost_micros").alias("cost_micros"),
+    )
+    lake.write_partitions(name, of_users.repartition("date"), stale)
+    total = lake.read(name).where(F.col("date").isin([dt.date.fromisoformat(key[0]) for key in stale]))
+    summed = total.agg(F.sum(F.col("impressions") + F.col("ad_impressions"))).first()
+    return int(summed[0]) if summed is not None and summed[0] is not None else 0
+
+
+def _write_items(lake: Lake, config: RunConfig, world: WorldSource, force: bool) -> int:
+    """Writes the tables of items where they changed: more days bring more items. Returns how many were written."""
+    ads = [world.traffic.ads_share, world.traffic.bid_sigma]
+    part = fingerprint("simulate items", STEP_VERSION, world.model_dump(exclude={"traffic"}), ads)
+    columns = {
+        "items": (frames.item_columns, frames.ITEMS_SCHEMA),
+        "truth_items": (frames.truth_item_columns, frames.TRUTH_ITEMS_SCHEMA),
+    }
+    written = 0
+    for name in OF_ITEMS:
+        if not force and lake.fingerprints(name) == {(): part}:
+            continue
+        make, schema = columns[name]
+        with described(lake.spark, f"simulate: {name}, {item_count(world):,}"):
+            count = lake.write_partitions(name, frames.item_frame(lake.spark, world, make, schema), {(): part})
+        if count != item_count(world):
+            raise StepFailed(
+                "the table has other rows than the world",
+                table=name,
+                found=f"{count:,} items",
+                expected=f"{item_count(world):,} items",
+            )
+        written += 1
+    return written
