@@ -44,11 +44,24 @@ USERS, ITEMS, CATEGORIES, FOLDS, LENGTH, WIDTH = 300, 100, 10, 2, 5, 8
 SHOWN_ITEMS = 90  # the last ten are in the vocabulary and in no row
 GROUP_SIZES = (700, 500, 500, 300)  # rows of the row groups of a day: shards of unequal size
 Arrays = dict[str, np.ndarray]
+TABLE_RATE, INITIAL_SCALE = 0.05, 0.1
 
 
 def day(number: int) -> dt.date:
     """The ``number``-th day of the world."""
     return FIRST_DAY + dt.timedelta(days=number)
+
+
+def table_spec(name: str, rows: int, file: Path) -> TableSpec:
+    """A table with the settings of this world."""
+    return TableSpec(
+        name=name,
+        rows=rows,
+        key_hashes=str(file),
+        learning_rate=TABLE_RATE,
+        initial_scale=INITIAL_SCALE,
+        initial_accumulator=0.0,
+    )
 
 
 @dataclass
@@ -110,7 +123,7 @@ def make_ranker(folder: Path, **changes: object) -> RankerSpec:
         file = folder / f"hashes-{name}.npy"
         bounds = np.iinfo(np.int64)
         np.save(file, np.random.default_rng(number).integers(bounds.min, bounds.max, rows, dtype=np.int64))
-        tables.append(TableSpec(name=name, rows=rows, key_hashes=str(file)))
+        tables.append(table_spec(name, rows, file))
     settings: dict[str, object] = {
         "features": tuple(FeatureSpec(name=n, column=f"row_{n}", table=n) for n in ("user", "item", "category")),
         "tables": tuple(tables),
@@ -121,9 +134,7 @@ def make_ranker(folder: Path, **changes: object) -> RankerSpec:
         "cross_layers": 2,
         "hidden": (32, 16),
         "batch_size": 100,
-        "table_learning_rate": 0.05,
         "dense_learning_rate": 0.002,
-        "initial_scale": 0.1,
         "slot": "item",
     }
     return RankerSpec.model_validate(settings | changes)

@@ -6,7 +6,7 @@ result (method section 0).
 
 from lis_spark.config.evaluation import EvaluationConfig, LeakChains
 from lis_spark.config.loading import load_config, parse_config
-from lis_spark.config.ranker import FeatureConfig, RankerConfig
+from lis_spark.config.ranker import FeatureConfig, RankerConfig, TableConfig
 from lis_spark.config.run import RunConfig
 from lis_spark.config.section import fingerprint
 from lis_spark.config.sources import KuaiRandSource, MovieTweetingsSource, TableSource
@@ -20,6 +20,7 @@ __all__ = [
     "MovieTweetingsSource",
     "RankerConfig",
     "RunConfig",
+    "TableConfig",
     "TableSource",
     "WorldSource",
     "fingerprint",

@@ -35,10 +35,17 @@ class FeatureConfig(Section):
         return self.slot or self.name
 
 
+class TableConfig(Section):
+    """What one embedding table has otherwise than the others."""
+
+    learning_rate: float | None = Field(None, gt=0)
+    initial_scale: float | None = Field(None, ge=0)
+
+
 class RankerConfig(Section):
     """The ranker and its training (method 1.1: row-wise Adagrad, so untouched rows keep their bits)."""
 
-    architecture: Literal["history_dcn", "fm_mlp"] = "history_dcn"
+    architecture: Literal["history_dcn", "fm_mlp", "fm"] = "history_dcn"
     dimension: int = Field(16, ge=2, le=1024)
     cross_layers: int = Field(2, ge=0, le=8)
     hidden: tuple[int, ...] = (128, 64)
@@ -46,6 +53,8 @@ class RankerConfig(Section):
     table_learning_rate: float = Field(0.02, gt=0)
     dense_learning_rate: float = Field(0.001, gt=0)
     initial_scale: float = Field(0.01, ge=0, description="standard deviation of a cold row")
+    initial_accumulator: float = Field(0.0, ge=0, description="of row-wise Adagrad: more makes young rows learn slowly")
+    tables: dict[str, TableConfig] = Field(default_factory=dict, description="table name -> its own settings")
     row_groups_per_day: int = Field(4, ge=1, description="at least several times the ranks of a chain")
     base_interval_days: int = Field(7, ge=1, description="a full copy of embedding_snapshots every so many days")
 

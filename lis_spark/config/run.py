@@ -71,6 +71,9 @@ class RunConfig(Section):
             raise ValueError("features: two features have the same name")
         if "item" not in names or "user" not in names:
             raise ValueError("features: `user` and `item` must be among them")
+        unknown = sorted(set(self.ranker.tables) - {feature.table for feature in self.features})
+        if unknown:
+            raise ValueError(f"ranker.tables: no feature uses the table {unknown[0]!r}")
         if self.evaluation.slot not in {feature.table for feature in self.features}:
             raise ValueError(f"evaluation.slot: no feature uses the table {self.evaluation.slot!r}")
         users = [feature.name for feature in self.features if feature.table == self.evaluation.slot]

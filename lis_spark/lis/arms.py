@@ -11,9 +11,11 @@ from lis_spark.config import EvaluationConfig
 from lis_spark.leaks.id_embedding import FeatureRequest
 from lis_spark.lis.chains import NO_FOLD, ONE_DAY, backward_horizons, base_name, fork_name, leak_base_name
 
-Protocol = Literal["swap", "swap+refit", "whole"]
+Protocol = Literal["swap", "swap+refit", "whole", "truth"]
 CONTROL = "control"
 SLOT_PERMUTED = "slot_permuted"
+# Scored by p* of the simulated world: no ranker gets further.
+TRUTH = "truth"
 Served = Literal["all", "own", "others"]
 
 
@@ -90,12 +92,17 @@ def feature_requests(
 
 
 def plan_arms(
-    evaluation: EvaluationConfig, requests: Sequence[FeatureRequest], date: dt.date, features: Sequence[str] = ()
+    evaluation: EvaluationConfig,
+    requests: Sequence[FeatureRequest],
+    date: dt.date,
+    features: Sequence[str] = (),
+    truth: bool = False,
 ) -> list[Arm]:
     """All arms of one evaluated day; naive and honest take the configured scopes, controls only ``both``.
 
     Each name in ``features`` adds an arm of the control ranker that reads that feature from another impression of the
-    day: its AUC drop is the feature's permutation importance (``lis-spark slots``).
+    day: its AUC drop is the feature's permutation importance (``lis-spark slots``). ``truth`` adds an arm that is
+    scored by the truth of a simulated world.
     """
     arms = [control_arm(date)]
     arms += [Arm("swap", SLOT_PERMUTED, 0, feature, date, None, None) for feature in features]
@@ -106,6 +113,8 @@ def plan_arms(
             arms.append(_arm("swap", request, "both", "row_permuted"))
         if request.variant == "naive" and request.horizon_days > 0 and evaluation.whole:
             arms.append(_arm("whole", request, "both", "whole"))
+    if truth:
+        arms.append(Arm("truth", TRUTH, 0, "none", date, None, None))
     refitted = set(evaluation.refit_horizons)
     if refitted:
         arms.append(control_arm(date, "swap+refit"))

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lis_spark.config import EvaluationConfig
-from lis_spark.lis.arms import CONTROL, Arm
+from lis_spark.lis.arms import CONTROL, TRUTH, Arm
 from lis_spark.lis.chains import NO_FOLD
 from lis_spark.lis.strata import ALL, bucket_names
 
-BY_FOLD = ("honest", "naive_matched")
+TRUTH_BY_FOLD = "truth_by_fold"
+BY_FOLD = ("honest", "naive_matched", TRUTH_BY_FOLD)
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,8 @@ def plan_measurements(evaluation: EvaluationConfig, seed: int, date: dt.date, ar
     for arm in arms:
         if arm.variant != CONTROL:
             groups.setdefault((arm.protocol, arm.variant, arm.scope, arm.horizon_days), []).append(arm)
+        if arm.variant == TRUTH:  # the bound of scores that are ranked fold by fold
+            groups[arm.protocol, TRUTH_BY_FOLD, arm.scope, arm.horizon_days] = [arm]
     strata = [
         *bucket_names("update_count", evaluation.update_count_edges),
         *bucket_names("item_age", evaluation.item_age_edges),

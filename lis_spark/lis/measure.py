@@ -6,6 +6,7 @@ size of the number of measurements, never of the impressions.
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -17,8 +18,8 @@ from pyspark.sql import functions as F
 from lis_spark.config import RunConfig, fingerprint
 from lis_spark.errors import StepFailed
 from lis_spark.lake import Lake
-from lis_spark.lis.arms import CONTROL
-from lis_spark.lis.comparisons import Measurement, plan_measurements
+from lis_spark.lis.arms import CONTROL, TRUTH
+from lis_spark.lis.comparisons import BY_FOLD, TRUTH_BY_FOLD, Measurement, plan_measurements
 from lis_spark.lis.coverage import coverage, coverage_key
 from lis_spark.lis.plan import EvaluationPlan, resolve
 from lis_spark.lis.rankings import strata_of_days, write_influence
@@ -122,6 +123,7 @@ def _results(
                 _assert_zero(comparison)
             row.share_of_impressions = _share(measurement, comparison, comparisons)
         results.rows.append(row)
+    _truth_bounds(results, measurements, comparisons)
     _own_label_shares(results, measurements, per_user, pairs)
     results.add_seed_means(config.seeds)
     results.judge(config.evaluation.decision_threshold)
@@ -160,6 +162,22 @@ def _share(measurement: Measurement, comparison: Comparison, totals: Mapping[str
     if whole is None:
         return None
     return (comparison.positives + comparison.negatives) / (whole.positives + whole.negatives)
+
+
+def _truth_bounds(
+    results: ResultSet, measurements: Sequence[Measurement], comparisons: Mapping[str, Comparison]
+) -> None:
+    """AUC(p*) - AUC(control) beside each LIS over all impressions, ranked over all users or fold by fold as it is."""
+    reached: dict[tuple[str, dt.date | None, str], float] = {
+        (str(measurement.seed), measurement.evaluated_date, measurement.variant): comparison.auc_leaked
+        for measurement in measurements
+        if measurement.protocol == "truth" and (comparison := comparisons.get(measurement.comparison_id)) is not None
+    }
+    for row in results.rows:
+        variant = TRUTH_BY_FOLD if row.variant in BY_FOLD else TRUTH
+        best = reached.get((row.seed, row.evaluated_date, variant))
+        if best is not None and row.auc_control is not None and row.stratum == ALL:
+            row.truth_bound = best - row.auc_control
 
 
 def _own_label_shares(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from lis_spark.config import RunConfig
+from lis_spark.config import RunConfig, WorldSource
 from lis_spark.errors import InputError
 from lis_spark.lake import Lake
 from lis_spark.leaks.id_embedding import FeatureRequest
@@ -19,6 +19,8 @@ from lis_spark.ranker.snapshots import SnapshotKey, source_partitions
 
 # A day counts as full when it holds at least this share of the median day's impressions.
 FULL_DAY_SHARE = 0.5
+# The label of a simulated world whose probability is in the table `truth`.
+TRUE_LABEL = "click"
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,12 @@ class EvaluationPlan:
     def arms(self, seed: int, date: dt.date) -> list[Arm]:
         """The arms of one evaluated day."""
         names = [feature.name for feature in self.config.features] if self.config.evaluation.slots else []
-        return plan_arms(self.config.evaluation, self.requests(seed, date), date, names)
+        return plan_arms(self.config.evaluation, self.requests(seed, date), date, names, truth=self.knows_truth)
+
+    @property
+    def knows_truth(self) -> bool:
+        """Whether the probability of the label is known: of clicks in a simulated world."""
+        return isinstance(self.config.source, WorldSource) and self.config.label == TRUE_LABEL
 
     def unavailable(self) -> list[Unavailable]:
         """What the data does not allow to measure, with the reason."""

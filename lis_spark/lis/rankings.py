@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from lis_spark.errors import StepFailed
 from lis_spark.lake import Lake
-from lis_spark.lis.arms import CONTROL, control_arm
+from lis_spark.lis.arms import CONTROL, TRUTH, control_arm
 from lis_spark.lis.chains import NO_FOLD, base_name
 from lis_spark.lis.comparisons import BY_FOLD, is_stratified
 from lis_spark.lis.features import snapshot_tables
@@ -22,6 +22,7 @@ from lis_spark.partitions import PartitionKey
 from lis_spark.progress import described
 from lis_spark.sources.days import hash_sums
 
+BOTH_WAYS = (CONTROL, TRUTH)
 GROUPS = ("seed", "date", "arm", "fold", "stratum")
 
 
@@ -48,7 +49,7 @@ def write_influence(lake: Lake, plan: EvaluationPlan, todo: Mapping[PartitionKey
         per_user.unpersist()
     counted = lake.read("influence").where((F.col("stratum") == ALL) & wanted)
     # the control arm stands twice: over all users, and fold by fold
-    once = counted.where(f"NOT (split_part(arm, '|', 2) = '{CONTROL}' AND fold > {NO_FOLD})")
+    once = counted.where(~(F.split_part("arm", F.lit("|"), F.lit(2)).isin(*BOTH_WAYS) & (F.col("fold") > NO_FOLD)))
     rows_out = once.agg(F.sum(F.col("positives") + F.col("negatives")).alias("rows")).first()
     if rows_out is None or rows_out["rows"] != rows_in:
         raise StepFailed(
@@ -113,7 +114,7 @@ def _ranked_arms(spark: SparkSession, plan: EvaluationPlan, keys: Sequence[tuple
     """seed, date, arm -> whether it ranks all users, each fold, and strata.
 
     Scores of different models are never pooled into one ranking: arms of a held-out fold rank within the fold, and the
-    control, which is compared with both kinds, does both.
+    control, which is compared with both kinds, does both, and so does the truth.
     """
     longest = max(plan.config.evaluation.horizons)
     rows = [
@@ -122,7 +123,7 @@ def _ranked_arms(spark: SparkSession, plan: EvaluationPlan, keys: Sequence[tuple
             date,
             arm.name,
             arm.variant not in BY_FOLD,
-            arm.variant in (*BY_FOLD, CONTROL),
+            arm.variant in (*BY_FOLD, *BOTH_WAYS),
             is_stratified(arm, longest),
         )
         for seed, date in keys

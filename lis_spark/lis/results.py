@@ -66,6 +66,7 @@ class ResultRow:
     own_label_share_ci_low: float | None = None
     own_label_share_ci_high: float | None = None
     drift_penalty: float | None = None
+    truth_bound: float | None = None
     share_of_impressions: float | None = None
     verdict: str | None = None
     note: str | None = None
@@ -133,6 +134,7 @@ _FIGURES = (
     "pcoc_leaked",
 )
 _AVERAGED = (
+    "truth_bound",
     *(name for name in _FIGURES if name not in ("positives", "negatives", "users")),
     "coverage",
     "dead_item_share",

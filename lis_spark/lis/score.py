@@ -19,7 +19,7 @@ from lis_spark.config import RunConfig, fingerprint
 from lis_spark.errors import StepFailed
 from lis_spark.lake import Lake
 from lis_spark.leaks.id_embedding import LEAK
-from lis_spark.lis.arms import SLOT_PERMUTED, Arm
+from lis_spark.lis.arms import SLOT_PERMUTED, TRUTH, Arm
 from lis_spark.lis.chains import ONE_DAY, base_name
 from lis_spark.lis.features import VECTOR_COLUMN, tables_of_requests
 from lis_spark.lis.plan import EvaluationPlan, resolve
@@ -70,7 +70,10 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
         launch_plan(config, "score", score_plan, score_rank, title, pieces=len(keys))
     expected = _expected_rows(lake, plan, keys)
     with described(spark, "logits into the table scores"):
-        written = lake.write_partitions("scores", _read_scores(spark, work / "logits", keys), todo)
+        scores = _read_scores(spark, work / "logits", keys)
+        if plan.knows_truth:
+            scores = scores.unionByName(true_scores(lake, plan, keys))
+        written = lake.write_partitions("scores", scores, todo)
     if written != expected:
         raise StepFailed(
             "scores were lost or doubled",
@@ -148,7 +151,9 @@ def _score_plan(
             state=_state(work_folder, base_name(seed), date, models),
             day=days[date],
             arms=tuple(
-                _arm_spec(arm, work, work_folder, models, config.slot_is_in_histories) for arm in plan.arms(seed, date)
+                _arm_spec(arm, work, work_folder, models, config.slot_is_in_histories)
+                for arm in plan.arms(seed, date)
+                if arm.variant != TRUTH
             ),
             refit_days=tuple(days[date - before] for before in window if date - before in days),
             refit_steps=config.evaluation.refit.steps,
@@ -206,6 +211,33 @@ def _read_scores(spark: SparkSession, folder: Path, keys: list[tuple[int, dt.dat
         for seed, date in keys
     ]
     return reduce(DataFrame.unionByName, frames)
+
+
+def true_scores(lake: Lake, plan: EvaluationPlan, keys: list[tuple[int, dt.date]]) -> DataFrame:
+    """Rows of ``scores`` whose logit is that of p*, for every seed and day: what the best ranker would say."""
+    config, spark = lake.config, lake.spark
+    feature = next(feature for feature in config.features if feature.table == config.evaluation.slot)
+    days = [date for _, date in keys]
+    rows = lake.read("training_rows").where(F.col("date").isin(days))
+    truth = lake.read("truth").where(F.col("date").isin(days)).select("date", "impression_id", "click_probability")
+    arms = [(seed, date, next(a.name for a in plan.arms(seed, date) if a.variant == TRUTH)) for seed, date in keys]
+    wanted = spark.createDataFrame(arms, "seed int, date date, arm string")
+    p = F.col("click_probability")
+    return (
+        rows.join(truth, ["date", "impression_id"])
+        .join(F.broadcast(wanted), "date")
+        .select(
+            "arm",
+            F.col("user_fold").alias("fold"),
+            "impression_id",
+            "user_id",
+            F.col(f"row_{feature.name}").alias("slot_row"),
+            F.col(f"label_{config.label}").alias("label"),
+            (F.log(p) - F.log1p(-p)).cast("float").alias("logit"),
+            "seed",
+            "date",
+        )
+    )
 
 
 def _expected_rows(lake: Lake, plan: EvaluationPlan, keys: list[tuple[int, dt.date]]) -> int:

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from lis_spark.config import RunConfig
+from lis_spark.config import RunConfig, TableConfig
 from lis_spark.errors import InputError, StepFailed
 from lis_spark.lake import Lake
 from lis_spark.partitions import PartitionKey
@@ -46,7 +46,7 @@ _DAYS_DDL = "path string, sha256 string, trained_rows bigint, mean_loss double, 
 
 def ranker_spec(lake: Lake) -> RankerSpec:
     """The ranker of the configuration, its vocabularies' key hashes written where every rank can read them."""
-    config = lake.config
+    config, ranker = lake.config, lake.config.ranker
     folder = Path(absolute(config.lake.work_path)) / "vocabularies"
     folder.mkdir(parents=True, exist_ok=True)
     tables = sorted({feature.table for feature in config.features})
@@ -63,8 +63,17 @@ def ranker_spec(lake: Lake) -> RankerSpec:
         ordered[rows[chosen]] = hashes[chosen]
         file = folder / f"{table}-{len(ordered)}.npy"
         np.save(file, ordered)
-        specs.append(TableSpec(name=table, rows=len(ordered), key_hashes=str(file)))
-    ranker = config.ranker
+        own = ranker.tables.get(table, TableConfig())
+        specs.append(
+            TableSpec(
+                name=table,
+                rows=len(ordered),
+                key_hashes=str(file),
+                learning_rate=own.learning_rate or ranker.table_learning_rate,
+                initial_scale=ranker.initial_scale if own.initial_scale is None else own.initial_scale,
+                initial_accumulator=ranker.initial_accumulator,
+            )
+        )
     return RankerSpec(
         features=tuple(
             FeatureSpec(name=feature.name, column=f"row_{feature.name}", table=feature.table)
@@ -78,9 +87,7 @@ def ranker_spec(lake: Lake) -> RankerSpec:
         cross_layers=ranker.cross_layers,
         hidden=ranker.hidden,
         batch_size=ranker.batch_size,
-        table_learning_rate=ranker.table_learning_rate,
         dense_learning_rate=ranker.dense_learning_rate,
-        initial_scale=ranker.initial_scale,
         slot=config.evaluation.slot,
     )
 

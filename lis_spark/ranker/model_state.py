@@ -92,12 +92,12 @@ def _cold_range(spec: RankerSpec, seed: int, name: str, shard: TableShard, known
     hashes = np.load(table.key_hashes, mmap_mode="r")
     local = slice(first - shard.first, None)
     keys = hashes[max(first - SHIFT, 0) : shard.end - SHIFT]
-    vectors = cold_rows(seed, name, np.asarray(keys), spec.dimension, spec.initial_scale)
+    vectors = cold_rows(seed, name, np.asarray(keys), spec.dimension, table.initial_scale)
     if first < SHIFT:  # the row of missing values starts at zero
         vectors = np.concatenate([np.zeros((SHIFT - first, spec.dimension), np.float32), vectors])
     with torch.no_grad():
         shard.weights[local] = torch.from_numpy(vectors)
-        shard.momentum[local] = 0
+        shard.momentum[local] = table.initial_accumulator
     for counter in vars(shard.counters).values():
         counter[local] = 0
 

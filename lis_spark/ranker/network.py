@@ -73,8 +73,9 @@ def sharded_tables(
 ) -> DistributedModelParallel:
     """The tables sharded by row over the ranks of a chain, with the fused optimizer."""
     tables = Tables(spec, device)
-    settings = {"lr": spec.table_learning_rate, "eps": 1e-8}
-    apply_optimizer_in_backward(RowWiseAdagrad, tables.collection.parameters(), settings)
+    for table in spec.tables:
+        weights = tables.collection.embeddings[table.name].parameters()
+        apply_optimizer_in_backward(RowWiseAdagrad, weights, {"lr": table.learning_rate, "eps": 1e-8})
     environment = ShardingEnv.from_process_group(process_group)
     sharder = EmbeddingCollectionSharder(fused_params={})
     ranks = torch.distributed.get_world_size(process_group)
@@ -218,29 +219,38 @@ class HistoryDcn(nn.Module):
         return self.heads(torch.cat([current, self.deep(first)], dim=1))
 
 
-class FmMlp(nn.Module):
-    """Factorisation machine + MLP without histories: the baseline that the ranker has to beat."""
+class Fm(nn.Module):
+    """Factorisation machine: products of all pairs of features, and a linear part; of user and item it is bilinear."""
 
     def __init__(self, spec: RankerSpec) -> None:
         super().__init__()
-        total = spec.dimension * len(spec.features)
-        self.linear = nn.Linear(total, len(spec.labels))
-        self.deep = _mlp(total, spec.hidden)
-        self.heads = nn.Linear(spec.hidden[-1], len(spec.labels))
+        self.linear = nn.Linear(spec.dimension * len(spec.features), len(spec.labels))
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Logits [B, labels]."""
         features = inputs.features
         pairs = 0.5 * (features.sum(1).square() - features.square().sum(1)).sum(1, keepdim=True)
-        flat = features.flatten(1)
-        return self.linear(flat) + pairs + self.heads(self.deep(flat))
+        return self.linear(features.flatten(1)) + pairs
+
+
+class FmMlp(Fm):
+    """Factorisation machine + MLP without histories: the baseline that the ranker has to beat."""
+
+    def __init__(self, spec: RankerSpec) -> None:
+        super().__init__(spec)
+        self.deep = _mlp(spec.dimension * len(spec.features), spec.hidden)
+        self.heads = nn.Linear(spec.hidden[-1], len(spec.labels))
+
+    def forward(self, inputs: Inputs) -> Tensor:
+        """Logits [B, labels]."""
+        return super().forward(inputs) + self.heads(self.deep(inputs.features.flatten(1)))
 
 
 def dense_part(spec: RankerSpec, seed: int) -> nn.Module:
     """The dense part, initialised from ``seed`` alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return HistoryDcn(spec) if spec.architecture == "history_dcn" else FmMlp(spec)
+        return {"history_dcn": HistoryDcn, "fm_mlp": FmMlp, "fm": Fm}[spec.architecture](spec)
 
 
 def _mlp(width: int, hidden: tuple[int, ...]) -> nn.Sequential:

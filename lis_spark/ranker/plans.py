@@ -31,6 +31,9 @@ class TableSpec(Plain):
     name: str
     rows: int
     key_hashes: str
+    learning_rate: float
+    initial_scale: float
+    initial_accumulator: float
 
 
 class RankerSpec(Plain):
@@ -45,9 +48,7 @@ class RankerSpec(Plain):
     cross_layers: int
     hidden: tuple[int, ...]
     batch_size: int
-    table_learning_rate: float
     dense_learning_rate: float
-    initial_scale: float
     slot: str
 
     @property

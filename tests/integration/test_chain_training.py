@@ -22,6 +22,7 @@ from lis_spark.ranker.day_reader import DayReader, DayRows
 from lis_spark.ranker.plans import ChainSpec, state_folder
 from lis_spark.ranker.processes import Rank, launch
 from tests.ranker_worlds import (
+    INITIAL_SCALE,
     ITEMS,
     ROOT,
     SHOWN_ITEMS,
@@ -158,7 +159,7 @@ def test_rows_that_are_never_looked_up_are_cold(trained: Trained) -> None:
     state = read_state(place(trained.once, "base", DAYS))
     for table in trained.world.ranker.tables:
         hashes = np.load(table.key_hashes)
-        cold = cold_rows(SEED, table.name, hashes, WIDTH, trained.world.ranker.initial_scale)
+        cold = cold_rows(SEED, table.name, hashes, WIDTH, INITIAL_SCALE)
         touched = state[f"{table.name}.touches"] > 0
         same = (state[f"{table.name}.weights"].view(np.uint32) == cold.view(np.uint32)).all(axis=1)
         assert same[~touched].all() and not same[touched].any()
@@ -298,7 +299,7 @@ def test_other_fingerprints_grown_vocabularies_and_changed_files(trained: Traine
 
     large, small = read_state(place(work, "longer", FORK + 1)), read_state(place(trained.once, "base", FORK + 1))
     assert large["item.weights"][:ITEMS].tobytes() == small["item.weights"].tobytes()
-    cold = cold_rows(SEED, "item", hashes[ITEMS:], WIDTH, trained.world.ranker.initial_scale)
+    cold = cold_rows(SEED, "item", hashes[ITEMS:], WIDTH, INITIAL_SCALE)
     assert large["item.weights"][ITEMS:].tobytes() == cold.tobytes()
     assert not large["item.touches"][ITEMS:].any() and not large["item.momentum"][ITEMS:].any()
 

@@ -71,15 +71,23 @@ def make_ranker(folder: Path, settings: RankerConfig) -> RankerSpec:
     for name, rows in TABLE_ROWS.items():
         file = folder / f"{name}.npy"
         np.save(file, generator.integers(-(2**62), 2**62, rows))
-        tables.append(TableSpec(name=name, rows=rows, key_hashes=str(file)))
-    taken = ("architecture", "dimension", "cross_layers", "hidden", "batch_size", "table_learning_rate")
+        tables.append(
+            TableSpec(
+                name=name,
+                rows=rows,
+                key_hashes=str(file),
+                learning_rate=settings.table_learning_rate,
+                initial_scale=settings.initial_scale,
+                initial_accumulator=settings.initial_accumulator,
+            )
+        )
+    taken = ("architecture", "dimension", "cross_layers", "hidden", "batch_size")
     return RankerSpec(
         features=tuple(FeatureSpec(name=name, column=f"row_{name}", table=name) for name in TABLE_ROWS),
         tables=tuple(tables),
         labels=("click",),
         history_length=HISTORY_LENGTH,
         dense_learning_rate=settings.dense_learning_rate,
-        initial_scale=settings.initial_scale,
         slot="item",
         **{name: getattr(settings, name) for name in taken},
     )
