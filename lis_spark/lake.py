@@ -7,12 +7,13 @@ schema; whichever it is, nothing else in the package knows.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 from delta.tables import DeltaTable
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
-from pyspark.sql import DataFrame, Observation, SparkSession
+from pyspark.sql import DataFrame, DataFrameWriter, Observation, SparkSession
 from pyspark.sql import functions as F
 
 from lis_spark.config import RunConfig
@@ -23,6 +24,9 @@ from lis_spark.table_files import absolute, missing_files
 from lis_spark.write_errors import refused_write
 
 FINGERPRINT = "lis_fingerprint"
+T = TypeVar("T")
+# Answers of versions of tables: fingerprints and counts, which every step asks for.
+_KNOWN: dict[tuple[object, ...], object] = {}
 
 
 class Lake:
@@ -89,10 +93,28 @@ class Lake:
 
     def version(self, name: str) -> int | None:
         """The newest version of a table, None where it does not exist."""
-        if not self.exists(name):
-            return None
-        newest = self._delta(name).history(1).select("version").first()
-        return int(newest["version"]) if newest is not None else None
+        return self._newest(name)[0] if self.exists(name) else None
+
+    def _newest(self, name: str) -> tuple[int, object]:
+        """Number and time of the newest version."""
+        newest = self._delta(name).history(1).select("version", "timestamp").first()
+        assert newest is not None
+        return int(newest["version"]), newest["timestamp"]
+
+    def known(self, name: str, what: str, compute: Callable[[DataFrame], T]) -> T:
+        """What ``compute`` says of the pinned or else newest version, asked once in a process: versions never change.
+
+        Args:
+            name: a table that exists.
+            what: names the question.
+            compute: version of the table -> answer, small.
+        """
+        newest, time = self._newest(name)  # tells apart two tables that lay in one place after each other
+        version = self.pinned.get(name, newest)
+        key = (self.identifier(name), version, newest, time, what)
+        if key not in _KNOWN:
+            _KNOWN[key] = compute(self._frame(name, version))
+        return _KNOWN[key]  # type: ignore[return-value]
 
     def pin(self, name: str, version: int | None = None) -> int:
         """Fixes the version that this step reads, once, and checks that its files are all still there.
@@ -144,9 +166,7 @@ class Lake:
         if not self.exists(name):
             return {}
         keys = table_definition(name).key_columns
-        version = self.version(name)
-        assert version is not None
-        rows = self._frame(name, version).select(*keys, FINGERPRINT).distinct().collect()
+        rows = self.known(name, FINGERPRINT, lambda frame: frame.select(*keys, FINGERPRINT).distinct().collect())
         found: dict[PartitionKey, str] = {}
         for row in rows:
             key = tuple(str(row[column]) for column in keys)
@@ -196,23 +216,24 @@ class Lake:
         )
         if definition.key_columns:
             writer = writer.option("replaceWhere", partition_condition(definition.key_columns, fingerprints))
+        self._save(writer, name, stamped, fingerprints)
+        self._committed(name)
+        return int(observation.get["rows"])
+
+    def _save(
+        self, writer: DataFrameWriter, name: str, frame: DataFrame, fingerprints: Mapping[PartitionKey, str]
+    ) -> None:
         try:
             if self.config.lake.path is None:
                 writer.saveAsTable(self._place(name))
             else:
                 writer.save(self._place(name))
         except (PySparkException, Py4JJavaError) as error:  # Delta's own exceptions arrive unconverted
-            raise refused_write(self._place(name), definition, stamped, fingerprints, error) from error
-        self._committed(name)
-        return int(observation.get["rows"])
+            raise refused_write(self._place(name), table_definition(name), frame, fingerprints, error) from error
 
     def append(self, name: str, frame: DataFrame) -> None:
         """Adds rows to a table that is a log."""
-        writer = frame.write.format("delta").mode("append")
-        if self.config.lake.path is None:
-            writer.saveAsTable(self._place(name))
-        else:
-            writer.save(self._place(name))
+        self._save(frame.write.format("delta").mode("append"), name, frame, {})
 
     def append_new(self, name: str, frame: DataFrame, key: str) -> None:
         """Merges rows whose ``key`` is not there yet: running twice doubles nothing."""

@@ -60,7 +60,12 @@ class EvaluationPlan:
 
 def resolve(lake: Lake) -> EvaluationPlan:
     """Reads which days of training rows there are and plans everything that follows from them."""
-    counts = lake.read("training_rows").groupBy("date").agg(F.count(F.lit(1)).alias("rows")).collect()
+    lake.pin("training_rows")
+    counts = lake.known(
+        "training_rows",
+        "rows by day",
+        lambda frame: frame.groupBy("date").agg(F.count(F.lit(1)).alias("rows")).collect(),
+    )
     if not counts:
         raise InputError(
             "there are no training rows", table="training_rows", remedy="run ingest and training-rows first"
