@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -364,3 +364,28 @@ def test_an_error_that_an_earlier_run_left_is_none_of_this_one(
     settings = {"processes": 2, "local_mode": True, "use_gpu": False, "title": "test", "pieces": 1}
     launch(return_in_rank, plan, **settings)  # type: ignore[arg-type]
     assert not (tmp_path / "plan-1.error-0.json").exists()
+
+
+def test_tables_learn_at_rates_of_their_own(tmp_path: Path) -> None:
+    """A rate of 0 keeps the cold rows; the accumulator starts where it is told, and slows the first steps down."""
+    world = make_world(tmp_path / "world", 1)
+    states = {}
+    for name, accumulator in (("quick", 0.0), ("slow", 1.0)):
+        own = {"user": {"learning_rate": 0.0}, "item": {"initial_accumulator": accumulator}}
+        tables = tuple(table.model_copy(update=own.get(table.name, {})) for table in world.ranker.tables)
+        changed = replace(world, ranker=world.ranker.model_copy(update={"tables": tables, "architecture": "fm"}))
+        plan = make_train_plan(changed, tmp_path / name, [make_chain("base", 0, 1)])
+        assert results(run_ranks([f"train:{write_plan(tmp_path / f'{name}.json', plan)}"])) == [1]
+        states[name] = read_state(place(tmp_path / name, "base", 1))
+        hashes = {table.name: np.load(table.key_hashes) for table in tables}
+        cold = {table: cold_rows(SEED, table, hashes[table], WIDTH, INITIAL_SCALE) for table in ("user", "item")}
+        state = states[name]
+        assert state["user.weights"].tobytes() == cold["user"].tobytes()
+        moved = (state["item.weights"] != cold["item"]).any(axis=1)
+        touched = state["item.touches"] > 0
+        assert touched.sum() > 0.8 * SHOWN_ITEMS and (moved == touched).all()
+        momentum = state["item.momentum"].reshape(-1)
+        assert (momentum[touched] > accumulator).all() and (momentum[~touched] == accumulator).all()
+        assert (state["category.weights"] != 0).all()
+    steps = {name: np.abs(state["item.weights"] - cold["item"])[:SHOWN_ITEMS].mean() for name, state in states.items()}
+    assert steps["slow"] < 0.5 * steps["quick"]
