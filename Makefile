@@ -1,5 +1,6 @@
 # make demo: LIS of the item-ID table on real impressions, end to end.   make test: every test.
-# Both make their own environment first, from a lock file with hashes.
+# make demo-world: the same on a simulated world whose truth is known.
+# All make their own environment first, from a lock file with hashes.
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
   $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && { echo $$p; break; }; done)
@@ -7,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SPARK_ENV := OMP_NUM_THREADS=1
 
-.PHONY: demo test lint lock clean prerequisites
+.PHONY: demo demo-world test lint lock clean prerequisites
 .DEFAULT_GOAL := help
 
 help:
@@ -31,6 +32,9 @@ $(VENV)/.dev: requirements/dev.lock $(VENV)/.runtime
 
 demo: $(VENV)/.runtime
 	$(SPARK_ENV) $(BIN)/lis-spark run --config conf/kuairand_demo.yaml
+
+demo-world: $(VENV)/.runtime
+	$(SPARK_ENV) $(BIN)/lis-spark run --config conf/world_reference.yaml
 
 test: $(VENV)/.dev lint
 	$(SPARK_ENV) $(BIN)/python -m pytest

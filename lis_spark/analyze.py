@@ -13,12 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from rich.console import Console
 from rich.table import Table
 
-from lis_spark.config import RunConfig
+from lis_spark.config import RunConfig, WorldSource
 from lis_spark.errors import InputError, LisError
 from lis_spark.lis.arms import feature_requests, plan_arms
 from lis_spark.lis.chains import plan_chains
@@ -32,6 +33,8 @@ from lis_spark.sources.duplicates import unique_rows
 from lis_spark.sources.source import SourceData, context_names
 from lis_spark.sources.validation import accepted_rows, judged
 from lis_spark.table_files import absolute
+from lis_spark.world.calendar import Calendar
+from lis_spark.world.catalogue import item_count
 
 # Bytes a row that the tables were measured to take on disk (zstd/snappy), and rows a second on two cores.
 BYTES_PER_IMPRESSION, BYTES_PER_TRAINING_ROW, BYTES_PER_FEATURE_ROW, BYTES_PER_SCORE = 40, 90, 30, 25
@@ -63,7 +66,10 @@ def run(spark: SparkSession, config: RunConfig) -> int:
             findings.append(Finding(name, str(error), False))
 
     source: list[SourceData] = []
-    check("source can be read, columns and types", lambda: _open(spark, config, source))
+    if isinstance(config.source, WorldSource):
+        check("world", lambda: _simulated(config, days))
+    else:
+        check("source can be read, columns and types", lambda: _open(spark, config, source))
     if source:
         with described(spark, "analyze: one pass over the source"):
             check("rows, labels, days, ids", lambda: _days(config, source[0], days))
@@ -111,6 +117,16 @@ def _days(config: RunConfig, source: SourceData, days: dict[dt.date, Day]) -> st
         f"{total:,} rows accepted, {rejected:,} would go to quarantine; {ordered[0]} to {ordered[-1]} in "
         f"{config.time_zone}; label {config.label}: {positives / total:.3f} positive"
     )
+
+
+def _simulated(config: RunConfig, days: dict[dt.date, Day]) -> str:
+    """A world is not read but counted: its calendar says how many impressions each day will have."""
+    world = config.source
+    assert isinstance(world, WorldSource)
+    requests = np.diff(Calendar.of(world, config.time_zone).first_request) * world.traffic.impressions_a_request
+    days.update({world.first_date + dt.timedelta(days=day): Day(accepted=int(n)) for day, n in enumerate(requests)})
+    last = world.first_date + dt.timedelta(days=world.days - 1)
+    return f"{requests.sum():,} impressions of {item_count(world):,} items, {world.first_date} to {last}"
 
 
 def _skew(impressions: DataFrame) -> str:
@@ -238,12 +254,15 @@ def _row_counts(config: RunConfig, days: dict[dt.date, Day]) -> _Rows:
     )
     share = {"all": 1.0, "own": 1 / evaluation.folds, "others": 1 - 1 / evaluation.folds}
     names = [feature.name for feature in config.features] if evaluation.slots else []
+    truth = isinstance(config.source, WorldSource)
     features = scores = 0.0
     for seed in config.seeds:
         for date in evaluation.dates:
             requests = feature_requests(evaluation, seed, date, first_full)
             features += present[date] * sum(share[request.served] for request in requests)
-            scores += present[date] * sum(share[arm.served] for arm in plan_arms(evaluation, requests, date, names))
+            scores += present[date] * sum(
+                share[arm.served] for arm in plan_arms(evaluation, requests, date, names, truth)
+            )
     chain_days = sum(len(chain.days) for chain in chains)
     return _Rows(sum(present.values()), trained, features, scores, len(chains), chain_days)
 

@@ -11,7 +11,7 @@ from lis_spark.report.format import plain
 from lis_spark.report.measurements import VARIANT_NAMES, Row, Subject, is_exact_zero
 
 # Every one swaps in the table of day T itself at n = 0; a permuted table is another table at any n.
-IDENTICAL_AT_ZERO = frozenset(VARIANT_NAMES) - {"row_permuted"}
+IDENTICAL_AT_ZERO = frozenset(VARIANT_NAMES) - {"row_permuted", "truth", "truth_by_fold"}
 
 Judge = Callable[[Sequence[Row], ReportContext], str]
 
@@ -36,7 +36,7 @@ class ControlLine:
 
 
 def control_lines(subject: Subject, context: ReportContext) -> list[ControlLine]:
-    """The four controls of a substitution, date by date."""
+    """The controls of a substitution, date by date."""
     lines = [_identity(subject, day) for day in subject.dates]
     lines = [line for line in lines if line is not None]
     for variant, expected, judge in (
@@ -63,7 +63,20 @@ def control_lines(subject: Subject, context: ReportContext) -> list[ControlLine]
             # A table that drifts downwards without information makes the honest score too small, not too large.
             attention = bool(finding) and not finding.startswith("drift")
             lines.append(ControlLine(VARIANT_NAMES[variant], day, expected, cells, "", finding, attention))
+    lines += [line for day in subject.dates if (line := _bound(subject, day)) is not None]
     return lines  # type: ignore[return-value]
+
+
+def _bound(subject: Subject, day: str) -> ControlLine | None:
+    """On simulated worlds: no honest score is above AUC(p*) - AUC(M_T). It catches gross errors, not own labels."""
+    found = [subject.find("honest", day, horizon) for horizon in subject.horizons]
+    rows = [row for row in found if row is not None and row.get("truth_bound") is not None]
+    if not rows:
+        return None
+    above = [row for row in rows if row["lis"] > row["truth_bound"]]
+    summary = f"{plain(rows[0]['truth_bound'])} would be the gain of the truth itself"
+    finding = f"the honest score is above the gain of the truth {_places(above)}" if above else ""
+    return ControlLine("truth bound", day, "no honest score above it", {}, summary, finding, bool(above))
 
 
 def control_horizons(lines: Sequence[ControlLine]) -> list[int]:

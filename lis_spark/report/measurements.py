@@ -23,6 +23,8 @@ VARIANT_NAMES = {
     "backward": "backward",
     "row_permuted": "row-permuted",
     "whole": "whole model",
+    "truth": "truth",
+    "truth_by_fold": "truth, by fold",
 }
 
 

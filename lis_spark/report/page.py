@@ -76,6 +76,7 @@ def render(rows: list[dict[str, Any]], context: ReportContext) -> str:
                 *_seed_warnings(subjects),
             ],
             baseline=_baseline(subjects),
+            bounded=any(row.get("truth_bound") is not None for row in cleaned),
             versions=_versions(cleaned),
             variant_names=VARIANT_NAMES,
             stratum_titles=STRATUM_TITLES,

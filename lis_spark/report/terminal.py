@@ -26,7 +26,9 @@ def results_table(rows: Sequence[dict[str, Any]]) -> Table:
         caption="honest ± standard error (clustered by user); 0.0010 counts; own = memorised own labels",
     )
     table.add_column("date", no_wrap=True)
-    for name in ("n", "naive", "matched", "honest ± SE", "skip-T", "shuffled", "own"):
+    bounded = any(row.get("truth_bound") is not None for row in cleaned)  # of simulated worlds only
+    names = ("n", "naive", "matched", "honest ± SE", *(["bound"] if bounded else []), "skip-T", "shuffled", "own")
+    for name in names:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     subjects = split_subjects(cleaned)
@@ -35,7 +37,7 @@ def results_table(rows: Sequence[dict[str, Any]]) -> Table:
             table.add_section()
             # The date's column has 16 places to spare, so a long name is cut rather than the figures.
             table.add_row(Text(_distinction(subject, subjects)[:16], "bold"))
-        _add_subject(table, subject)
+        _add_subject(table, subject, bounded)
     scores = [row for row in cleaned if row.get("protocol") == "scores" and (row.get("stratum") or "all") == "all"]
     if scores:
         table.add_section()
@@ -48,6 +50,7 @@ def results_table(rows: Sequence[dict[str, Any]]) -> Table:
             value if labelled else "",
             "",
             "" if labelled else value,
+            *([""] if bounded else []),
             "",
             "",
             "",
@@ -63,7 +66,7 @@ def _distinction(subject: Subject, subjects: Sequence[Subject]) -> str:
     return subject.label
 
 
-def _add_subject(table: Table, subject: Subject) -> None:
+def _add_subject(table: Table, subject: Subject, bounded: bool) -> None:
     for day in subject.dates:
         table.add_section()
         for horizon in subject.horizons:
@@ -80,6 +83,7 @@ def _add_subject(table: Table, subject: Subject) -> None:
                 _score(found["naive"]),
                 _score(found["naive_matched"]),
                 _with_error(honest),
+                *([_ascii(signed((honest or found["naive"] or {}).get("truth_bound")))] if bounded else []),
                 _score(found["skip_t"]),
                 _score(found["label_shuffled"]),
                 _ascii(percent(honest.get("own_label_share"))) if honest else "-",

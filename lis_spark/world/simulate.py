@@ -22,6 +22,7 @@ from lis_spark.world import frames
 from lis_spark.world.calendar import Calendar
 from lis_spark.world.catalogue import item_count
 from lis_spark.world.clicks import LABELS
+from lis_spark.world.content_probe import probe_content
 
 STEP_VERSION = 1
 BY_DAY = ("impressions", "truth", "user_days")
@@ -68,6 +69,8 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
         written += len(stale)
         rows_out += counted if name == "impressions" else 0
     of_items = _write_items(lake, config, world, force)
+    size = f"{calendar.requests * world.traffic.impressions_a_request:,} impressions of {item_count(world):,} items"
+    notes = (size, probe_content(world).line()) if of_items else (size,)
     return StepResult(
         "simulate",
         rows_out,
@@ -75,7 +78,7 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
         0,
         written + of_items,
         skipped + len(OF_ITEMS) - of_items,
-        (f"{calendar.requests * world.traffic.impressions_a_request:,} impressions of {item_count(world):,} items",),
+        notes,
         outputs=dict(lake.written),
     )
 

@@ -1,0 +1,116 @@
+"""Rows a second, peak memory and bytes a row of `lis-spark simulate`, each size in a process of its own.
+
+    python tests/perf/bench_world.py --config conf/world_reference.yaml --impressions 1000000 10000000 100000000
+
+The number of impressions is spread over the days of the configuration; the lake is removed after each size. Memory is
+that of the whole process tree: the driver, Spark's JVM and its Python workers, added up every half second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+TABLES = ("impressions", "truth", "user_days", "items", "truth_items")
+
+
+def main() -> None:
+    """Prints one line of JSON a size."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", default="conf/world_reference.yaml")
+    parser.add_argument("--impressions", type=int, nargs="+", default=[1_000_000, 10_000_000])
+    parser.add_argument("--folder", default=None, help="where the lakes are made; a temporary folder where absent")
+    parser.add_argument("overrides", nargs="*")
+    options = parser.parse_intermixed_args()
+    for impressions in options.impressions:
+        print(json.dumps(measured(options, impressions)), flush=True)
+
+
+def measured(options: argparse.Namespace, impressions: int) -> dict[str, object]:
+    """One simulation of one size."""
+    from lis_spark.config import WorldSource, load_config
+
+    days = load_config(options.config, options.overrides).source
+    assert isinstance(days, WorldSource)
+    folder = Path(tempfile.mkdtemp(dir=options.folder))
+    try:
+        command = [
+            *(sys.executable, "-m", "lis_spark.cli", "simulate", "--config", options.config),
+            *(f"lake.path={folder}", f"lake.work_path={folder}/work"),
+            f"source.traffic.impressions_a_day={impressions // days.days}",
+            *options.overrides,
+        ]
+        begun = time.monotonic()
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        watch = Watch(process.pid)
+        errors = process.communicate()[1]
+        seconds = time.monotonic() - begun
+        watch.stop()
+        if process.returncode:
+            raise SystemExit(errors[-3000:])
+        line = next(line for line in errors.splitlines() if "simulate:" in line)
+        inside = float(line.rpartition("(")[2].partition(" s)")[0])
+        size = {name: sum(file.stat().st_size for file in (folder / name).rglob("*.parquet")) for name in TABLES}
+        return {
+            "impressions": impressions,
+            "seconds": round(seconds, 1),
+            "seconds in the step": inside,
+            "impressions a second": round(impressions / inside),
+            "peak memory, GB": round(watch.peak / 1e9, 2),
+            "bytes an impression": {name: round(size[name] / impressions, 1) for name in ("impressions", "truth")},
+            "megabytes": {name: round(value / 1e6, 1) for name, value in size.items()},
+        }
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class Watch:
+    """The largest resident memory of a process and all that it starts, in bytes."""
+
+    def __init__(self, pid: int) -> None:
+        self.peak, self._pid, self._running = 0, pid, True
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the watch."""
+        self._running = False
+        self._thread.join()
+
+    def _look(self) -> None:
+        while self._running:
+            self.peak = max(self.peak, sum(_resident(pid) for pid in _tree(self._pid)))
+            time.sleep(0.5)
+
+
+def _tree(pid: int) -> list[int]:
+    members = [pid]
+    for parent in members:
+        for children in Path(f"/proc/{parent}/task").glob("*/children"):
+            try:
+                members += [int(child) for child in children.read_text().split()]
+            except OSError:
+                continue
+    return members
+
+
+def _resident(pid: int) -> int:
+    """Proportional share of memory: pages that forked workers share count once."""
+    try:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return 0
+
+
+if __name__ == "__main__":
+    main()
