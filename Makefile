@@ -16,12 +16,13 @@ help:
 
 prerequisites:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 is missing: install it, or say make PYTHON=/path/to/python3.11"; exit 2; }
+	@test -z "$$JAVA_HOME" -o -x "$$JAVA_HOME/bin/java" || { echo "Java 17 is missing: JAVA_HOME=$$JAVA_HOME has no bin/java; correct it, or unset it"; exit 2; }
 	@command -v java >/dev/null 2>&1 || test -n "$$JAVA_HOME" -a -x "$$JAVA_HOME/bin/java" || { echo "Java 17 is missing: install a JDK 17 (Debian, Ubuntu: apt-get install openjdk-17-jre-headless) or set JAVA_HOME"; exit 2; }
 	@J=java; test -n "$$JAVA_HOME" -a -x "$$JAVA_HOME/bin/java" && J="$$JAVA_HOME/bin/java"; V=$$($$J -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -n 1); \
 	 test "$$V" -ge 17 2>/dev/null || { echo "Java 17 is needed, Java $${V:-of an unknown version} was found: set JAVA_HOME to a JDK 17"; exit 2; }
 
 $(VENV)/.runtime: requirements/runtime.lock | prerequisites
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); echo "$(PYTHON) -m venv failed: on Debian and Ubuntu, apt-get install python3-venv"; exit 2; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/runtime.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
@@ -37,7 +38,7 @@ demo-world: $(VENV)/.runtime
 	$(SPARK_ENV) $(BIN)/lis-spark run --config conf/world_reference.yaml
 
 test: $(VENV)/.dev lint
-	$(SPARK_ENV) $(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(SPARK_ENV) $(BIN)/python -m pytest
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

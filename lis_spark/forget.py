@@ -1,7 +1,8 @@
 """``lis-spark forget``: one user's rows out of every table, and leaked tables by age (architecture, "The leak guard").
 
 What is deleted is gone from the newest versions; files of older versions go with VACUUM, after the retention of the
-tables. The source is not ours: a user who stays in it comes back with the next day that is written.
+tables. The source is not ours: a user who stays in it comes back when one of his days is written again. Nor are models
+unlearned: a state on disk keeps the numbers of the user's row, without his id, until its days are trained again.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from lis_spark.ranker.stretches import cut_days, in_stretches
 from lis_spark.sources.columns import MALFORMED
 from lis_spark.table_files import absolute
 
-BY_USER = ("scores", "influence")
+BY_USER = ("scores", "influence", "truth", "user_days")
 BY_IMPRESSION = ("leaked_features", "control_features")
 USER_COLUMN = "user_id"
 
@@ -80,6 +81,11 @@ def _forget_user(lake: Lake, user: str) -> dict[str, int]:
         if lake.exists(name):
             gone[name] = lake.delete(name, same)
     gone.update(_forget_keys(lake, user))
+    if lake.exists("runs"):  # an error may have named one of his rows
+        said = f"message RLIKE {_word(user)}"
+        gone["runs"] = lake.read("runs").where(said).count()
+        if gone["runs"]:
+            lake.update("runs", said, {"message": "'(named a forgotten user)'"})
     if lake.exists("quarantine"):
         gone["quarantine"] = lake.delete("quarantine", _of_user_in_quarantine(lake.config, user))
     if lake.exists("impressions"):
@@ -135,7 +141,12 @@ def _forget_keys(lake: Lake, user: str) -> dict[str, int]:
 def _of_user_in_quarantine(config: RunConfig, user: str) -> str:
     """Rejected rows of the user; of a row that could not be read, its text must hold the id as a word."""
     column = config.source.columns.user_id if isinstance(config.source, TableSource) else USER_COLUMN
-    of_field = f"get_json_object(row_json, {literal(f'$.{column}')}) = {literal(user)}"
-    word = literal(rf"(^|[^0-9A-Za-z_-]){re.escape(user)}($|[^0-9A-Za-z_-])")
+    path = literal(f"$['{column}']")  # in brackets: a name may have dots
+    of_field = f"get_json_object(row_json, {path}) = {literal(user)}"
     unread = f"get_json_object(row_json, {literal(f'$.{MALFORMED}')})"
-    return f"({of_field}) OR ({unread} IS NOT NULL AND {unread} RLIKE {word})"
+    return f"({of_field}) OR ({unread} IS NOT NULL AND {unread} RLIKE {_word(user)})"
+
+
+def _word(user: str) -> str:
+    """A pattern of Spark SQL that finds the id where it stands alone."""
+    return literal(rf"(^|[^0-9A-Za-z_-]){re.escape(user)}($|[^0-9A-Za-z_-])")

@@ -52,8 +52,8 @@ def box_muller(uniform: np.ndarray) -> np.ndarray:
 
 
 def unit_interval(bits: np.ndarray) -> np.ndarray:
-    """uint64 -> float64 in (0, 1)."""
-    return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53 + 2.0**-54
+    """uint64 -> float64 in (0, 1): the largest would round to 1 and is taken back."""
+    return np.minimum((bits >> np.uint64(11)).astype(np.float64) * 2.0**-53 + 2.0**-54, 1.0 - 2.0**-53)
 
 
 def mixed(value: np.ndarray) -> np.ndarray:

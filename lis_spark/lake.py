@@ -7,7 +7,8 @@ schema; whichever it is, nothing else in the package knows.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 from delta.tables import DeltaTable
@@ -18,8 +19,8 @@ from pyspark.sql import functions as F
 
 from lis_spark.config import RunConfig
 from lis_spark.ddl import table_definition
-from lis_spark.errors import InputError, LisError, StaleError
-from lis_spark.partitions import PartitionKey, partition_condition, value_by_key
+from lis_spark.errors import InputError, LisError, StaleError, StepFailed
+from lis_spark.partitions import PartitionKey, literal, partition_condition, value_by_key
 from lis_spark.table_files import absolute, missing_files
 from lis_spark.write_errors import refused_write
 
@@ -82,6 +83,15 @@ class Lake:
         if self.config.lake.path is None:
             return self.spark.catalog.tableExists(self._place(name))
         return DeltaTable.isDeltaTable(self.spark, self._place(name))
+
+    def table_property(self, name: str, key: str) -> str | None:
+        """A property of an existing table, None where it is not set."""
+        rows = self.spark.sql(f"SHOW TBLPROPERTIES {self.identifier(name)}").collect()
+        return next((str(row["value"]) for row in rows if row["key"] == key), None)
+
+    def set_table_property(self, name: str, key: str, value: str) -> None:
+        """Sets a property of an existing table."""
+        self.spark.sql(f"ALTER TABLE {self.identifier(name)} SET TBLPROPERTIES ({literal(key)} = {literal(value)})")
 
     def create(self, name: str, columns: Mapping[str, str] | None = None) -> None:
         """Creates the table from its DDL when it is not there; ``columns`` fills the placeholders of the DDL."""
@@ -223,13 +233,22 @@ class Lake:
     def _save(
         self, writer: DataFrameWriter, name: str, frame: DataFrame, fingerprints: Mapping[PartitionKey, str]
     ) -> None:
-        try:
+        with self._explained(name, frame, fingerprints):
             if self.config.lake.path is None:
                 writer.saveAsTable(self._place(name))
             else:
                 writer.save(self._place(name))
+
+    @contextmanager
+    def _explained(
+        self, name: str, frame: DataFrame | None = None, fingerprints: Mapping[PartitionKey, str] | None = None
+    ) -> Iterator[None]:
+        """Says what a refused write of the block means."""
+        try:
+            yield
         except (PySparkException, Py4JJavaError) as error:  # Delta's own exceptions arrive unconverted
-            raise refused_write(self._place(name), table_definition(name), frame, fingerprints, error) from error
+            place, definition = self._place(name), table_definition(name)
+            raise refused_write(place, definition, frame, fingerprints or {}, error) from error
 
     def append(self, name: str, frame: DataFrame) -> None:
         """Adds rows to a table that is a log."""
@@ -239,25 +258,45 @@ class Lake:
         """Merges rows whose ``key`` is not there yet: running twice doubles nothing."""
         source = frame.dropDuplicates([key])
         merge = self._delta(name).alias("old").merge(source.alias("new"), f"old.{key} = new.{key}")
-        merge.whenNotMatchedInsertAll().execute()
+        with self._explained(name, source):
+            merge.whenNotMatchedInsertAll().execute()
         self._committed(name)
 
     def delete(self, name: str, condition: str) -> int:
         """Deletes the rows of a condition; returns how many. The files of older versions keep them until VACUUM."""
         before = self.version(name)
-        self._delta(name).delete(condition)
+        with self._explained(name):
+            self._delta(name).delete(condition)
         return self._deleted(name, before)
 
     def delete_matching(self, name: str, keys: DataFrame) -> int:
         """Deletes the rows that agree with a row of ``keys`` in all of its columns; returns how many."""
         before = self.version(name)
         same = " AND ".join(f"old.{column} = forgotten.{column}" for column in keys.columns)
-        self._delta(name).alias("old").merge(keys.alias("forgotten"), same).whenMatchedDelete().execute()
+        merge = self._delta(name).alias("old").merge(keys.alias("forgotten"), same).whenMatchedDelete()
+        with self._explained(name):
+            merge.execute()
         return self._deleted(name, before)
 
     def update(self, name: str, condition: str, values: Mapping[str, str]) -> None:
         """Sets columns to SQL expressions in the rows of a condition."""
-        self._delta(name).update(condition, dict(values))
+        with self._explained(name):
+            self._delta(name).update(condition, dict(values))
+        self.pinned.pop(name, None)
+
+    def take_back(self, name: str, before: int | None) -> None:
+        """Puts the table back to the version before our last commit, where nobody has written to it since.
+
+        Raises:
+            StepFailed: somebody has: our rows are still there.
+        """
+        if before is None or self.version(name) != self.written.get(name):
+            raise StepFailed(
+                "what was written cannot be taken back: another run has written since",
+                table=self._place(name),
+                remedy="run the step again with --force",
+            )
+        self._delta(name).restoreToVersion(before)
         self.pinned.pop(name, None)
 
     def vacuum(self, name: str) -> None:
@@ -295,8 +334,7 @@ class Lake:
             return
         leaked = name.startswith("leaked_")
         if not leaked and self.exists(name):
-            properties = self.spark.sql(f"SHOW TBLPROPERTIES {self.identifier(name)}").collect()
-            leaked = any(row["key"] == "lis.leaked" and row["value"] == "true" for row in properties)
+            leaked = self.table_property(name, "lis.leaked") == "true"
         if leaked:
             raise LisError(
                 "this table holds information from after its impressions and may only be read to measure",

@@ -16,14 +16,14 @@ Fingerprints = Mapping[PartitionKey, str]
 
 
 def refused_write(
-    place: str, definition: TableDefinition, frame: DataFrame, fingerprints: Fingerprints, error: Exception
+    place: str, definition: TableDefinition, frame: DataFrame | None, fingerprints: Fingerprints, error: Exception
 ) -> LisError:
     """The error to raise for a write that Spark or Delta refused.
 
     Args:
         place: path or name of the table.
         definition: its rules are looked at one by one for rows that break them.
-        frame: what was to be written.
+        frame: what was to be written; None for a deletion.
         fingerprints: its keys are the partitions that were to be replaced.
         error: what was raised.
     """
@@ -49,9 +49,11 @@ def refused_write(
 
 
 def _broken_rule(
-    place: str, definition: TableDefinition, frame: DataFrame, fingerprints: Fingerprints, text: str
+    place: str, definition: TableDefinition, frame: DataFrame | None, fingerprints: Fingerprints, text: str
 ) -> LisError:
     for rule, condition in definition.rules.items():
+        if frame is None:
+            break
         broken = frame.where(f"NOT coalesce(({condition}), true)")
         sample = broken.limit(3).collect()
         if sample:

@@ -44,7 +44,7 @@ CREATE TABLE IF NOT EXISTS {table} (
   truth_bound DOUBLE COMMENT 'AUC(p*) - auc_control, ranked as the row is: no honest LIS is above it; simulated worlds only',
   drift_penalty DOUBLE COMMENT 'LIS of the label-shuffled chain',
   share_of_impressions DOUBLE COMMENT 'Of the stratum',
-  verdict STRING COMMENT 'useful, harmful, not shown, unavailable; null for controls',
+  verdict STRING COMMENT 'useful, harmful, not shown, threshold not usable; (naive) behind it for scores without folds; null for controls',
   note STRING COMMENT 'What a reader must know of this row',
   table_versions STRING COMMENT 'JSON: table -> version that was read',
   config_fingerprint STRING NOT NULL COMMENT 'Fingerprint of the configuration',

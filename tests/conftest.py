@@ -1,4 +1,4 @@
-"""One Spark session for the whole suite (one a worker), with settings for small data, each with its reason."""
+"""One Spark session for the whole suite, with settings for small data, each with its reason."""
 
 from __future__ import annotations
 
@@ -11,13 +11,6 @@ import pytest
 from lis_spark.config import RunConfig, parse_config
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two workers (``make test``): all that needs the finished small run goes to one, other files stay whole."""
-    for item in items:
-        folder = item.path.relative_to(ROOT / "tests").parts[0]
-        item.add_marker(pytest.mark.xdist_group("e2e" if folder == "e2e" else item.path.name))
 
 
 @pytest.fixture(scope="session")

@@ -31,12 +31,12 @@ class CatalogueConfig(Section):
     life_days: int = Field(60, ge=1, le=3650, description="an item is shown on so many days, its birthday the first")
     popularity: Literal["lognormal", "power_law"] = "lognormal"
     popularity_sigma: float = Field(0.7, ge=0.0, le=3.0, description="of the logarithm, where lognormal")
-    popularity_exponent: float = Field(1.5, gt=0.5, le=10.0, description="of the Pareto tail, where power_law")
+    popularity_exponent: float = Field(1.5, ge=1.2, le=10.0, description="of the Pareto tail, where power_law")
     age_weight: Literal["none", "hyperbolic", "exponential"] = "none"
     age_scale_days: float = Field(1.5, gt=0.0, description="1 / (1 + age / scale), or exp(-age / scale)")
     content_share: float = Field(0.5, ge=0.0, le=1.0, description="rho_c: share of a factor that content tells")
     bias_sigma: float = Field(0.3, ge=0.0, le=3.0, description="spread of items' click bias, logits")
-    near_duplicate_share: float = Field(0.0, ge=0.0, le=0.5, description="items that copy an earlier one's content")
+    near_duplicate_share: float = Field(0.0, ge=0.0, le=0.25, description="items that copy an earlier one's content")
 
 
 class ContentConfig(Section):
@@ -67,6 +67,9 @@ class TrafficConfig(Section):
     """When requests come and what they show."""
 
     impressions_a_day: int = Field(40_000, ge=10, description="of the mean day; times days: 10^4 to 10^10 in all")
+    impressions_an_item_a_day: float | None = Field(
+        None, gt=0, description="the sparsity; where given, impressions a day follow from it and the items alive"
+    )
     impressions_a_request: int = Field(5, ge=1, le=50)
     weekly_amplitude: float = Field(0.1, ge=0.0, lt=1.0)
     daily_amplitude: float = Field(0.6, ge=0.0, lt=1.0, description="evenings against mornings")
@@ -87,10 +90,22 @@ class WorldSource(Section):
     clicks: ClicksConfig = ClicksConfig()
     traffic: TrafficConfig = TrafficConfig()
 
+    @property
+    def impressions_a_day(self) -> float:
+        """Of the mean day: as configured, or by the sparsity."""
+        if self.traffic.impressions_an_item_a_day is None:
+            return float(self.traffic.impressions_a_day)
+        alive = self.catalogue.new_items_a_day * self.catalogue.life_days
+        return alive * self.traffic.impressions_an_item_a_day
+
     @model_validator(mode="after")
     def _enough_to_show(self) -> WorldSource:
         items = self.catalogue.new_items_a_day * self.catalogue.life_days
-        needed = 2 * self.traffic.impressions_a_request
-        if items * min(1.0, self.traffic.ads_share or 1.0) < needed or items * (1 - self.traffic.ads_share) < needed:
-            raise ValueError(f"{items} items alive are too few to fill requests of {needed // 2} different ones")
+        size, share = self.traffic.impressions_a_request, self.traffic.ads_share
+        fewest = int(items * min(1.0 - share, share or 1.0))
+        if fewest < 4 * size:
+            raise ValueError(
+                f"{fewest} items of a scenario alive are too few for requests of {size} different ones: at least "
+                f"{4 * size} (new_items_a_day x life_days x share of the scenario)"
+            )
         return self

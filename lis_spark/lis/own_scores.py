@@ -122,7 +122,8 @@ def measure_scores(
     by_date = [row.lis for row in results if row.lis is not None]
     for row in results:
         assert row.lis is not None and row.ci_low is not None and row.ci_high is not None
-        row.verdict = verdict(row.lis, row.ci_low, row.ci_high, by_date, threshold)
+        judged = verdict(row.lis, row.ci_low, row.ci_high, by_date, threshold)
+        row.verdict = judged if honest else f"{judged} (naive)"
     return results
 
 

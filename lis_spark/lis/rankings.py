@@ -23,6 +23,8 @@ from lis_spark.progress import described
 from lis_spark.sources.days import hash_sums
 
 BOTH_WAYS = (CONTROL, TRUTH)
+# Items and evaluated days below which their strata are sent to every task; above it the scores are shuffled by item.
+BROADCAST_ROWS = 2_000_000
 GROUPS = ("seed", "date", "arm", "fold", "stratum")
 
 
@@ -43,7 +45,10 @@ def write_influence(lake: Lake, plan: EvaluationPlan, todo: Mapping[PartitionKey
     with described(spark, f"influence of every user on every AUC of {len(todo)} evaluated days"):
         dates = {date for _, date in keys}
         strata = strata_of_days(lake, plan, dates)
-        grouped = grouped_scores(scores, _ranked_arms(spark, plan, keys), strata.localCheckpoint())
+        strata = strata.localCheckpoint()
+        if strata.count() < BROADCAST_ROWS:
+            strata = F.broadcast(strata)
+        grouped = grouped_scores(scores, _ranked_arms(spark, plan, keys), strata)
         per_user = influence(grouped, GROUPS)
         lake.write_partitions("influence", per_user, todo)
         per_user.unpersist()
@@ -142,7 +147,7 @@ def grouped_scores(scores: DataFrame, arms: DataFrame, strata: DataFrame) -> Dat
         strata: see :func:`lis_spark.lis.strata.item_strata`.
     """
     of_item = (F.col("date") == F.col("evaluated_date")) & (F.col("slot_row") == F.col("row"))
-    joined = scores.join(F.broadcast(arms), ["seed", "date", "arm"]).join(F.broadcast(strata), of_item, "left")
+    joined = scores.join(F.broadcast(arms), ["seed", "date", "arm"]).join(strata, of_item, "left")
     everyone = F.lit(NO_FOLD)
     folds = (
         F.when(F.col("ranks_all") & F.col("ranks_folds"), F.array(everyone, "fold"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import shutil
+import uuid
 from collections.abc import Mapping
 from functools import reduce
 from pathlib import Path
@@ -38,7 +39,7 @@ from lis_spark.ranker.plans import ArmSpec, DaySpec, EvaluationSpec, ScorePlan, 
 from lis_spark.step import StepResult
 from lis_spark.table_files import absolute
 
-STEP_VERSION = 2
+STEP_VERSION = 3
 
 
 def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: str = "") -> StepResult:
@@ -58,8 +59,7 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
     if not todo:
         return StepResult("score", partitions_skipped=len(wanted), versions=dict(lake.pinned))
     keys = sorted((int(seed), dt.date.fromisoformat(date)) for seed, date in todo)
-    work = Path(absolute(config.lake.work_path)) / "score"
-    shutil.rmtree(work, ignore_errors=True)
+    work = Path(absolute(config.lake.work_path)) / f"score-{run_id or uuid.uuid4().hex[:12]}"
     with described(spark, f"tables of the arms of {len(keys)} evaluated days"):
         _export(lake, plan, keys, work)
     window = [ONE_DAY * days for days in range(config.evaluation.refit.window_days, 0, -1)]
@@ -178,7 +178,7 @@ def _state(work_folder: str, chain: str, date: dt.date, models: Mapping[Partitio
 def _arm_spec(
     arm: Arm, work: Path, work_folder: str, models: Mapping[PartitionKey, str], slot_is_in_histories: bool
 ) -> ArmSpec:
-    target = history = state = None
+    target = history = state = refitted = None
     if arm.chain is not None:
         assert arm.snapshot_date is not None
         if arm.protocol == "whole":
@@ -188,8 +188,11 @@ def _arm_spec(
             if arm.scope in ("both", "target"):
                 parts = (variant, arm.horizon_days, arm.chain, arm.evaluated_date)
                 target = vector_folder(work / "target", parts)
+            whole = vector_folder(work / "history", (arm.chain, arm.snapshot_date, arm.evaluated_date))
             if arm.scope in ("both", "history") and slot_is_in_histories:
-                history = vector_folder(work / "history", (arm.chain, arm.snapshot_date, arm.evaluated_date))
+                history = whole
+            if arm.protocol == "swap+refit":
+                refitted = whole
     return ArmSpec(
         name=arm.name,
         served=arm.served,
@@ -200,6 +203,7 @@ def _arm_spec(
         permute_rows=arm.variant == "row_permuted",
         permute_feature=arm.scope if arm.variant == SLOT_PERMUTED else None,
         refit=arm.protocol == "swap+refit",
+        refit_vectors=refitted,
     )
 
 

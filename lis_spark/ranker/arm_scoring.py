@@ -160,7 +160,8 @@ class Scorer:
         own = self._lookup(rows)
         for number, arm in enumerate(arms):
             if number % self.rank.groups == self.rank.group_number:
-                inputs = self._arm_inputs(evaluation, arm, rows, own)
+                on_earlier_days = arm.model_copy(update={"target_vectors": arm.refit_vectors})
+                inputs = self._arm_inputs(evaluation, on_earlier_days, rows, own)
                 mine[arm.name] = self._refit(evaluation, inputs, torch.from_numpy(rows.labels).to(self.rank.device))
         everyone: list[object] = [None] * self.rank.ranks
         dist.all_gather_object(everyone, mine)

@@ -297,7 +297,7 @@ def launch_plan(
     """Writes a plan where every rank can read it and runs ``function`` on it; see :func:`processes.launch`."""
     folder = Path(absolute(config.lake.work_path)) / "plans"
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"{name}.json"
+    file = folder / f"{name}-{uuid.uuid4().hex[:12]}.json"  # two runs at a time need not share it
     file.write_text(plan.model_dump_json(), encoding="utf-8")
     launch(
         function,

@@ -132,7 +132,10 @@ class TrainPlan(Plain):
 
 
 class ArmSpec(Plain):
-    """One arm; paths are folders of Parquet files with ``row`` and ``vector``, None: the ranker's own table."""
+    """One arm; paths are folders of Parquet files with ``row`` and ``vector``, None: the ranker's own table.
+
+    ``target_vectors`` hold the items of the evaluated day; ``refit_vectors`` the whole table, for the days before.
+    """
 
     name: str
     served: str
@@ -143,6 +146,7 @@ class ArmSpec(Plain):
     permute_rows: bool
     permute_feature: str | None
     refit: bool
+    refit_vectors: str | None
 
 
 class EvaluationSpec(Plain):

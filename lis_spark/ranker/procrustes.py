@@ -124,8 +124,9 @@ def _maps(tables: DataFrame, uses: list[TableUse], width: int, minimum_updates: 
                 expected=f"at least {width}, the numbers in a vector",
                 remedy="lower evaluation.align_minimum_updates, or set evaluation.align: none",
             )
-    share = -(-max(counts.values()) // LARGEST_FIT)
-    chosen = pairs.where(F.pmod(F.xxhash64("row"), F.lit(share)) == 0).select(*_KEY, "row", "vector", "control_vector")
+    shares = [(*key, -(-count // LARGEST_FIT)) for key, count in counts.items()]
+    thinned = pairs.join(F.broadcast(spark.createDataFrame(shares, f"{_KEY_DDL}, share bigint")), list(_KEY))
+    chosen = thinned.where(F.pmod(F.xxhash64("row"), "share") == 0).select(*_KEY, "row", "vector", "control_vector")
 
     def fit(table: pa.Table) -> pa.Table:
         ordered = table.sort_by("row")

@@ -53,13 +53,18 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
     stored = lake.fingerprints("training_rows")
     stale = {key: value for key, value in wanted.items() if force or stored.get(key) != value}
     versions, skipped = dict(lake.pinned), len(wanted) - len(stale)
+    ceased = dict.fromkeys(stored.keys() - wanted.keys(), "emptied")
+    if ceased:  # days that are no longer in `impressions`, or no longer of this scenario
+        empty = lake.read("training_rows").drop("lis_fingerprint").limit(0)
+        lake.write_partitions("training_rows", empty, ceased)
     if not stale:
         return StepResult("training_rows", partitions_skipped=skipped, versions=versions)
     dates = [dt.date.fromisoformat(key[0]) for key in stale]
     with described(spark, f"training_rows: {len(dates)} days"):
         counts, frame = training_files(impressions, items, vocabularies, config, dates)
+        before = lake.version("training_rows")
         written = lake.write_partitions("training_rows", frame, stale)
-        _check_counts(lake, counts, written, stale, frame)
+        _check_counts(lake, counts, written, before)
     return StepResult(
         "training_rows",
         rows_read=written,
@@ -254,18 +259,16 @@ def _looked_up(
     return keyed.join(keys, "looked_up", "left").drop("looked_up")
 
 
-def _check_counts(
-    lake: Lake, expected: dict[dt.date, int], written: int, keys: dict[PartitionKey, str], frame: DataFrame
-) -> None:
-    """Every impression has one training row, by day; days that have not are taken out again."""
+def _check_counts(lake: Lake, expected: dict[dt.date, int], written: int, before: int | None) -> None:
+    """Every impression has one training row, by day; where one has not the table is put back as it was."""
     stored = lake.read("training_rows").where(F.col("date").isin(list(expected)))
     found = {row["date"]: row["count"] for row in stored.groupBy("date").count().collect()}
     wrong = {day: (found.get(day, 0), count) for day, count in expected.items() if found.get(day, 0) != count}
     if not wrong and written == sum(expected.values()):
         return
-    lake.write_partitions("training_rows", frame.limit(0), keys)
+    lake.take_back("training_rows", before)
     raise StepFailed(
-        "there are not as many training rows as impressions; the days were taken out again",
+        "there are not as many training rows as impressions; the table is as it was before",
         table="training_rows",
         partition=", ".join(str(day) for day in sorted(wrong)[:5]),
         found=", ".join(f"{rows:,}" for rows, _ in list(wrong.values())[:5]),

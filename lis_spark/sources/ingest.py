@@ -10,11 +10,13 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from zoneinfo import ZoneInfo
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lis_spark.config import RunConfig, fingerprint
+from lis_spark.errors import InputError
 from lis_spark.lake import Lake
 from lis_spark.partitions import PartitionKey
 from lis_spark.progress import described
@@ -31,6 +33,7 @@ STEP_VERSION = 1
 TABLES = ("impressions", "items", "quarantine")
 # Key in the inputs of a run: what was asked of which state of the source.
 STATE = "source state"
+ZONE_PROPERTY = "lis.time_zone"
 
 
 def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: str = "") -> StepResult:
@@ -59,7 +62,8 @@ def _asked(config: RunConfig, state: SourceState) -> str | None:
     """What is asked of which state of the source; None where the state cannot be told."""
     if state.digest is None:
         return None
-    newest = dt.date.today() if config.ingest.latest_date is None else None  # what was in the future may have come
+    # what was in the future may have come
+    newest = dt.datetime.now(ZoneInfo(config.time_zone)).date() if config.ingest.latest_date is None else None
     part = (config.source, config.ingest, config.labels, config.label, config.scenario, config.time_zone)
     return fingerprint("ingest", STEP_VERSION, state.digest, part, newest)
 
@@ -97,6 +101,7 @@ def create_tables(lake: Lake, config: RunConfig) -> None:
     lake.create("impressions", {"label_columns": ",\n  ".join(labels), "context_columns": ",\n  ".join(contexts)})
     lake.create("items", {"attribute_columns": ",\n  ".join(attributes)})
     lake.create("quarantine")
+    _check_zone(lake, config)
 
 
 def _write(
@@ -120,20 +125,24 @@ def _write(
         stale = _stale(lake, "impressions", wanted, force)
         stale_bad = _stale(lake, "quarantine", bad, force)
         gone = _emptied(lake, config, bad)
+        ceased = _ceased(lake, config, wanted)
         written = 0
         with described(spark, f"ingest: impressions of {len(stale)} days"):
             if stale:
                 expected = sum(days[dt.date.fromisoformat(key[0])].accepted for key in stale)
                 chosen = accepted.where(F.col("date").isin([dt.date.fromisoformat(key[0]) for key in stale]))
                 frame = _in_files(chosen, days)
+                before = lake.version("impressions")
                 written = lake.write_partitions("impressions", frame, stale, versions)
-                check_count(lake, "impressions", frame, written, expected, stale)
+                check_count(lake, "impressions", written, expected, stale, before)
         with described(spark, "ingest: items"):
             items_written = items.write(lake, force, versions)
         with described(spark, "ingest: quarantine"):
             _write_quarantine(lake, source, rows, items, {**stale_bad, **gone}, days)
     finally:
         items.release()
+    if ceased:
+        lake.write_partitions("impressions", accepted.limit(0), ceased, versions)
     rejected = sum(day.rejected.total() for day in days.values())
     total = sum(day.accepted for day in days.values())
     return StepResult(
@@ -141,7 +150,7 @@ def _write(
         rows_read=total + rejected,
         rows_written=written,
         rows_quarantined=rejected + items.rejected,
-        partitions_written=len(stale) + items_written + len(stale_bad) + len(gone),
+        partitions_written=len(stale) + items_written + len(stale_bad) + len(gone) + len(ceased),
         partitions_skipped=len(wanted) - len(stale) + len(bad) - len(stale_bad) + (items.known and not items_written),
         notes=source.notes,
     )
@@ -180,6 +189,35 @@ def _emptied(lake: Lake, config: RunConfig, bad: dict[PartitionKey, str]) -> dic
     return dict.fromkeys(inside - set(bad), "emptied")
 
 
+def _ceased(lake: Lake, config: RunConfig, wanted: dict[PartitionKey, str]) -> dict[PartitionKey, str]:
+    """Days of ``impressions`` between the first and the last of the source that it has no rows of any more.
+
+    Earlier and later days may have left a source that keeps only some days: they stay.
+    """
+    first, last = min(wanted)[0], max(wanted)[0]
+    stored = lake.fingerprints("impressions")
+    return {key: "emptied" for key in stored if first < key[0] < last and key not in wanted}
+
+
+def _check_zone(lake: Lake, config: RunConfig) -> None:
+    """A lake's days are cut in one zone.
+
+    Raises:
+        InputError: they were cut in another: the day at the edge would hold rows that also stand in the next.
+    """
+    zone = lake.table_property("impressions", ZONE_PROPERTY)
+    if zone is None:
+        lake.set_table_property("impressions", ZONE_PROPERTY, config.time_zone)
+    elif zone != config.time_zone:
+        raise InputError(
+            "the days of the lake are cut in another time zone",
+            table="impressions",
+            found=f"time_zone: {config.time_zone}",
+            expected=zone,
+            remedy="use that zone, or a lake.path and a lake.work_path of its own for the new one",
+        )
+
+
 def _in_files(accepted: DataFrame, days: dict[dt.date, Day]) -> DataFrame:
     """Few files a day: one, or as many as its rows need, filled by a hash of the id."""
     buckets = math.ceil(max(day.accepted for day in days.values()) / ROWS_PER_FILE)
@@ -206,5 +244,6 @@ def _write_quarantine(
     expected += items.rejected if NO_DATE in chosen else 0
     # few rows, but coalesce would read the whole source in as few tasks
     frame = frame.where(F.col("date").isin(chosen)).repartition(8)
+    before = lake.version("quarantine")
     written = lake.write_partitions("quarantine", frame, stale, {})
-    check_count(lake, "quarantine", frame, written, expected, stale)
+    check_count(lake, "quarantine", written, expected, stale, before)

@@ -23,17 +23,22 @@ ROWS_PER_FILE = 4_000_000
 
 
 def check_count(
-    lake: Lake, table: str, frame: DataFrame, written: int, expected: int, keys: Mapping[PartitionKey, str]
+    lake: Lake,
+    table: str,
+    written: int,
+    expected: int,
+    keys: Mapping[PartitionKey, str],
+    before: int | None,
 ) -> None:
-    """Takes partitions out again whose source changed between counting and writing.
+    """Puts a table back to the version ``before`` where its source changed between counting and writing.
 
     Raises:
         StepFailed: ``written`` is not ``expected``.
     """
     if written != expected:
-        lake.write_partitions(table, frame.limit(0), keys, {})
+        lake.take_back(table, before)
         raise StepFailed(
-            "the source changed while it was read; what was written of it has been taken out again",
+            "the source changed while it was read; the table is as it was before",
             table=table,
             partition=", ".join("/".join(key) for key in sorted(keys)[:5]),
             found=f"{written:,} rows written",
@@ -79,8 +84,9 @@ class Items:
         frame = self.rows.where("reason IS NULL").select(*self.columns)
         files = max(1, math.ceil(self.accepted / ROWS_PER_FILE))
         frame = frame.coalesce(1) if files == 1 else frame.repartitionByRange(files, "item_id")
+        before = lake.version("items")
         written = lake.write_partitions("items", frame, {(): self.fingerprint}, versions)
-        check_count(lake, "items", frame, written, self.accepted, {(): self.fingerprint})
+        check_count(lake, "items", written, self.accepted, {(): self.fingerprint}, before)
         return 1
 
     def release(self) -> None:

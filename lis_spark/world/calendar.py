@@ -37,7 +37,7 @@ class Calendar:
     def of(cls, world: WorldSource, time_zone: str) -> Calendar:
         """The calendar of a world in the configured time zone, weekly rhythm and nights of changed clocks included."""
         dates = [world.first_date + dt.timedelta(days=day) for day in range(world.days + 1)]
-        mean = world.traffic.impressions_a_day / world.traffic.impressions_a_request
+        mean = world.impressions_a_day / world.traffic.impressions_a_request
         weekly = world.traffic.weekly_amplitude
         # the fuller days are Saturday and Sunday
         shape = [1 + weekly * np.cos(2 * np.pi * (date.weekday() - 5.5) / 7) for date in dates[:-1]]

@@ -17,7 +17,7 @@ from lis_spark.keyed_random import normals, salt, uniforms
 
 ITEMS_A_SHELF = 50_000
 # Width of the fixed random net that turns content latents into factors, and its gain before the tanh.
-NET_WIDTH, NET_GAIN = 16, 1.5
+NET_WIDTH, NET_GAIN = 64, 1.5
 _NET_SAMPLE = 100_000
 
 
@@ -66,8 +66,14 @@ def age_weights(world: WorldSource, ages: np.ndarray) -> np.ndarray:
 
 
 def is_ad(world: WorldSource, items: np.ndarray) -> np.ndarray:
-    """Whether an item is an advertisement; they are shown in scenario ``ads`` and nothing else is."""
-    return uniforms(salt(world.seed, "ad"), items, 1)[0] < world.traffic.ads_share
+    """Whether an item is an advertisement; they are shown in scenario ``ads`` and nothing else is.
+
+    Evenly spread over the numbers of items, so that no day and no shelf runs out of them. Shelves take every k-th item,
+    therefore rounds of shelves are counted, not items.
+    """
+    rounds = items // shelves(world)
+    share = world.traffic.ads_share
+    return np.floor((rounds + 1) * share) > np.floor(rounds * share)
 
 
 def bids(world: WorldSource, items: np.ndarray) -> np.ndarray:
@@ -79,11 +85,13 @@ def bids(world: WorldSource, items: np.ndarray) -> np.ndarray:
 def duplicate_of(world: WorldSource, items: np.ndarray) -> np.ndarray:
     """For each item the earlier one whose content it copies, -1 for originals; at most a life older, never a copy."""
     share = world.catalogue.near_duplicate_share
+    # a candidate that is a copy itself is none: t (1 - t) of the items are copies where t want to be
+    wanting = (1.0 - np.sqrt(1.0 - 4.0 * share)) / 2.0
     drawn = uniforms(salt(world.seed, "duplicate"), items, 2)
     back = world.catalogue.new_items_a_day * min(world.catalogue.life_days, 7)
     candidate = items - 1 - (drawn[1] * back).astype(np.int64)
-    original = uniforms(salt(world.seed, "duplicate"), np.maximum(candidate, 0), 1)[0] >= share
-    return np.where((drawn[0] < share) & (candidate >= 0) & original, candidate, -1)
+    original = uniforms(salt(world.seed, "duplicate"), np.maximum(candidate, 0), 1)[0] >= wanting
+    return np.where((drawn[0] < wanting) & (candidate >= 0) & original, candidate, -1)
 
 
 def content_sources(world: WorldSource, items: np.ndarray) -> np.ndarray:
@@ -114,9 +122,13 @@ def factors(world: WorldSource, items: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def content_signal(world: WorldSource, items: np.ndarray) -> np.ndarray:
-    """f(content) [latent_dimensions + 1, items]: a fixed random tanh net, mean 0, variance 1; the last is bias."""
-    mean, deviation = _net_moments(world)
-    return (_net(world, content_latents(world, items)) - mean[:, None]) / deviation[:, None]
+    """f(content) [latent_dimensions + 1, items]: a fixed random tanh net, mean 0, variance 1; the last is bias.
+
+    Its outputs are uncorrelated: content tells as much of each direction of a factor.
+    """
+    mean, whitening = _net_moments(world)
+    centred = _net(world, content_latents(world, items)) - mean[:, None]
+    return np.stack([_weighted_sum(row, centred) for row in whitening])
 
 
 def _net(world: WorldSource, latents: np.ndarray) -> np.ndarray:
@@ -144,7 +156,8 @@ def _weights(world: WorldSource) -> tuple[np.ndarray, np.ndarray]:
 def _net_moments(world: WorldSource) -> tuple[np.ndarray, np.ndarray]:
     sample = normals(salt(world.seed, "net", "sample"), np.arange(_NET_SAMPLE), world.content.latents)
     values = _net(world, sample)
-    return values.mean(axis=1), values.std(axis=1)
+    # the inverse of the Cholesky factor of the covariance: uncorrelated outputs of variance 1
+    return values.mean(axis=1), np.linalg.inv(np.linalg.cholesky(np.cov(values)))
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ _READ, _ENGAGE, _FIT = 0.0, -2.4, 0.6
 # Seconds, median: of an item that was clicked, and of one that was passed by.
 _DWELL_CLICKED, _DWELL_PASSED, _DWELL_SIGMA = 30.0, 1.5, 0.8
 _CALIBRATION_SAMPLE = 200_000
+# Beyond it a probability would round to 1, and its logit to infinity.
+LARGEST_LOGIT = 30.0
 
 
 def affinity(taste: np.ndarray, factor: np.ndarray) -> np.ndarray:
@@ -39,7 +41,7 @@ def click_probability(
     """
     clicks = world.clicks
     logit = intercept + clicks.logit_scale * fit + bias - clicks.position_effect * (positions - 1)
-    looked = 1.0 / (1.0 + np.exp(-logit))
+    looked = 1.0 / (1.0 + np.exp(-np.clip(logit, -LARGEST_LOGIT, LARGEST_LOGIT)))
     return (1.0 - clicks.noise) * looked + clicks.noise * clicks.click_rate
 
 
@@ -51,7 +53,8 @@ def intercept_of(world: WorldSource) -> float:
     drawn = normals(salt(world.seed, "calibration"), numbers, 2 * dimensions + 2)
     fit = affinity(drawn[:dimensions], drawn[dimensions : 2 * dimensions])
     bias = world.people.bias_sigma * drawn[-2] + world.catalogue.bias_sigma * drawn[-1]
-    low, high = -50.0, 50.0
+    high = 20.0 * (1.0 + world.clicks.logit_scale)
+    low = -high
     for _ in range(60):
         middle = (low + high) / 2
         rate = click_probability(world, middle, fit, bias, np.ones(len(fit))).mean()

@@ -97,10 +97,11 @@ def explained(inputs: np.ndarray, targets: np.ndarray, ridge: float = 0.0) -> fl
     predicted = np.empty_like(targets)
     for fold in range(FOLDS):
         known, unknown = folds != fold, folds == fold
-        design = np.column_stack([np.ones(known.sum()), inputs[known]])
-        penalty = ridge * known.sum() * np.eye(design.shape[1])
-        penalty[0, 0] = 0.0
-        weights = np.linalg.lstsq(design.T @ design + penalty, design.T @ targets[known], rcond=None)[0]
-        predicted[unknown] = np.column_stack([np.ones(unknown.sum()), inputs[unknown]]) @ weights
+        centre, level = inputs[known].mean(axis=0), targets[known].mean(axis=0)
+        left, values, right = np.linalg.svd(inputs[known] - centre, full_matrices=False)
+        kept = values > 1e-9 * values.max()
+        shrunk = np.where(kept, values, 0.0) / np.where(kept, values**2 + ridge * known.sum(), 1.0)
+        weights = right.T @ (shrunk[:, None] * (left.T @ (targets[known] - level)))
+        predicted[unknown] = (inputs[unknown] - centre) @ weights + level
     residual = ((targets - predicted) ** 2).sum(axis=0)
     return float(np.mean(1.0 - residual / ((targets - targets.mean(axis=0)) ** 2).sum(axis=0)))

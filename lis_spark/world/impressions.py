@@ -15,7 +15,7 @@ from lis_spark.world.catalogue import Shelf, bids, shelf, shelves
 from lis_spark.world.clicks import affinity, click_probability, intercept_of, labels_of, seconds_spent
 from lis_spark.world.people import tastes, users_of
 
-# A second item twice in a request is drawn again, at most so often; then it stays.
+# An item that stands twice in a request is drawn again; after so many rounds the request is filled one by one.
 ROUNDS = 8
 KEYS_A_REQUEST = 64
 
@@ -24,7 +24,7 @@ KEYS_A_REQUEST = 64
 class Impressions:
     """Columns of some impressions of one day; arrays of one length, but for ``date``.
 
-    ``labels``: bool [3, n], click, read, engage. ``probability``: p*. ``spend``: what the advertiser pays.
+    ``labels``: bool [3, n], click, read, engage. ``probability``: p*. ``bids``: of advertisements, else 0.
     """
 
     date: dt.date
@@ -38,7 +38,6 @@ class Impressions:
     probability: np.ndarray
     seconds: np.ndarray
     bids: np.ndarray
-    spend: np.ndarray
 
     def __len__(self) -> int:
         return len(self.items)
@@ -98,7 +97,6 @@ def _of_shelf(world: WorldSource, calendar: Calendar, day: int, number: int, req
         probability=probability,
         seconds=seconds_spent(world, keys, labels[0], fit),
         bids=paid,
-        spend=np.where(labels[0], paid, 0.0),
     )
 
 
@@ -108,15 +106,37 @@ def _drawn_places(world: WorldSource, shown: Shelf, requests: np.ndarray) -> np.
     stream = salt(world.seed, "shown")
     places = shown.places(uniforms(stream, requests, size).T.copy())
     for again in range(1, ROUNDS + 1):
-        doubled = np.zeros(places.shape, bool)
-        for later in range(1, size):
-            doubled[:, later] = (places[:, :later] == places[:, later : later + 1]).any(axis=1)
+        doubled = _doubled(places)
         rows = np.flatnonzero(doubled.any(axis=1))
         if not len(rows):
             break
         fresh = shown.places(uniforms(stream, requests[rows], size, first=again * size).T.copy())
         places[rows] = np.where(doubled[rows], fresh, places[rows])
+    for row in np.flatnonzero(_doubled(places).any(axis=1)):
+        places[row] = _without_replacement(shown, places[row], uniforms(stream, requests[row : row + 1], size))
     return places
+
+
+def _doubled(places: np.ndarray) -> np.ndarray:
+    """Which places hold an item that stands before them in their request."""
+    doubled = np.zeros(places.shape, bool)
+    for later in range(1, places.shape[1]):
+        doubled[:, later] = (places[:, :later] == places[:, later : later + 1]).any(axis=1)
+    return doubled
+
+
+def _without_replacement(shown: Shelf, places: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+    """Fills doubled places of one request from the weights of the items that it does not show yet."""
+    weights = np.diff(shown.cumulated, prepend=0.0)
+    filled: list[int] = []
+    for place, drawn in zip(places.tolist(), uniform[:, 0], strict=True):
+        if place in filled:
+            left = weights.copy()
+            left[filled] = 0.0
+            cumulated = np.cumsum(left)
+            place = int(np.searchsorted(cumulated, drawn * cumulated[-1], side="right"))
+        filled.append(place)
+    return np.array(filled)
 
 
 def concatenated(pieces: list[Impressions]) -> Impressions:

@@ -12,7 +12,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from lis_spark.config import RunConfig, WorldSource, fingerprint
-from lis_spark.errors import ConfigError, StepFailed
+from lis_spark.errors import ConfigError, InputError, StepFailed
 from lis_spark.lake import Lake
 from lis_spark.partitions import PartitionKey
 from lis_spark.progress import described
@@ -23,6 +23,7 @@ from lis_spark.world.calendar import Calendar
 from lis_spark.world.catalogue import item_count
 from lis_spark.world.clicks import LABELS
 from lis_spark.world.content_probe import probe_content
+from lis_spark.world.people import users_on as world_users
 
 STEP_VERSION = 1
 BY_DAY = ("impressions", "truth", "user_days")
@@ -43,6 +44,7 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
         lake.create(name)
     calendar = Calendar.of(world, config.time_zone)
     wanted = _day_fingerprints(config, world)
+    _refuse_another_world(lake, wanted)
     rows_out = written = skipped = 0
     for name in BY_DAY:
         stored = lake.fingerprints(name)
@@ -81,6 +83,23 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
         notes,
         outputs=dict(lake.written),
     )
+
+
+def _refuse_another_world(lake: Lake, wanted: dict[PartitionKey, str]) -> None:
+    """A lake holds one world: what was learned of another's items under the same ids would be wrong.
+
+    Raises:
+        InputError: a day of another world, or a day beyond this one's last.
+    """
+    others = sorted(key[0] for key, value in lake.fingerprints("impressions").items() if wanted.get(key) != value)
+    if others:
+        raise InputError(
+            "the lake holds days of another world",
+            table="impressions",
+            partition=", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else ""),
+            expected=f"days of this configuration: {min(wanted)[0]} to {max(wanted)[0]}, made with the same dials",
+            remedy="give each world a lake.path and a lake.work_path of its own, or remove the old one",
+        )
 
 
 def _checked(config: RunConfig) -> WorldSource:
@@ -128,7 +147,11 @@ def _write_days(lake: Lake, name: str, days: list[int], stale: dict[PartitionKey
         F.sum("advertiser_value_micros").alias("advertiser_value_micros"),
         F.sum("cost_micros").alias("cost_micros"),
     )
-    lake.write_partitions(name, of_users.repartition("date"), stale)
+    # one file a day, or as many as its users need
+    users = world_users(frames.world_of(config), max(days))
+    pieces = max(1, -(-users // frames.ROWS_PER_FILE))
+    placed = of_users.repartition("date", F.pmod(F.xxhash64("user_id"), F.lit(pieces)))
+    lake.write_partitions(name, placed, stale)
     total = lake.read(name).where(F.col("date").isin([dt.date.fromisoformat(key[0]) for key in stale]))
     summed = total.agg(F.sum(F.col("impressions") + F.col("ad_impressions"))).first()
     return int(summed[0]) if summed is not None and summed[0] is not None else 0

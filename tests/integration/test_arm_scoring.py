@@ -49,6 +49,7 @@ def make_arm(name: str, **changes: object) -> ArmSpec:
         "permute_rows": False,
         "permute_feature": None,
         "refit": False,
+        "refit_vectors": None,
     }
     return ArmSpec.model_validate(settings | changes)
 
@@ -150,8 +151,10 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> Scored:
         swap("flipped_own_0", flipped_folder, served="own", held_out_fold=0),
         make_arm("whole", model_state=state_of(work, T + 1)),
         make_arm("refit_control", refit=True),
-        swap("refit_same", same_folder, refit=True),
-        swap("refit_permuted", same_folder, refit=True, permute_rows=True),
+        swap("refit_same", same_folder, refit=True, refit_vectors=same_folder),
+        swap("refit_permuted", same_folder, refit=True, refit_vectors=same_folder, permute_rows=True),
+        swap("refit_part", one_folder, "target", refit=True, refit_vectors=same_folder),
+        swap("refit_flipped", same_folder, "target", refit=True, refit_vectors=flipped_folder),
         make_arm("control_again"),
     )
     plan = make_score_plan(world, work, folder / "logits", arms)
@@ -256,6 +259,15 @@ def test_refitted_arms_differ_by_their_table_alone(scored: Scored) -> None:
     assert same_bits(scored.logits("refit_same"), control).all()
     assert (~same_bits(control, scored.logits("control"))).mean() > 0.9, "the steps move the dense part"
     assert (~same_bits(scored.logits("refit_permuted"), control)).mean() > 0.9
+
+
+def test_a_refit_looks_at_the_whole_table_and_not_at_the_items_of_the_day(scored: Scored) -> None:
+    """The days before show items that day T does not: they are looked up in the same later table."""
+    control, part = scored.logits("refit_control"), scored.logits("refit_part")
+    shown = scored.rows["row_item"] == scored.flipped_item
+    assert same_bits(part, control)[~shown].all(), "what the table of the day holds does not reach the refit"
+    assert not same_bits(part, control)[shown].all()
+    assert (~same_bits(scored.logits("refit_flipped"), control)).mean() > 0.5, "what the whole table holds does"
 
 
 def test_a_refit_fits_the_days_that_it_is_given(scored: Scored) -> None:

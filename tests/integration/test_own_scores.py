@@ -74,7 +74,7 @@ def test_two_columns_a_user_and_a_label_are_enough(spark: Any, tmp_path: Path, p
     expected = [roc_auc_score(frame["label"], frame[f"logit_{arm}"]) for arm in ("control", "leaked")]
     assert [row.auc_control, row.auc_leaked] == pytest.approx(expected, abs=1e-12)
     assert row.lis == pytest.approx(expected[1] - expected[0], abs=1e-12)
-    assert row.variant == "naive" and row.note == NAIVE_NOTE and row.verdict == "useful"
+    assert row.variant == "naive" and row.note == NAIVE_NOTE and row.verdict == "useful (naive)"
     assert row.users == frame["user_id"].nunique()
     if place == "delta":
         assert row.standard_error == pytest.approx(bootstrap_error(frame), rel=0.10)

@@ -68,6 +68,22 @@ def test_rotations_are_taken_out_by_rows_with_many_updates(spark: Any, truth: np
         assert vectors_of(again, date).tobytes() == vectors_of(aligned, date).tobytes(), "whatever the partitions"
 
 
+def test_a_large_table_does_not_thin_out_a_small_one(
+    spark: Any, truth: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The map of a table is the same whatever is aligned beside it: each is thinned by its own size."""
+    monkeypatch.setattr("lis_spark.ranker.procrustes.LARGEST_FIT", 50)
+    noise = np.random.default_rng(5).normal(size=truth.shape)
+    turned = [((truth + noise) @ ortho_group.rvs(WIDTH, random_state=seed)).astype(np.float32) for seed in (1, 2)]
+    small = {("base-s1", T): truth, ("retrained-s1", LATER): turned[0][:40]}
+    updates = np.full(ROWS, 500)
+    both = frame_of(spark, small | {("retrained-s1", LATEST): turned[1]}, updates)
+    together = aligned_tables(both, USES, WIDTH, 100)
+    few = {use for use in USES if use.snapshot_date != LATEST}
+    alone = aligned_tables(frame_of(spark, small, updates), few, WIDTH, 100)
+    assert vectors_of(together, LATER).tobytes() == vectors_of(alone, LATER).tobytes()
+
+
 def test_too_few_shared_rows_are_refused_with_the_number(spark: Any, truth: np.ndarray) -> None:
     updates = np.where(np.arange(ROWS) < WIDTH - 1, 500, 3)
     vectors = {("base-s1", T): truth, ("retrained-s1", LATER): truth, ("retrained-s1", LATEST): truth}

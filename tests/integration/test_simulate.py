@@ -12,7 +12,7 @@ from PIL import Image
 from pyspark.sql import functions as F
 
 from lis_spark.config import RunConfig, parse_config
-from lis_spark.errors import ConfigError
+from lis_spark.errors import ConfigError, InputError
 from lis_spark.lake import Lake
 from lis_spark.pipeline import plan_of, run_steps
 from lis_spark.sources import ingest
@@ -26,6 +26,7 @@ ROWS_A_DAY = {"impressions_a_day": 2000, "ads_share": 0.2}
 @pytest.fixture
 def data(config_data: dict[str, Any]) -> dict[str, Any]:
     """A world of five days with ads and copies, in the test's own lake."""
+    config_data = dict(config_data)
     config_data["source"] = {
         "kind": "world",
         "seed": 3,
@@ -35,7 +36,7 @@ def data(config_data: dict[str, Any]) -> dict[str, Any]:
         "traffic": ROWS_A_DAY,
     }
     config_data |= {"labels": ["click", "engage"], "scenario": "feed", "time_zone": "Asia/Shanghai"}
-    config_data["evaluation"]["dates"] = ["2026-01-03"]
+    config_data["evaluation"] = config_data["evaluation"] | {"dates": ["2026-01-03"]}
     return config_data
 
 
@@ -121,8 +122,11 @@ def test_a_second_run_writes_nothing_and_more_days_are_added(
     assert result.partitions_written == 3 * 2 + 2, "two days of three tables, and the tables of items"
     after = Lake(spark, longer).fingerprints("impressions")
     assert {key: after[key] for key in before} == before and len(after) == 7
-    other = parse_config({**data, "source": {**data["source"], "seed": 4}})
-    assert run_steps(spark, other, ["simulate"])[0].partitions_written == 17
+    for other in ({"seed": 4}, {"days": 5}, {"first_date": "2026-01-02"}):
+        with pytest.raises(InputError, match="the lake holds days of another world") as error:
+            simulate.run(spark, parse_config({**data, "source": {**data["source"], **other}}))
+        assert "a lake.path" in str(error.value)
+    assert Lake(spark, longer).fingerprints("impressions") == after
 
 
 def test_worlds_are_simulated_and_other_sources_are_not(spark: Any, data: dict[str, Any], config: RunConfig) -> None:
