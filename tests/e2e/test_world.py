@@ -1,0 +1,64 @@
+"""The main job on a small simulated world: p* is scored as an arm, and each LIS stands beside its truth bound."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from lis_spark.config import load_config
+from lis_spark.lake import Lake
+from lis_spark.lis.measure import results_of
+from lis_spark.pipeline import run_steps
+
+CONFIG = Path(__file__).resolve().parents[2] / "conf" / "world_reference_small.yaml"
+T = "2026-01-05"
+
+
+def test_every_score_stands_beside_its_truth_bound(
+    spark: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = load_config(
+        CONFIG,
+        [
+            *(
+                f"lake.path={tmp_path / 'lake'}",
+                f"lake.work_path={tmp_path / 'work'}",
+                f"output_path={tmp_path / 'out'}",
+            ),
+            *("source.days=5", "source.content.rendered=none", "seeds=[17, 18]", f"evaluation.dates=[{T}]"),
+            *("evaluation.horizons=[0, 1]", "evaluation.folds=2", "evaluation.variants=[naive, honest]"),
+            *("evaluation.whole=false", "evaluation.swap_refit=false"),
+        ],
+    )
+    run_steps(spark, config)
+    lake = Lake(spark, config, measurement=True)
+    day = lake.read("training_rows").where(f"date = DATE'{T}'").select("impression_id", "user_fold", "label_click")
+    known = day.join(lake.read("truth"), "impression_id").toPandas()
+    assert len(known) == day.count() > 7000
+    best = roc_auc_score(known["label_click"], known["click_probability"])
+    pairs = total = 0.0
+    for _, fold in known.groupby("user_fold"):
+        weight = float(fold["label_click"].sum() * (1 - fold["label_click"]).sum())
+        total += weight * roc_auc_score(fold["label_click"], fold["click_probability"])
+        pairs += weight
+    rows = [row for row in results_of(lake) if row["stratum"] == "all"]
+    seen = set()
+    for row in rows:
+        if row["protocol"] == "truth":
+            continue
+        reached = total / pairs if row["variant"] == "honest" else best
+        # float32 logits tie a few of the probabilities
+        assert row["truth_bound"] == pytest.approx(reached - row["auc_control"], abs=1e-5), row["variant"]
+        seen.add((row["variant"], row["horizon_days"], row["seed"]))
+        if row["variant"] == "honest":
+            assert row["lis"] < row["truth_bound"]
+    assert {("naive", 1, "17"), ("honest", 1, "18"), ("honest", 1, "mean")} <= seen
+    truths = [row for row in rows if row["protocol"] == "truth"]
+    assert {row["variant"] for row in truths} == {"truth", "truth_by_fold"}
+    assert all(row["ci_low"] > 0 and row["verdict"] is None for row in truths)
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "Truth bound" in page and "no honest score above it" in page
+    assert "bound" in capsys.readouterr().out
