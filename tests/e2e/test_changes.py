@@ -149,10 +149,12 @@ def test_a_production_chain_cannot_be_trained_on_a_leaked_table_a_copy_or_a_view
 
 def test_a_snapshot_of_another_width_is_refused(spark: Any, small_run: SmallRun) -> None:
     wider = small_config(small_run.source.parent, small_run.source, "ranker.dimension=12")
+    before = versions(spark, small_run.config)
     with pytest.raises(InputError, match="another width") as error:
         features.run(spark, wider, force=True)
     text = str(error.value)
     assert "vectors of 8 numbers" in text and "12 numbers (ranker.dimension)" in text and "base-s17" in text
+    assert versions(spark, small_run.config) == before
 
 
 def test_a_horizon_beyond_the_data_names_what_fits(spark: Any, small_run: SmallRun) -> None:

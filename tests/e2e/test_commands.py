@@ -83,6 +83,34 @@ def test_every_lis_spark_line_of_the_readme_is_understood(command: str) -> None:
         load_config(ROOT / options.config, options.overrides)
 
 
+def test_the_lis_spark_lines_of_the_readme_run(
+    spark: Any, small_run: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each line as it stands, on a copy of the small run instead of the demo, on a small world, on scores of ours."""
+    for name in ("lake", "work"):
+        shutil.copytree(small_run.source.parent / name, tmp_path / name)
+    monkeypatch.setattr("lis_spark.session.get_session", lambda *_, **__: spark)
+    scores = tmp_path / "scores.parquet"
+    rows = [(f"u{n % 40}", n % 2, n % 7 / 3.0, n % 5 / 2.0 + n % 2) for n in range(400)]
+    spark.createDataFrame(rows, "user_id string, label int, logit_today double, logit_with_leak double").write.parquet(
+        str(scores)
+    )
+    places = small_overrides(tmp_path, small_run.source)
+    world = [f"lake.path={tmp_path / 'world'}", "source.days=2", "source.content.rendered=none"]
+    for line in COMMANDS:
+        words = shlex.split(line)
+        if words[0] != "lis-spark":
+            continue
+        if "measure" in words:
+            words = [str(scores) if word == "/data/my_scores" else word for word in words]
+            words += ["--output", str(tmp_path / "own")]
+        elif "simulate" in words:
+            words = [word if "impressions_a_day" not in word else f"{word[:-6]}4000" for word in words] + world
+        else:
+            words = ["conf/kuairand_small.yaml" if "kuairand_demo" in word else word for word in words] + places
+        assert cli.main(words[1:]) == 0, line
+
+
 def test_the_spark_submit_line_of_the_readme_is_understood() -> None:
     (command,) = [line for line in COMMANDS if line.startswith("spark-submit ")]
     words = shlex.split(command)

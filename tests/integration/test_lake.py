@@ -87,6 +87,7 @@ def test_a_vacuumed_version_is_found_before_work_starts(spark: Any, lake: Lake, 
     with pytest.raises(StaleError) as error:
         Lake(spark, config).pin("model_snapshots", old)
     assert "1 of 1 files of version 1 are gone" in str(error.value) and "--force" in str(error.value)
+    assert Lake(spark, config).fingerprints("model_snapshots") == {("base", "2022-05-01"): "f2"}, "the newest is whole"
 
 
 def test_two_runs_writing_one_partition(spark: Any, lake: Lake, config: RunConfig) -> None:

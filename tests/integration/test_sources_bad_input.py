@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lis_spark.config import RunConfig, parse_config
-from lis_spark.errors import ConfigError, InputError, StaleError
+from lis_spark.errors import ConfigError, InputError, StaleError, StepFailed
 from lis_spark.lake import Lake
 from lis_spark.sources import ingest
 from lis_spark.sources.configured import read_source
@@ -215,6 +215,79 @@ def test_an_item_id_of_another_physical_type_on_one_day(spark: Any, config_data:
     text = str(error.value)
     assert "BIGINT in day=2022-05-02" in text and "STRING in day=2022-05-01, day=2022-05-03" in text
     _nothing_written(spark, config)
+
+
+def test_rows_that_are_there_survive_every_refusal(spark: Any, config_data: dict[str, Any]) -> None:
+    config = _config(config_data, limit=0.05)
+    _write(spark, config, _days())
+    ingest.run(spark, config)
+    lake = Lake(spark, config)
+
+    def state() -> list[object]:
+        tables = ("impressions", "items", "quarantine")
+        return [(lake.version(name), lake.fingerprints(name)) for name in tables if lake.exists(name)]
+
+    before = state()
+    no_time = SCHEMA.replace("time timestamp", "time double")
+    refused = {
+        "column 'item' is missing": ([{**row, "itm": row["item"]} for row in _days()], SCHEMA.replace("item", "itm")),
+        "has the wrong type": ([{**row, "time": 1.5} for row in _days()], no_time),
+        "are rejected": ([*_days(), *[_good(50 + n, user=None) for n in range(3)]], SCHEMA),
+        "the table is empty": ([], SCHEMA),
+        "1 days are missing": (_days((DAYS[0], DAYS[2])), SCHEMA),
+        "one class only": ([{**row, "click": 1} for row in _days()], SCHEMA),
+        "changes type between days": (
+            [{**r, "item": "7" if DAYS[2] in r["id"] else r["item"]} for r in _days()],
+            SCHEMA,
+        ),
+    }
+    for message, (rows, schema) in refused.items():
+        _write(spark, config, rows, schema)
+        with pytest.raises(InputError, match=message):
+            ingest.run(spark, config)
+        assert state() == before, message
+    _write(spark, config, _days())
+    assert ingest.run(spark, config).partitions_written == 0 and state() == before
+
+
+def test_a_day_that_has_ceased_and_another_time_zone(spark: Any, config_data: dict[str, Any]) -> None:
+    """Rows that moved away do not stay behind as well; days that a rolling source has dropped do."""
+    data = config_data | {"ingest": {"allow_missing_days": True}}
+    config = _config(data)
+    _write(spark, config, _days())
+    ingest.run(spark, config)
+    _write(spark, config, _days((DAYS[0], DAYS[2])))
+    assert ingest.run(spark, config).partitions_written == 1
+    lake = Lake(spark, config)
+    assert [key[0] for key in sorted(lake.fingerprints("impressions"))] == [DAYS[0], DAYS[2]]
+    _write(spark, config, _days((DAYS[2],)))
+    ingest.run(spark, config)
+    assert len(lake.fingerprints("impressions")) == 2, "the source keeps only its last day"
+    before = lake.version("impressions")
+    with pytest.raises(InputError, match="cut in another time zone") as error:
+        ingest.run(spark, _config(data | {"time_zone": "Asia/Shanghai"}))
+    assert "expected: UTC" in str(error.value) and lake.version("impressions") == before
+
+
+def test_what_was_there_is_put_back_where_the_source_changes_while_it_is_read(
+    spark: Any, config_data: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = _config(config_data)
+    _write(spark, config, _days())
+    ingest.run(spark, config)
+    lake = Lake(spark, config)
+    before = sorted(map(str, lake.read("impressions").collect()))
+    _write(spark, config, _days(rows=6))
+    counted = Lake.write_partitions
+
+    def one_row_fewer(self: Lake, name: str, frame: Any, *rest: Any) -> int:
+        return counted(self, name, frame.where("impression_id NOT LIKE '%/5'"), *rest)
+
+    monkeypatch.setattr(Lake, "write_partitions", one_row_fewer)
+    with pytest.raises(StepFailed, match="the source changed while it was read") as error:
+        ingest.run(spark, config)
+    assert "15 rows written" in str(error.value) and "18 rows" in str(error.value)
+    assert sorted(map(str, Lake(spark, config).read("impressions").collect())) == before
 
 
 def _cast(column: str, kind: str) -> Any:
