@@ -123,8 +123,7 @@ def truth_columns(world: WorldSource, made: Impressions) -> dict[str, pa.Array]:
     """Columns of ``truth``."""
     clicked, read, engaged = made.labels
     value = np.rint(np.where(clicked, made.bids, 0.0) * 1e6).astype(np.int64)
-    keys = made.requests * 64 + made.positions
-    share = _PAID[0] + (_PAID[1] - _PAID[0]) * uniforms(salt(world.seed, "second price"), keys, 1)[0]
+    share = _PAID[0] + (_PAID[1] - _PAID[0]) * uniforms(salt(world.seed, "second price"), made.keys, 1)[0]
     return {
         "impression_id": _impression_ids(made),
         "user_id": user_ids(made.users),

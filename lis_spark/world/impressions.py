@@ -42,6 +42,16 @@ class Impressions:
     def __len__(self) -> int:
         return len(self.items)
 
+    @property
+    def keys(self) -> np.ndarray:
+        """A number of its own for each impression, for keyed random numbers."""
+        return impression_keys(self.requests, self.positions)
+
+
+def impression_keys(requests: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """See :attr:`Impressions.keys`."""
+    return requests * KEYS_A_REQUEST + positions
+
 
 def impressions_of(world: WorldSource, calendar: Calendar, first: int, end: int) -> Iterator[Impressions]:
     """The impressions of requests ``first`` .. ``end - 1``, a piece for each day and shelf, in order."""
@@ -78,13 +88,10 @@ def _of_shelf(world: WorldSource, calendar: Calendar, day: int, number: int, req
         bias[index] = shown.biases[flat]
         fit[index] = affinity(np.repeat(taste[:, chosen], size, axis=1), shown.factors[:, flat])
     positions = np.tile(np.arange(1, size + 1), len(requests))
-    keys = np.repeat(requests, size) * KEYS_A_REQUEST + positions
+    keys = impression_keys(np.repeat(requests, size), positions)
     bias += np.repeat(user_bias, size)
     probability = click_probability(world, intercept_of(world), fit, bias, positions)
     labels = labels_of(world, keys, probability, fit)
-    paid = np.zeros(rows)
-    if world.traffic.ads_share:
-        paid = bids(world, items)
     return Impressions(
         date=world.first_date + dt.timedelta(days=day),
         requests=np.repeat(requests, size),
@@ -96,7 +103,7 @@ def _of_shelf(world: WorldSource, calendar: Calendar, day: int, number: int, req
         labels=labels,
         probability=probability,
         seconds=seconds_spent(world, keys, labels[0], fit),
-        bids=paid,
+        bids=bids(world, items) if world.traffic.ads_share else np.zeros(rows),
     )
 
 

@@ -135,7 +135,8 @@ def _write_days(lake: Lake, name: str, days: list[int], stale: dict[PartitionKey
         frame = frames.request_frame(spark, config, days, frames.truth_columns, frames.TRUTH_SCHEMA)
         return lake.write_partitions(name, frame, stale)
     feed = F.col("scenario") == frames.FEED
-    chosen = lake.read("truth").where(F.col("date").isin([dt.date.fromisoformat(key[0]) for key in stale]))
+    of_days = F.col("date").isin([dt.date.fromisoformat(key[0]) for key in stale])
+    chosen = lake.read("truth").where(of_days)
     of_users = chosen.groupBy("date", "user_id").agg(
         F.count_if(feed).alias("impressions"),
         F.count_if(feed & F.col("clicked")).alias("clicks"),
@@ -152,8 +153,7 @@ def _write_days(lake: Lake, name: str, days: list[int], stale: dict[PartitionKey
     pieces = max(1, -(-users // frames.ROWS_PER_FILE))
     placed = of_users.repartition("date", F.pmod(F.xxhash64("user_id"), F.lit(pieces)))
     lake.write_partitions(name, placed, stale)
-    total = lake.read(name).where(F.col("date").isin([dt.date.fromisoformat(key[0]) for key in stale]))
-    summed = total.agg(F.sum(F.col("impressions") + F.col("ad_impressions"))).first()
+    summed = lake.read(name).where(of_days).agg(F.sum(F.col("impressions") + F.col("ad_impressions"))).first()
     return int(summed[0]) if summed is not None and summed[0] is not None else 0
 
 
