@@ -53,10 +53,21 @@ class RankerConfig(Section):
     table_learning_rate: float = Field(0.02, gt=0)
     dense_learning_rate: float = Field(0.001, gt=0)
     initial_scale: float = Field(0.01, ge=0, description="standard deviation of a cold row")
-    initial_accumulator: float = Field(0.0, ge=0, description="of row-wise Adagrad: more makes young rows learn slowly")
+    initial_accumulator: float = Field(
+        0.0, ge=0, description="of row-wise Adagrad on gradients of the summed loss: more holds young rows back"
+    )
     tables: dict[str, TableConfig] = Field(default_factory=dict, description="table name -> its own settings")
     row_groups_per_day: int = Field(4, ge=1, description="at least several times the ranks of a chain")
     base_interval_days: int = Field(7, ge=1, description="a full copy of embedding_snapshots every so many days")
+
+    @property
+    def mean_loss_accumulator(self) -> float:
+        """``initial_accumulator`` for gradients of a batch's mean loss, which are what the tables are given.
+
+        Adagrad forgets the scale of gradients, its initial accumulator does not: without this a larger batch would
+        hold young rows still.
+        """
+        return self.initial_accumulator / self.batch_size**2
 
 
 class LaunchConfig(Section):

@@ -78,7 +78,7 @@ def make_ranker(folder: Path, settings: RankerConfig) -> RankerSpec:
                 key_hashes=str(file),
                 learning_rate=settings.table_learning_rate,
                 initial_scale=settings.initial_scale,
-                initial_accumulator=settings.initial_accumulator,
+                initial_accumulator=settings.mean_loss_accumulator,
             )
         )
     taken = ("architecture", "dimension", "cross_layers", "hidden", "batch_size")

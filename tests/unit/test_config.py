@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lis_spark.config import fingerprint, load_config, parse_config
+from lis_spark.config import RankerConfig, fingerprint, load_config, parse_config
 from lis_spark.ddl import resource_folder
 from lis_spark.errors import ConfigError
 
@@ -105,3 +106,21 @@ def test_results_do_not_depend_on_where_the_lake_lies(config_data: dict[str, Any
     assert parse_config(config_data).fingerprint == here.fingerprint
     config_data["evaluation"]["decision_threshold"] = 0.002
     assert parse_config(config_data).fingerprint != here.fingerprint
+
+
+@pytest.mark.parametrize("batch", [1, 64, 512])
+def test_young_rows_learn_at_one_pace_whatever_the_batch(batch: int) -> None:
+    """torch's Adagrad on gradients of the summed and of the mean loss: one path, where the accumulator is converted."""
+    settings = RankerConfig(initial_accumulator=0.1, batch_size=batch)
+    mean, summed = torch.zeros(8, requires_grad=True), torch.zeros(8, requires_grad=True)
+    optimizers = (
+        torch.optim.Adagrad([mean], lr=0.1, initial_accumulator_value=settings.mean_loss_accumulator, eps=0),
+        torch.optim.Adagrad([summed], lr=0.1, initial_accumulator_value=0.1, eps=0),
+    )
+    generator = torch.Generator().manual_seed(batch)
+    for _ in range(5):
+        gradient = torch.randn(8, generator=generator)
+        mean.grad, summed.grad = gradient / batch, gradient
+        for optimizer in optimizers:
+            optimizer.step()
+    torch.testing.assert_close(mean, summed, rtol=1e-5, atol=1e-6)
