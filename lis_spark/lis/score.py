@@ -39,7 +39,7 @@ from lis_spark.ranker.plans import ArmSpec, DaySpec, EvaluationSpec, ScorePlan, 
 from lis_spark.step import StepResult
 from lis_spark.table_files import absolute
 
-STEP_VERSION = 3
+STEP_VERSION = 4
 
 
 def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: str = "") -> StepResult:
@@ -144,6 +144,7 @@ def _score_plan(
     config = plan.config
     work_folder = absolute(config.lake.work_path)
     models = lake.fingerprints("model_snapshots")
+    seeds = {chain.name: chain.seed for chain in plan.chains}
     evaluations = [
         EvaluationSpec(
             date=date,
@@ -151,7 +152,7 @@ def _score_plan(
             state=_state(work_folder, base_name(seed), date, models),
             day=days[date],
             arms=tuple(
-                _arm_spec(arm, work, work_folder, models, config.slot_is_in_histories)
+                _arm_spec(arm, work, work_folder, models, config.slot_is_in_histories, seeds)
                 for arm in plan.arms(seed, date)
                 if arm.variant != TRUTH
             ),
@@ -176,9 +177,14 @@ def _state(work_folder: str, chain: str, date: dt.date, models: Mapping[Partitio
 
 
 def _arm_spec(
-    arm: Arm, work: Path, work_folder: str, models: Mapping[PartitionKey, str], slot_is_in_histories: bool
+    arm: Arm,
+    work: Path,
+    work_folder: str,
+    models: Mapping[PartitionKey, str],
+    slot_is_in_histories: bool,
+    seeds: Mapping[str, int],
 ) -> ArmSpec:
-    target = history = state = refitted = None
+    target = history = state = refitted = cold_seed = None
     if arm.chain is not None:
         assert arm.snapshot_date is not None
         if arm.protocol == "whole":
@@ -193,6 +199,8 @@ def _arm_spec(
                 history = whole
             if arm.protocol == "swap+refit":
                 refitted = whole
+            if arm.variant == "backward":  # what E_{T-n} had not seen is cold in it, not missing
+                cold_seed = seeds[arm.chain]
     return ArmSpec(
         name=arm.name,
         served=arm.served,
@@ -200,6 +208,7 @@ def _arm_spec(
         target_vectors=target,
         history_vectors=history,
         model_state=state,
+        cold_seed=cold_seed,
         permute_rows=arm.variant == "row_permuted",
         permute_feature=arm.scope if arm.variant == SLOT_PERMUTED else None,
         refit=arm.protocol == "swap+refit",

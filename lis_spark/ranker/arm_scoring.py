@@ -2,7 +2,8 @@
 
 Rows are shared among all ranks; what does not depend on the arm (every lookup in the ranker's own tables) is done once
 a chunk. A swap copies the other table's rows into the live shards, so it is seen by the next lookup, and is undone by
-copying the old rows back. Keys that the other table does not have keep the ranker's own rows.
+copying the old rows back. Keys that the other table does not have keep the ranker's own rows, or are cold where the
+arm says so.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from lis_spark.errors import StaleError
 from lis_spark.ranker.chain_training import average_gradients, build_model, new_optimizer, nothing
 from lis_spark.ranker.day_reader import DayReader, DayRows, check_count
-from lis_spark.ranker.model_state import TableShard, load_state
+from lis_spark.ranker.model_state import TableShard, cold_weights, load_state
 from lis_spark.ranker.network import HISTORY, SHIFT, Inputs, assemble, keyed_rows
 from lis_spark.ranker.plans import ArmSpec, EvaluationSpec, ScorePlan, StateSpec
 from lis_spark.ranker.processes import Rank, join, report_progress
@@ -52,6 +53,7 @@ class Scorer:
         self.plan, self.rank, self.plan_path = plan, rank, plan_path
         self.model = build_model(plan.ranker, rank)
         self.slot = self.model.shards[plan.ranker.slot]
+        self.cold: dict[int, Tensor] = {}
         self.swapped = plan.ranker.swapped_feature.name
         self.label = plan.ranker.labels.index(plan.label)
         self.position = {feature.name: index for index, feature in enumerate(plan.ranker.features)}
@@ -129,6 +131,8 @@ class Scorer:
         rows, vectors = read_vectors(folder, self.plan.ranker.dimension)
         if arm.permute_rows:
             vectors = vectors[np.random.default_rng([evaluation.seed, 1]).permutation(len(vectors))]
+        if arm.cold_seed is not None:
+            self.slot.weights.copy_(self._cold_slot(arm.cold_seed))
         put_rows(self.slot, rows, vectors)
         batch = chunk if len(chunk) else nothing(self.plan.ranker)
         with torch.no_grad():
@@ -136,6 +140,13 @@ class Scorer:
             found = {name: values[name][: len(values[name]) if len(chunk) else 0] for name in only}
             self.slot.weights.copy_(kept)
         return found
+
+    def _cold_slot(self, seed: int) -> Tensor:
+        """The rank's rows of the swapped table as they were born."""
+        if seed not in self.cold:
+            spec = self.plan.ranker
+            self.cold[seed] = torch.from_numpy(cold_weights(spec, seed, spec.slot, self.slot.first, self.slot.end))
+        return self.cold[seed]
 
     def _lookup(self, rows: DayRows) -> Inputs:
         batch = rows if len(rows) else nothing(self.plan.ranker)

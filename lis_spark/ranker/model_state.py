@@ -89,17 +89,23 @@ def _cold_range(spec: RankerSpec, seed: int, name: str, shard: TableShard, known
     if first >= shard.end:
         return
     table = next(table for table in spec.tables if table.name == name)
-    hashes = np.load(table.key_hashes, mmap_mode="r")
     local = slice(first - shard.first, None)
-    keys = hashes[max(first - SHIFT, 0) : shard.end - SHIFT]
-    vectors = cold_rows(seed, name, np.asarray(keys), spec.dimension, table.initial_scale)
-    if first < SHIFT:  # the row of missing values starts at zero
-        vectors = np.concatenate([np.zeros((SHIFT - first, spec.dimension), np.float32), vectors])
     with torch.no_grad():
-        shard.weights[local] = torch.from_numpy(vectors)
+        shard.weights[local] = torch.from_numpy(cold_weights(spec, seed, name, first, shard.end))
         shard.momentum[local] = table.initial_accumulator
     for counter in vars(shard.counters).values():
         counter[local] = 0
+
+
+def cold_weights(spec: RankerSpec, seed: int, name: str, first: int, end: int) -> np.ndarray:
+    """float32 [end - first, d]: rows ``first`` .. ``end - 1`` of a table before any training."""
+    table = next(table for table in spec.tables if table.name == name)
+    hashes = np.load(table.key_hashes, mmap_mode="r")
+    keys = hashes[max(first - SHIFT, 0) : end - SHIFT]
+    vectors = cold_rows(seed, name, np.asarray(keys), spec.dimension, table.initial_scale)
+    if first < SHIFT:  # the row of missing values starts at zero
+        vectors = np.concatenate([np.zeros((SHIFT - first, spec.dimension), np.float32), vectors])
+    return vectors
 
 
 def save_state(

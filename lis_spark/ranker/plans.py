@@ -138,6 +138,7 @@ class ArmSpec(Plain):
     """One arm; paths are folders of Parquet files with ``row`` and ``vector``, None: the ranker's own table.
 
     ``target_vectors`` hold the items of the evaluated day; ``refit_vectors`` the whole table, for the days before.
+    A key that they do not hold keeps the ranker's own row, or is cold where ``cold_seed`` says by which training seed.
     """
 
     name: str
@@ -146,6 +147,7 @@ class ArmSpec(Plain):
     target_vectors: str | None
     history_vectors: str | None
     model_state: StateSpec | None
+    cold_seed: int | None
     permute_rows: bool
     permute_feature: str | None
     refit: bool

@@ -11,11 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
+from lis_spark.ranker.cold_rows import cold_rows
 from lis_spark.ranker.plans import ArmSpec, DaySpec, EvaluationSpec, ScorePlan, StateSpec, state_folder
 from tests.ranker_worlds import (
     FOLDS,
     GROUP_SIZES,
+    INITIAL_SCALE,
     ITEMS,
+    WIDTH,
     Arrays,
     World,
     day,
@@ -46,6 +49,7 @@ def make_arm(name: str, **changes: object) -> ArmSpec:
         "target_vectors": None,
         "history_vectors": None,
         "model_state": None,
+        "cold_seed": None,
         "permute_rows": False,
         "permute_feature": None,
         "refit": False,
@@ -141,6 +145,7 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> Scored:
         *[swap(f"same_{scope}", same_folder, scope) for scope in SCOPES],
         *[swap(f"flipped_{scope}", flipped_folder, scope) for scope in SCOPES],
         swap("row_permuted", same_folder, permute_rows=True),
+        *[swap(f"rest_cold_{scope}", one_folder, scope, cold_seed=SEED + 1) for scope in SCOPES],
         swap("one_row", one_folder),  # what the permuted table would leave behind, this arm would show
         make_arm("user_permuted", permute_feature="user"),
         *[
@@ -192,6 +197,20 @@ def test_the_scores_say_what_they_are_of(scored: Scored) -> None:
     assert frame["fold"].tolist() == scored.rows["user_fold"].tolist()
     auc = roc_auc_score(scored.rows["label_click"], scored.logits("control"))
     assert auc > 0.6, "the world can be learned, so a ranker that is not better than this reads other rows"
+
+
+def test_what_an_earlier_table_had_not_seen_is_cold_in_it(scored: Scored) -> None:
+    """One row given, all others as a training of the arm's seed bears them; nothing of it stays for the next arm."""
+    state = read_state(Path(state_of(scored.work, T).folder))
+    (item,) = [table for table in scored.world.ranker.tables if table.name == "item"]
+    earlier = cold_rows(SEED + 1, "item", np.load(item.key_hashes), WIDTH, INITIAL_SCALE)
+    earlier[scored.flipped_item] = scored.flipped_table[scored.flipped_item]
+    for scope, (target, history) in {"both": (True, True), "target": (True, False), "history": (False, True)}.items():
+        swapped = [earlier if used else None for used in (target, history)]
+        expected = naive_click_logits(state, scored.rows, *swapped)
+        np.testing.assert_allclose(scored.logits(f"rest_cold_{scope}"), expected, rtol=1e-3, atol=1e-4)
+        assert np.abs(expected - scored.logits("control")).max() > 0.05
+    assert same_bits(scored.logits("control_again"), scored.logits("control")).all()
 
 
 @pytest.mark.parametrize("scope", SCOPES)

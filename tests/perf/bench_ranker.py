@@ -159,9 +159,11 @@ def score_plan(trained: TrainPlan, folder: Path, day: DaySpec, arms: int) -> Sco
             target_vectors=str(vectors),
             history_vectors=str(vectors),
             model_state=None,
+            cold_seed=None,
             permute_rows=False,
             permute_feature=None,
             refit=False,
+            refit_vectors=None,
         )
         for number in range(arms)
     ]
