@@ -97,6 +97,8 @@ def test_the_lis_spark_lines_of_the_readme_run(
     )
     places = small_overrides(tmp_path, small_run.source)
     world = [f"lake.path={tmp_path / 'world'}", "source.days=2", "source.content.rendered=none"]
+    few_arms = ["evaluation.variants=[naive,honest]", "evaluation.horizons=[0,1]", "evaluation.scopes=[both]"]
+    few_arms += ["evaluation.swap_refit=false", "evaluation.whole=false", "evaluation.slots=false"]
     for line in COMMANDS:
         words = shlex.split(line)
         if words[0] != "lis-spark":
@@ -108,6 +110,7 @@ def test_the_lis_spark_lines_of_the_readme_run(
             words = [word if "impressions_a_day" not in word else f"{word[:-6]}4000" for word in words] + world
         else:
             words = ["conf/kuairand_small.yaml" if "kuairand_demo" in word else word for word in words] + places
+            words += few_arms if any("seeds=" in word for word in words) else []
         assert cli.main(words[1:]) == 0, line
 
 

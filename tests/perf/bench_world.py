@@ -2,8 +2,9 @@
 
     python tests/perf/bench_world.py --config conf/world_reference.yaml --impressions 1000000 10000000 100000000
 
-The number of impressions is spread over the days of the configuration; the lake is removed after each size. Memory is
-that of the whole process tree: the driver, Spark's JVM and its Python workers, added up every half second.
+The number of impressions is spread over the days of the configuration; users and items grow with it, so that items are
+shown and users come as often as in the configuration. The lake is removed after each size. Memory is that of the whole
+process tree: the driver, Spark's JVM and its Python workers, added up every half second.
 """
 
 from __future__ import annotations
@@ -37,15 +38,18 @@ def measured(options: argparse.Namespace, impressions: int) -> dict[str, object]
     """One simulation of one size."""
     from lis_spark.config import WorldSource, load_config
 
-    days = load_config(options.config, options.overrides).source
-    assert isinstance(days, WorldSource)
+    world = load_config(options.config, options.overrides).source
+    assert isinstance(world, WorldSource)
+    growth = impressions / (world.days * world.impressions_a_day)
     folder = Path(tempfile.mkdtemp(dir=options.folder))
     try:
         command = [
             *(sys.executable, "-m", "lis_spark.cli", "simulate", "--config", options.config),
             *(f"lake.path={folder}", f"lake.work_path={folder}/work"),
-            f"source.traffic.impressions_a_day={impressions // days.days}",
             *options.overrides,
+            f"source.traffic.impressions_a_day={impressions // world.days}",
+            f"source.people.users={max(10, round(world.people.users * growth))}",
+            f"source.catalogue.new_items_a_day={max(2, round(world.catalogue.new_items_a_day * growth))}",
         ]
         begun = time.monotonic()
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)

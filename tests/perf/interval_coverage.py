@@ -1,46 +1,75 @@
 """How often 95 % intervals of the honest LIS hold the LIS of all users, given the trained models (method 2.2).
 
-    lis-spark run --config conf/world_reference.yaml <a world of many users, see docs/world.md>
-    python tests/perf/interval_coverage.py --config build/<run>/config.yaml --horizon 7
+    python tests/perf/interval_coverage.py --worlds 1 2 3 4 5
 
-The users of each fold are dealt out by hash into 50 samples of 2 %, four times over: 200 samples. Each is measured as
-if there were no other users; the truth is the LIS over all of them.
+Each world is the reference regime with the users, items and impressions of OVERRIDES; its main job is run whole. The
+users who show up on T are then dealt out by hash, fold by fold, into 50 samples of 2 %, four times over: 200 samples.
+Each is measured as if there were no other users; the truth is the LIS over all of them.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import tempfile
+from functools import reduce
 
-from pyspark.sql import Window
+from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
-from lis_spark.config import load_config
+from lis_spark.config import RunConfig, load_config
 from lis_spark.lake import Lake
 from lis_spark.lis.arms import control_arm
 from lis_spark.lis.plan import resolve
 from lis_spark.lis.rankings import GROUPS
 from lis_spark.metrics import compare, influence
+from lis_spark.pipeline import run_steps
 from lis_spark.session import get_session
 
 SHARES, DEALS = 50, 4
+# More than 20,000 users on day T, who see about a dozen impressions each; items as often shown as in the regime.
+OVERRIDES = (
+    "source.days=9",
+    "source.people.users=26000",
+    "source.catalogue.new_items_a_day=450",
+    "source.traffic.impressions_a_day=300000",
+    "source.traffic.impressions_a_request=3",
+    "source.content.rendered=none",
+    "evaluation.dates=[2026-01-08]",
+    "evaluation.horizons=[0, 2]",
+    "evaluation.variants=[naive, honest]",
+    "evaluation.swap_refit=false",
+    "evaluation.whole=false",
+)
+STEPS = ("simulate", "vocabulary", "training-rows", "train", "features", "score")
+HORIZON = 2
 
 
 def main() -> None:
-    """Prints the coverage, the truth, and the mean standard error beside the spread of the samples."""
+    """Prints a line of JSON a world."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config", required=True)
-    parser.add_argument("--horizon", type=int, default=7)
+    parser.add_argument("--config", default="conf/world_reference.yaml")
+    parser.add_argument("--worlds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
     parser.add_argument("overrides", nargs="*")
     options = parser.parse_intermixed_args()
-    config = load_config(options.config, options.overrides)
-    spark = get_session(config.spark, app_name="interval coverage")
+    for world in options.worlds:
+        with tempfile.TemporaryDirectory() as folder:
+            places = (f"lake.path={folder}/lake", f"lake.work_path={folder}/work", f"output_path={folder}/out")
+            own = (f"source.seed={world}", f"seeds=[{world + 100}]")
+            config = load_config(options.config, [*OVERRIDES, *own, *places, *options.overrides])
+            spark = get_session(config.spark, app_name="interval coverage")
+            run_steps(spark, config, STEPS)
+            print(json.dumps({"world": world, **coverage(spark, config)}), flush=True)
+
+
+def coverage(spark: SparkSession, config: RunConfig) -> dict[str, float]:
+    """The share of samples whose interval holds the truth, and the mean standard error beside the samples' spread."""
     lake = Lake(spark, config, measurement=True)
     seed, date = config.seeds[0], config.evaluation.dates[0]
     honest = [
         arm
         for arm in resolve(lake).arms(seed, date)
-        if (arm.protocol, arm.variant, arm.scope, arm.horizon_days) == ("swap", "honest", "both", options.horizon)
+        if (arm.protocol, arm.variant, arm.scope, arm.horizon_days) == ("swap", "honest", "both", HORIZON)
     ]
     control = control_arm(date).name
     scores = (
@@ -49,16 +78,10 @@ def main() -> None:
         .where(F.col("arm").isin(control, *(arm.name for arm in honest)))
     )
     users = scores.select("user_id", "fold").distinct()
-    dealt = None
-    for deal in range(DEALS):
-        order = Window.partitionBy("fold").orderBy(F.xxhash64(F.lit(deal), "user_id"), "user_id")
-        number = (F.row_number().over(order) - 1) % SHARES
-        one = users.select("user_id", F.concat_ws("-", F.lit(deal), number).alias("stratum"))
-        dealt = one if dealt is None else dealt.unionByName(one)
-    assert dealt is not None
     everyone = users.select("user_id", F.lit("all").alias("stratum"))
-    per_user = influence(scores.join(dealt.unionByName(everyone), "user_id"), GROUPS).persist()
-    samples = ["all", *(f"{deal}-{share}" for deal in range(DEALS) for share in range(SHARES))]
+    dealt = reduce(DataFrame.unionByName, [deal(users, number) for number in range(DEALS)], everyone)
+    per_user = influence(scores.join(dealt, "user_id"), GROUPS).persist()
+    samples = ["all", *(f"{number}-{share}" for number in range(DEALS) for share in range(SHARES))]
     pairs = [
         {
             "comparison_id": sample,
@@ -73,21 +96,27 @@ def main() -> None:
         for arm in honest
     ]
     found = {comparison.comparison_id: comparison for comparison in compare(per_user, pairs)}
+    per_user.unpersist()
     truth = found.pop("all")
-    held = sum(one.ci_low <= truth.lis <= one.ci_high for one in found.values())
-    values = [one.lis for one in found.values()]
+    values = [sample.lis for sample in found.values()]
     mean = sum(values) / len(values)
-    spread = (sum((value - mean) ** 2 for value in values) / (len(values) - 1)) ** 0.5
-    summary = {
+    return {
         "samples": len(found),
         "users in all": truth.users,
+        "users of a sample": sum(sample.users for sample in found.values()) / len(found),
         "truth": truth.lis,
         "mean of the samples": mean,
-        "covered": held / len(found),
-        "mean standard error": sum(one.standard_error for one in found.values()) / len(found),
-        "spread of the samples": spread,
+        "covered": sum(sample.ci_low <= truth.lis <= sample.ci_high for sample in found.values()) / len(found),
+        "mean standard error": sum(sample.standard_error for sample in found.values()) / len(found),
+        "spread of the samples": (sum((value - mean) ** 2 for value in values) / (len(values) - 1)) ** 0.5,
     }
-    print(json.dumps(summary))
+
+
+def deal(users: DataFrame, number: int) -> DataFrame:
+    """user_id and stratum: every user in one of 50 samples, which hold equally many users of each fold."""
+    order = Window.partitionBy("fold").orderBy(F.xxhash64(F.lit(number), "user_id"), "user_id")
+    share = (F.row_number().over(order) - 1) % SHARES
+    return users.select("user_id", F.concat_ws("-", F.lit(number), share).alias("stratum"))
 
 
 if __name__ == "__main__":
