@@ -31,6 +31,7 @@ class ReportContext:
     Attributes:
         run_name: the configuration's name.
         source: the data in words, for instance ``KuaiRand-Pure, 222,869 impressions``.
+        content: what the titles and images of a simulated world tell, in words.
         licence: licence and attribution line of the data.
         config_yaml: the configuration as YAML text, printed as it is.
         rerun_commands: shell commands that make this report again.
@@ -47,6 +48,7 @@ class ReportContext:
 
     run_name: str
     source: str
+    content: str = ""
     licence: str = ""
     config_yaml: str = ""
     rerun_commands: Sequence[str] = ()

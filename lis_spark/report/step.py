@@ -23,6 +23,7 @@ from lis_spark.report.context import ReportContext, Unavailable
 from lis_spark.report.page import write_report
 from lis_spark.report.terminal import results_table
 from lis_spark.step import StepResult
+from lis_spark.world.simulate import stored_probe
 
 LICENCES = {
     KuaiRandSource: "KuaiRand-Pure, CC BY-SA 4.0; Gao et al., CIKM 2022, doi 10.1145/3511808.3557624 (a subset)",
@@ -74,9 +75,11 @@ def _context(lake: Lake, rows: list[dict[str, object]], config_yaml: str, comman
         for entry in plan.unavailable()
     ]
     ranker = config.ranker
+    probe = stored_probe(lake)
     return ReportContext(
         run_name=config.run_name,
         source=source,
+        content=probe.line() if probe is not None else "",
         licence=LICENCES.get(type(config.source), ""),
         config_yaml=config_yaml,
         rerun_commands=[command],

@@ -7,6 +7,7 @@ configuration gives the same rows from one partition or two hundred.
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import astuple
 
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
@@ -22,16 +23,17 @@ from lis_spark.world import frames
 from lis_spark.world.calendar import Calendar
 from lis_spark.world.catalogue import item_count
 from lis_spark.world.clicks import LABELS
-from lis_spark.world.content_probe import probe_content
+from lis_spark.world.content_probe import ContentProbe, probe_content
 from lis_spark.world.people import users_on as world_users
 
 STEP_VERSION = 1
 BY_DAY = ("impressions", "truth", "user_days")
-OF_ITEMS = ("items", "truth_items")
+_PROBE_SCHEMA = "items bigint, signal double, latents double, features double, components double"
+OF_ITEMS = ("items", "truth_items", "content_probe")
 
 
 def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: str = "") -> StepResult:
-    """Writes ``impressions``, ``items``, ``user_days``, ``truth`` and ``truth_items`` where they are not there.
+    """Writes the tables of BY_DAY and OF_ITEMS where they are not there.
 
     Raises:
         ConfigError: the source is no world, or a label is none of its.
@@ -40,7 +42,7 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
     world = _checked(config)
     lake = Lake(spark, config, run_id=run_id, step="simulate")
     create_tables(lake, config)
-    for name in ("truth", "truth_items", "user_days"):
+    for name in ("truth", "truth_items", "user_days", "content_probe"):
         lake.create(name)
     calendar = Calendar.of(world, config.time_zone)
     wanted = _day_fingerprints(config, world)
@@ -71,8 +73,9 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
         written += len(stale)
         rows_out += counted if name == "impressions" else 0
     of_items = _write_items(lake, config, world, force)
+    probe = stored_probe(lake)
     size = f"{calendar.requests * world.traffic.impressions_a_request:,} impressions of {item_count(world):,} items"
-    notes = (size, probe_content(world).line()) if of_items else (size,)
+    notes = (size, probe.line()) if of_items and probe is not None else (size,)
     return StepResult(
         "simulate",
         rows_out,
@@ -157,6 +160,14 @@ def _write_days(lake: Lake, name: str, days: list[int], stale: dict[PartitionKey
     return int(summed[0]) if summed is not None and summed[0] is not None else 0
 
 
+def stored_probe(lake: Lake) -> ContentProbe | None:
+    """What the content of the lake's world tells of its items, None where the lake holds no world."""
+    if not lake.exists("content_probe"):
+        return None
+    row = lake.read("content_probe").drop("lis_fingerprint").first()
+    return None if row is None else ContentProbe(**row.asDict())
+
+
 def _write_items(lake: Lake, config: RunConfig, world: WorldSource, force: bool) -> int:
     """Writes the tables of items where they changed: more days bring more items. Returns how many were written."""
     ads = [world.traffic.ads_share, world.traffic.bid_sigma]
@@ -166,8 +177,11 @@ def _write_items(lake: Lake, config: RunConfig, world: WorldSource, force: bool)
         "truth_items": (frames.truth_item_columns, frames.TRUTH_ITEMS_SCHEMA),
     }
     written = 0
-    for name in OF_ITEMS:
-        if not force and lake.fingerprints(name) == {(): part}:
+    stale = [name for name in OF_ITEMS if force or lake.fingerprints(name) != {(): part}]
+    for name in stale:
+        if name not in columns:
+            probe = lake.spark.createDataFrame([astuple(probe_content(world))], _PROBE_SCHEMA)
+            written += lake.write_partitions(name, probe, {(): part})
             continue
         make, schema = columns[name]
         with described(lake.spark, f"simulate: {name}, {item_count(world):,}"):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -19,15 +21,16 @@ from lis_spark.sources import ingest
 from lis_spark.vectors import unpack
 from lis_spark.world import frames, simulate
 from lis_spark.world.calendar import Calendar
+from lis_spark.world.content_probe import probe_content
 
 ROWS_A_DAY = {"impressions_a_day": 2000, "ads_share": 0.2}
 
 
-@pytest.fixture
-def data(config_data: dict[str, Any]) -> dict[str, Any]:
-    """A world of five days with ads and copies, in the test's own lake."""
-    config_data = dict(config_data)
-    config_data["source"] = {
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A world of five days with ads and copies."""
+    folder = tmp_path_factory.mktemp("world")
+    source = {
         "kind": "world",
         "seed": 3,
         "days": 5,
@@ -35,12 +38,20 @@ def data(config_data: dict[str, Any]) -> dict[str, Any]:
         "catalogue": {"new_items_a_day": 30, "life_days": 8, "near_duplicate_share": 0.1},
         "traffic": ROWS_A_DAY,
     }
-    config_data |= {"labels": ["click", "engage"], "scenario": "feed", "time_zone": "Asia/Shanghai"}
-    config_data["evaluation"] = config_data["evaluation"] | {"dates": ["2026-01-03"]}
-    return config_data
+    return {
+        "run_name": "world",
+        "time_zone": "Asia/Shanghai",
+        "output_path": str(folder / "out"),
+        "lake": {"path": str(folder / "lake"), "work_path": str(folder / "work")},
+        "source": source,
+        "scenario": "feed",
+        "labels": ["click", "engage"],
+        "features": [{"name": "user", "column": "user_id"}, {"name": "item", "column": "item_id"}],
+        "evaluation": {"dates": ["2026-01-03"], "horizons": [0, 1], "folds": 2},
+    }
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def simulated(spark: Any, data: dict[str, Any]) -> RunConfig:
     config = parse_config(data)
     run_steps(spark, config, ["simulate"])
@@ -49,11 +60,12 @@ def simulated(spark: Any, data: dict[str, Any]) -> RunConfig:
 
 def test_rows_are_the_same_from_any_number_of_partitions(spark: Any, simulated: RunConfig) -> None:
     columns, schema = frames.impression_columns(simulated.labels), frames.impression_schema(simulated.labels)
-    for make, ddl in ((columns, schema), (frames.truth_columns, frames.TRUTH_SCHEMA)):
+    for make, ddl, size in ((columns, schema, 10), (frames.truth_columns, frames.TRUTH_SCHEMA, 50)):
         whole, pieces = (
-            frames.request_frame(spark, simulated, range(5), make, ddl, requests_a_file=size) for size in (10**9, 10)
+            frames.request_frame(spark, simulated, range(5), make, ddl, requests_a_file=requests)
+            for requests in (10**9, size)
         )
-        assert whole.rdd.getNumPartitions() == 5 and pieces.rdd.getNumPartitions() > 190
+        assert whole.rdd.getNumPartitions() == 5 and pieces.rdd.getNumPartitions() > 1900 / size
         left, right = (
             frame.toPandas().sort_values("impression_id").reset_index(drop=True) for frame in (whole, pieces)
         )
@@ -79,6 +91,7 @@ def test_tables_hold_every_row_once(spark: Any, simulated: RunConfig) -> None:
     assert unpack(known["factor"], 4).std() == pytest.approx(1, rel=0.1)
     copies = known.to_pandas().dropna(subset="duplicate_of")
     assert len(copies) > 20 and set(copies["duplicate_of"]) <= set(items["item_id"])
+    assert simulate.stored_probe(lake) == probe_content(world)
     ads = known.to_pandas().set_index("item_id")["is_ad"]
     assert (shown.toPandas()["item_id"].map(ads) == (shown.toPandas()["scenario"] == "ads")).all()
 
@@ -112,14 +125,17 @@ def test_user_days_are_sums_of_the_truth(spark: Any, simulated: RunConfig) -> No
 
 
 def test_a_second_run_writes_nothing_and_more_days_are_added(
-    spark: Any, simulated: RunConfig, data: dict[str, Any]
+    spark: Any, simulated: RunConfig, data: dict[str, Any], tmp_path: Path
 ) -> None:
+    shutil.copytree(simulated.lake.path, tmp_path / "lake")
+    data = {**data, "lake": {"path": str(tmp_path / "lake"), "work_path": str(tmp_path / "work")}}
+    simulated = parse_config(data)
     again = run_steps(spark, simulated, ["simulate"])[0]
-    assert (again.partitions_written, again.partitions_skipped) == (0, 17)
+    assert (again.partitions_written, again.partitions_skipped) == (0, 18)
     before = Lake(spark, simulated).fingerprints("impressions")
     longer = parse_config({**data, "source": {**data["source"], "days": 7}})
     result = run_steps(spark, longer, ["simulate"])[0]
-    assert result.partitions_written == 3 * 2 + 2, "two days of three tables, and the tables of items"
+    assert result.partitions_written == 3 * 2 + 3, "two days of three tables, and the tables of items"
     after = Lake(spark, longer).fingerprints("impressions")
     assert {key: after[key] for key in before} == before and len(after) == 7
     for other in ({"seed": 4}, {"days": 5}, {"first_date": "2026-01-02"}):
