@@ -121,7 +121,7 @@ def _measure_scores(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from lis_spark.lis.own_scores import measure_scores
-    from lis_spark.report import ReportContext, results_table, write_report
+    from lis_spark.report import ReportContext, print_results, write_report
     from lis_spark.session import get_session
 
     spark = get_session(app_name="lis_spark measure")
@@ -139,7 +139,7 @@ def _measure_scores(options: argparse.Namespace) -> int:
         decision_threshold=options.threshold,
     )
     report = write_report(rows, context, folder / "report.html")
-    Console(width=120).print(results_table(rows))
+    print_results(Console(width=120), rows, context)
     print(f"{report}\n{results}")
     return EXIT_DONE
 

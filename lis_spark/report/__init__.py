@@ -2,6 +2,6 @@
 
 from lis_spark.report.context import ReportContext, Unavailable
 from lis_spark.report.page import write_report
-from lis_spark.report.terminal import results_table
+from lis_spark.report.terminal import print_results
 
-__all__ = ["ReportContext", "Unavailable", "results_table", "write_report"]
+__all__ = ["ReportContext", "Unavailable", "print_results", "write_report"]

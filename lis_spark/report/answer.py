@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lis_spark.report.context import ReportContext
 from lis_spark.report.format import MISSING, interval, percent, plain, signed, with_interval
-from lis_spark.report.measurements import Row, Subject, may_contain_own_labels
+from lis_spark.report.measurements import Row, Subject, may_contain_own_labels, split_subjects
 
 # Verdict of the rows whose training noise drowns the threshold (method 1.7).
 UNUSABLE = "threshold not usable"
@@ -72,11 +72,27 @@ def sigma_seed(rows: Sequence[Row]) -> float | None:
     return max((row["sigma_seed"] for row in rows if row.get("sigma_seed") is not None), default=None)
 
 
+def answers_of(rows: Sequence[Row], context: ReportContext) -> list[Answer]:
+    """One answer a subject, and one for scores of one's own.
+
+    Args:
+        rows: cleaned rows of lis_results.
+        context: thresholds, and what could not be measured.
+    """
+    answers = [subject_answer(subject, context) for subject in split_subjects(rows)]
+    scores = [row for row in rows if row.get("protocol") == "scores" and (row.get("stratum") or "all") == "all"]
+    if scores:
+        answers.append(scores_answer(sorted(scores, key=lambda row: row.get("evaluated_date") or ""), context))
+    return answers
+
+
 def subject_answer(subject: Subject, context: ReportContext) -> Answer:
     """The decision about one leak, from its honest rows at the headline horizon."""
     honest = subject.headline("honest")
     name = subject.name
     days = _days(subject.headline_horizon)
+    if not subject.horizons:
+        return _baseline(subject)
     if not honest:
         return _unavailable(subject, context)
     gain = mean_over_dates(honest)
@@ -201,6 +217,20 @@ def _beside(subject: Subject) -> str:
     if share != MISSING:
         parts.append(f"{share} of the matched naive gain is memorised own labels")
     return "; " + ", and ".join(parts) if parts else ""
+
+
+def _baseline(subject: Subject) -> Answer:
+    """Of a run that asked for no day of the future."""
+    rows = [row for row in map(subject.baseline, subject.dates) if row is not None]
+    auc = sum(row["auc_control"] for row in rows) / len(rows) if rows else None
+    dates = f"on {rows[0]['evaluated_date']}" if len(rows) == 1 else f"on average over {len(rows)} dates"
+    seeds = " (mean of the training seeds)" if any(str(row.get("seed")) == "mean" for row in rows) else ""
+    return Answer(
+        "unavailable",
+        "The ranker of day T reaches an ",
+        f"AUC of {plain(auc)}",
+        f" on that day {dates}{seeds}; no day of future was asked for, so there is no LIS.",
+    )
 
 
 def _unavailable(subject: Subject, context: ReportContext) -> Answer:

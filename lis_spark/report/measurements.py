@@ -118,6 +118,15 @@ class Subject:
         """The row of one arm, the mean over seeds where there is one, or None."""
         return self._index.get((protocol or self.protocol, variant, scope, evaluated_date, horizon_days, stratum))
 
+    def baseline(self, day: str) -> Row | None:
+        """A row whose control is the ranker itself on all impressions of the day: naive scores all of them."""
+        for variant in ("naive", "honest"):
+            for horizon in [0, *self.horizons]:
+                row = self.find(variant, day, horizon)
+                if row is not None and row.get("auc_control") is not None:
+                    return row
+        return None
+
     @property
     def chosen(self) -> Iterable[Row]:
         """One row per measurement: the mean over seeds where there is one."""

@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from lis_spark.report import format as formats
-from lis_spark.report.answer import OWN_SCORES_LABEL, scores_answer
+from lis_spark.report.answer import OWN_SCORES_LABEL, answers_of
 from lis_spark.report.context import ReportContext, Unavailable
 from lis_spark.report.measurements import (
     VARIANT_NAMES,
@@ -25,7 +25,7 @@ from lis_spark.report.measurements import (
     split_subjects,
     stratum_order,
 )
-from lis_spark.report.view import STRATUM_TITLES, control_row, subject_view
+from lis_spark.report.view import STRATUM_TITLES, subject_view
 
 
 def write_report(rows: list[dict[str, Any]], context: ReportContext, path: Path) -> Path:
@@ -57,15 +57,13 @@ def render(rows: list[dict[str, Any]], context: ReportContext) -> str:
         key=lambda row: (row.get("evaluated_date") or "", stratum_order(row.get("stratum") or "all")),
     )
     views = [subject_view(subject, context, number) for number, subject in enumerate(subjects)]
-    whole_scores = [row for row in scores if (row.get("stratum") or "all") == "all"]
-    answers = [view.answer for view in views] + ([scores_answer(whole_scores, context)] if whole_scores else [])
     return (
         _environment()
         .get_template("report.html.j2")
         .render(
             context=context,
             views=views,
-            answers=answers,
+            answers=answers_of(cleaned, context),
             scores=scores,
             may_contain_own_labels=may_contain_own_labels,
             own_scores_label=OWN_SCORES_LABEL,
@@ -112,7 +110,7 @@ def _baseline(subjects: Sequence[Subject]) -> list[dict[str, Any]]:
     lines: dict[tuple[str, str], dict[str, Any]] = {}
     for subject in subjects:
         for day in subject.dates:
-            row = control_row(subject, day)
+            row = subject.baseline(day)
             if row is None:
                 continue
             scenario = subject.scenario if several else ""

@@ -21,7 +21,7 @@ from lis_spark.lis.plan import resolve
 from lis_spark.lis.slots import rank_slots
 from lis_spark.report.context import ReportContext, Unavailable
 from lis_spark.report.page import write_report
-from lis_spark.report.terminal import results_table
+from lis_spark.report.terminal import print_results
 from lis_spark.step import StepResult
 from lis_spark.world.simulate import stored_probe
 
@@ -49,8 +49,9 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     settings.write_text(f"# {command}\n{text}", encoding="utf-8")  # with all overrides: the run itself, not its file
     shown = [row for row in rows if row["variant"] != SLOT_PERMUTED]
-    page = write_report(shown, _context(lake, rows, text, command), folder / "report.html")
-    Console(width=120).print(results_table(shown))
+    context = _context(lake, rows, text, command)
+    page = write_report(shown, context, folder / "report.html")
+    print_results(Console(width=120), shown, context)
     written = (str(page), str(results), str(settings))
     return StepResult("report", len(rows), len(rows), 0, len(written), 0, written, versions=dict(lake.pinned))
 

@@ -1,17 +1,35 @@
-"""The table that a run prints at its end: one line per evaluated date and horizon, at most 110 columns wide."""
+"""What a run prints at its end: the answer, and one line per evaluated date and horizon, at most 110 columns wide."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lis_spark.report.answer import answers_of
+from lis_spark.report.context import ReportContext
 from lis_spark.report.format import percent, signed
 from lis_spark.report.measurements import Row, Subject, clean, may_contain_own_labels, split_subjects
 
 VERDICT_STYLES = {"useful": "bold green", "harmful": "bold red", "not shown": "yellow", "unavailable": "dim"}
+
+
+def print_results(console: Console, rows: Sequence[dict[str, Any]], context: ReportContext) -> None:
+    """Prints the answers, and below them the table where there is a day of future in it.
+
+    Args:
+        console: at least 110 columns wide.
+        rows: rows of lis_results.
+        context: thresholds, and what could not be measured.
+    """
+    for answer in answers_of([clean(row) for row in rows], context):
+        console.print(Text(_ascii(str(answer)), "bold"))
+    table = results_table(rows)
+    if table.row_count:
+        console.print(table)
 
 
 def results_table(rows: Sequence[dict[str, Any]]) -> Table:

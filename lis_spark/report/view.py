@@ -14,7 +14,7 @@ from lis_spark.report.answer import Answer, Figure, mean_over_dates, own_label_r
 from lis_spark.report.context import ReportContext
 from lis_spark.report.controls import ControlLine, control_horizons, control_lines
 from lis_spark.report.figures import Panel, Point, Series, draw_panels
-from lis_spark.report.measurements import SCOPES, VARIANT_NAMES, Row, Subject
+from lis_spark.report.measurements import SCOPES, VARIANT_NAMES, Subject
 
 CURVES = (
     ("naive", "naive"),
@@ -81,17 +81,9 @@ def subject_view(subject: Subject, context: ReportContext, number: int) -> Subje
     )
 
 
-def control_row(subject: Subject, day: str) -> Row | None:
-    # Naive scores all impressions of the day with M_T itself, so its control arm is the baseline.
-    for variant in ("naive", "honest"):
-        for horizon in [0, *subject.horizons]:
-            row = subject.find(variant, day, horizon)
-            if row is not None and row.get("auc_control") is not None:
-                return row
-    return None
-
-
 def _panels(subject: Subject, curves: Sequence[tuple[str, str]]) -> list[Panel]:
+    if not subject.horizons:  # n = 0 alone is a point on the axis
+        return []
     panels = []
     for day in subject.dates:
         series = []
@@ -105,7 +97,7 @@ def _panels(subject: Subject, curves: Sequence[tuple[str, str]]) -> list[Panel]:
             if points:
                 series.append(Series(variant, label, points))
         if series:
-            baseline = control_row(subject, day)
+            baseline = subject.baseline(day)
             auc = baseline["auc_control"] if baseline else None
             panels.append(Panel(day, f"LIS, on a baseline AUC of {formats.plain(auc)}", tuple(series)))
     return panels

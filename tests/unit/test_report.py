@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from lis_spark.report import ReportContext, Unavailable, results_table, write_report
+from lis_spark.report import ReportContext, Unavailable, print_results, write_report
 from lis_spark.report.figures import spread
+from lis_spark.report.terminal import results_table
 
 DATES = ("2022-04-30", "2022-05-01", "2022-05-02")
 HORIZONS = (0, 1, 3, 5, 7)
@@ -625,6 +626,24 @@ def test_terminal_table_fits_and_has_one_line_per_date_and_horizon(rows):
         scores[7],
     )
     assert "…" not in screen.getvalue()
+
+
+def test_the_terminal_says_the_answer_above_the_table(rows, context):
+    screen = io.StringIO()
+    print_results(Console(width=110, file=screen, color_system=None), rows, context)
+    first, rest = screen.getvalue().split("LIS = AUC", 1)
+    assert "The item-ID table is useful preference data" in first and "2022-05-01" in rest
+
+
+def test_a_baseline_without_a_future_says_its_auc_and_draws_no_curve(rows, context, tmp_path):
+    today = [{**row, "stratum": "all"} for row in rows if row["horizon_days"] == 0 and row["variant"] == "naive"]
+    days = {row["evaluated_date"]: row["auc_control"] for row in today}
+    screen = io.StringIO()
+    print_results(Console(width=110, file=screen, color_system=None), today, context)
+    said = f"AUC of {sum(days.values()) / len(days):.4f} on that day on average over {len(days)} dates"
+    assert said in " ".join(screen.getvalue().split()) and "┃" not in screen.getvalue()
+    reader = read(today, context, tmp_path)
+    assert said in reader.headings[0] and "svg" not in reader.tags
 
 
 def test_labels_are_spread_in_order_and_stay_in_the_frame():
