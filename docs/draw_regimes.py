@@ -81,7 +81,7 @@ def table(regimes: dict[str, list[Subject]]) -> list[str]:
             cells = [name, subject.rows[0]["seed"], plain(control["auc_control"])]
             for variant, _ in CURVES:
                 rows = [subject.find(variant, day, horizon) for horizon in horizons]
-                cells.append(" ".join(signed(row["lis"]) for row in rows if row is not None))
+                cells.append(" ".join("–" if row is None else signed(row["lis"]) for row in rows))
             first = subject.find("honest", day, horizons[0])
             assert first is not None
             cells.append(f"{signed(first['ci_low'])} to {signed(first['ci_high'])}")
@@ -89,7 +89,7 @@ def table(regimes: dict[str, list[Subject]]) -> list[str]:
                 horizon = -7 if variant == "backward" else 7
                 row = subject.find(variant, day, horizon)
                 cells.append(signed(row["lis"]) if row is not None else "")
-            cells.append(plain(control["truth_bound"]) if control.get("truth_bound") is not None else "")
+            cells.append(plain(first["truth_bound"]) if first.get("truth_bound") is not None else "")
             lines.append(f"| {' | '.join(map(str, cells))} |")
     return lines
 

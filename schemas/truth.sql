@@ -10,7 +10,7 @@ CREATE TABLE IF NOT EXISTS {table} (
   engaged BOOLEAN NOT NULL COMMENT 'Read, and liked, shared or commented',
   time_spent_ms INT NOT NULL COMMENT 'Milliseconds that the user looked at the item',
   advertiser_value_micros BIGINT NOT NULL COMMENT 'Bid of a clicked advertisement, in millionths of the currency',
-  cost_micros BIGINT NOT NULL COMMENT 'What the advertiser paid for the click (second price), likewise',
+  cost_micros BIGINT NOT NULL COMMENT 'What the advertiser paid for the click, .6 to .95 of the bid, likewise',
   lis_fingerprint STRING NOT NULL COMMENT 'Fingerprint of the partition',
   date DATE NOT NULL COMMENT 'Day of the impression',
   CONSTRAINT probability_is_one CHECK (click_probability > 0 AND click_probability < 1),

@@ -13,12 +13,15 @@ from functools import lru_cache
 import numpy as np
 
 from lis_spark.config import WorldSource
+from lis_spark.errors import ConfigError
 from lis_spark.keyed_random import normals, salt, uniforms
 
 ITEMS_A_SHELF = 50_000
 # Width of the fixed random net that turns content latents into factors, and its gain before the tanh.
 NET_WIDTH, NET_GAIN = 64, 1.5
 _NET_SAMPLE = 100_000
+# Of the covariance of the net's outputs: beyond it a whitened output is the noise of a few extreme items.
+LARGEST_CONDITION = 1e4
 
 
 def alive_range(world: WorldSource, day: int) -> tuple[int, int]:
@@ -156,8 +159,17 @@ def _weights(world: WorldSource) -> tuple[np.ndarray, np.ndarray]:
 def _net_moments(world: WorldSource) -> tuple[np.ndarray, np.ndarray]:
     sample = normals(salt(world.seed, "net", "sample"), np.arange(_NET_SAMPLE), world.content.latents)
     values = _net(world, sample)
+    covariance = np.cov(values)
+    if np.linalg.cond(covariance) > LARGEST_CONDITION:
+        raise ConfigError(
+            "content of so few latents cannot tell so many different dimensions of taste",
+            found=f"content.latents: {world.content.latents}, "
+            f"clicks.latent_dimensions: {world.clicks.latent_dimensions}",
+            expected="outputs of the net that are not multiples of each other",
+            remedy="more source.content.latents, or fewer source.clicks.latent_dimensions",
+        )
     # the inverse of the Cholesky factor of the covariance: uncorrelated outputs of variance 1
-    return values.mean(axis=1), np.linalg.inv(np.linalg.cholesky(np.cov(values)))
+    return values.mean(axis=1), np.linalg.inv(np.linalg.cholesky(covariance))
 
 
 @dataclass(frozen=True)
@@ -184,5 +196,16 @@ def shelf(world: WorldSource, day: int, number: int, ads: bool) -> Shelf:
     if world.traffic.ads_share:
         items = items[is_ad(world, items) == ads]
     weights = popularity(world, items) * age_weights(world, day - birth_days(world, items))
+    cumulated = np.cumsum(weights)
+    able = np.count_nonzero(np.diff(cumulated, prepend=0.0) > 0)
+    size = world.traffic.impressions_a_request
+    if able < 2 * size:
+        raise ConfigError(
+            "too few items can be shown to fill requests with different ones",
+            partition=f"day {day}, shelf {number}, scenario {'ads' if ads else 'feed'}",
+            found=f"{able} items that are shown at all, of {len(items)} alive",
+            expected=f"at least {2 * size}, twice source.traffic.impressions_a_request",
+            remedy="more source.catalogue.new_items_a_day, a larger age_scale_days, or another ads_share",
+        )
     vectors, biases = factors(world, items)
-    return Shelf(items, vectors, biases, np.cumsum(weights))
+    return Shelf(items, vectors, biases, cumulated)

@@ -1,7 +1,8 @@
 """How much of what users like an encoder of titles and images can tell, and how much no alignment is needed for.
 
-A linear probe on the true latents bounds what any encoder can reach; principal components of simple content features
-say what an unaligned representation of the same width reaches (method sections 5, 8).
+A linear probe on f(content), which is all that the true latents say of a factor, bounds what any encoder can reach;
+principal components of simple content features say what an unaligned representation of the same width reaches (method
+sections 5, 8).
 """
 
 from __future__ import annotations
@@ -38,12 +39,13 @@ class ContentProbe:
 
     def line(self) -> str:
         """For a reader."""
-        told = f"a linear probe on the true latents tells {self.signal:.2f} of the items' factors"
+        told = f"what the true latents say is {self.signal:.2f} of the variance of the items' factors"
         if self.features is None or self.components is None:
             return f"content: {told}; nothing is rendered"
         return (
-            f"content: {told} (any encoder's bound), on the raw latents {self.latents:.2f}; on words and colours "
-            f"{self.features:.2f}; on their first principal components, without alignment, {self.components:.2f}"
+            f"content: {told} (any encoder's bound); linear in the latents themselves {self.latents:.2f}, in words "
+            f"and colours {self.features:.2f}, in their first principal components, without alignment, "
+            f"{self.components:.2f}"
         )
 
 
@@ -52,8 +54,9 @@ def probe_content(world: WorldSource) -> ContentProbe:
     total = catalogue.item_count(world)
     items = np.unique(np.linspace(0, total - 1, min(total, SAMPLE_ITEMS)).astype(np.int64))
     factors = catalogue.factors(world, items)[0].T
-    signal = explained(catalogue.content_signal(world, items)[:-1].T, factors)
-    latents = explained(catalogue.content_latents(world, items).T, factors)
+    folds = catalogue.content_sources(world, items) % FOLDS  # a copy is predicted from neither itself nor its original
+    signal = explained(catalogue.content_signal(world, items)[:-1].T, factors, folds)
+    latents = explained(catalogue.content_latents(world, items).T, factors, folds)
     if world.content.rendered == "none":
         return ContentProbe(len(items), signal, latents, None, None)
     features = simple_features(world, items)
@@ -62,7 +65,11 @@ def probe_content(world: WorldSource) -> ContentProbe:
     width = world.clicks.latent_dimensions
     components = (left * values)[:, :width]
     return ContentProbe(
-        len(items), signal, latents, explained(features, factors, ridge=0.1), explained(components, factors)
+        len(items),
+        signal,
+        latents,
+        explained(features, factors, folds, ridge=0.1),
+        explained(components, factors, folds),
     )
 
 
@@ -85,15 +92,15 @@ def simple_features(world: WorldSource, items: np.ndarray) -> np.ndarray:
     return (features - features.mean(axis=0)) / np.where(deviation > 0, deviation, 1.0)
 
 
-def explained(inputs: np.ndarray, targets: np.ndarray, ridge: float = 0.0) -> float:
+def explained(inputs: np.ndarray, targets: np.ndarray, folds: np.ndarray, ridge: float = 0.0) -> float:
     """R^2 of a linear regression on items that it has not seen; the mean over the columns of ``targets``.
 
     Args:
         inputs: [items, features].
         targets: [items, dimensions].
+        folds: [items], 0 .. FOLDS - 1; a fold is predicted from the others.
         ridge: penalty for each item of the training part.
     """
-    folds = np.arange(len(inputs)) % FOLDS
     predicted = np.empty_like(targets)
     for fold in range(FOLDS):
         known, unknown = folds != fold, folds == fold

@@ -22,11 +22,11 @@ from lis_spark.world.impressions import Impressions, impressions_of
 
 ROWS_PER_FILE = 4_000_000
 # Rows of an Arrow batch: a day's shelf is made once for so many.
-REQUESTS_A_BATCH, ITEMS_A_BATCH = 20_000, 500
+ROWS_A_BATCH, ITEMS_A_BATCH = 100_000, 500
 ITEMS_PER_TASK = 5_000
 TAGS, ITEMS_AN_AUTHOR = 16, 20
 FEED, ADS = "feed", "ads"
-# A second-price auction: what is paid lies between these shares of the bid.
+# As in a second-price auction, what is paid lies below the bid: between these shares of it, evenly.
 _PAID = (0.6, 0.95)
 Stretch = tuple[int, int]
 
@@ -64,13 +64,14 @@ def request_frame(
     calendar = Calendar.of(world, config.time_zone)
     fitting = max(1, ROWS_PER_FILE // world.traffic.impressions_a_request)
     files = stretches(calendar, days, requests_a_file or fitting)
+    together = max(1, ROWS_A_BATCH // world.traffic.impressions_a_request)
 
     def make(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             for number in batch["id"].to_pylist():
                 first, end = files[number]
-                for start in range(first, end, REQUESTS_A_BATCH):
-                    for piece in impressions_of(world, calendar, start, min(start + REQUESTS_A_BATCH, end)):
+                for start in range(first, end, together):
+                    for piece in impressions_of(world, calendar, start, min(start + together, end)):
                         yield pa.RecordBatch.from_pydict(columns(world, piece))
 
     numbers = spark.range(0, len(files), 1, numPartitions=len(files))

@@ -120,7 +120,9 @@ def _drawn_places(world: WorldSource, shown: Shelf, requests: np.ndarray) -> np.
         fresh = shown.places(uniforms(stream, requests[rows], size, first=again * size).T.copy())
         places[rows] = np.where(doubled[rows], fresh, places[rows])
     for row in np.flatnonzero(_doubled(places).any(axis=1)):
-        places[row] = _without_replacement(shown, places[row], uniforms(stream, requests[row : row + 1], size))
+        # numbers of their own: those that fell on an item twice are no longer uniform
+        fresh = uniforms(stream, requests[row : row + 1], size, first=(ROUNDS + 1) * size)
+        places[row] = _without_replacement(shown, places[row], fresh)
     return places
 
 

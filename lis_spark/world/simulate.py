@@ -21,7 +21,7 @@ from lis_spark.sources.ingest import create_tables
 from lis_spark.step import StepResult
 from lis_spark.world import frames
 from lis_spark.world.calendar import Calendar
-from lis_spark.world.catalogue import item_count
+from lis_spark.world.catalogue import item_count, shelf
 from lis_spark.world.clicks import LABELS
 from lis_spark.world.content_probe import ContentProbe, probe_content
 from lis_spark.world.people import users_on as world_users
@@ -113,6 +113,8 @@ def _checked(config: RunConfig) -> WorldSource:
             expected="source.kind: world",
             remedy="see conf/world_reference.yaml; outside data are read by lis-spark ingest",
         )
+    for ads in (False, True) if config.source.traffic.ads_share else (False,):
+        shelf(config.source, 0, 0, ads)  # refuses a world that cannot fill a request
     unknown = [label for label in config.labels if label not in LABELS]
     if unknown:
         raise ConfigError("the world has no such label", found=", ".join(unknown), expected=" or ".join(LABELS))

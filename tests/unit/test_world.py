@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import fields
 from itertools import pairwise
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from pydantic import ValidationError
 from scipy.stats import kstest, spearmanr
 
 from lis_spark.config import WorldSource
+from lis_spark.errors import ConfigError
 from lis_spark.world import catalogue, impressions, rendering
 from lis_spark.world.calendar import BLOCK, Calendar, sessions_of
 from lis_spark.world.clicks import intercept_of
@@ -131,6 +134,57 @@ def test_filling_a_request_follows_successive_sampling() -> None:
     filled = np.array([impressions._without_replacement(shelf, np.array([0, 0]), drawn) for drawn in random])
     assert (filled[:, 0] == 0).all() and (filled[:, 1] != 0).all()
     assert (filled[:, 1] == 1).mean() == pytest.approx(0.5, abs=0.03)
+
+
+def test_a_request_that_keeps_drawing_one_item_is_filled_without_bias() -> None:
+    """An item of weight 18 before two of weight 1: what is shown beside it is one of these as often as the other."""
+    one = world(traffic={"impressions_a_request": 2})
+    shelf = catalogue.Shelf(np.arange(3), np.zeros((1, 3)), np.zeros(3), np.array([18.0, 19.0, 20.0]))
+    drawn = impressions._drawn_places(one, shelf, np.arange(40_000))
+    beside = drawn[drawn[:, 0] == 0, 1]
+    assert len(beside) > 30_000 and (beside != 0).all()
+    assert (beside == 1).mean() == pytest.approx(0.5, abs=0.012)
+
+
+def test_a_world_that_cannot_fill_a_request_is_refused() -> None:
+    aged = {"new_items_a_day": 1, "life_days": 300, "age_weight": "exponential", "age_scale_days": 0.1}
+    with pytest.raises(ConfigError, match="too few items can be shown") as error:
+        catalogue.shelf(world(catalogue=aged, traffic={"impressions_a_request": 50}), 0, 0, False)
+    assert "of 300 alive" in str(error.value) and "new_items_a_day" in str(error.value)
+
+
+def test_content_that_cannot_tell_the_dimensions_of_taste_is_refused() -> None:
+    with pytest.raises(ConfigError, match="so few latents") as error:
+        catalogue.content_signal(world(content={"latents": 1}, clicks={"latent_dimensions": 16}), np.arange(9))
+    assert "content.latents: 1, clicks.latent_dimensions: 16" in str(error.value)
+
+
+def dial_table() -> str:
+    """The table of dials in Markdown, from the configuration alone."""
+    lines = ["| key below `source` | default | range | what it is |", "|---|---|---|---|"]
+    for section, part in WorldSource.model_fields.items():
+        fields = getattr(part.annotation, "model_fields", None)
+        for name, field in (fields or {section: part}).items():
+            if name == "kind":
+                continue
+            limits = {key: getattr(bound, key) for bound in field.metadata for key in vars(type(bound))["__slots__"]}
+            low = limits.get("ge", limits.get("gt"))
+            high = limits.get("le", limits.get("lt"))
+            written = [f"{'above ' if 'gt' in limits else ''}{low:,}" if low is not None else ""]
+            written += [f"{'below ' if 'lt' in limits else ''}{high:,}" if high is not None else ""]
+            span = " to ".join(part for part in written if part) if high is not None else f"from {written[0]}"
+            choices = ", ".join(map(str, get_args(field.annotation))) if low is None else span
+            bounded = choices if low is not None or get_origin(field.annotation) is Literal else "any"
+            key = f"{section}.{name}" if fields else name
+            default = f"{field.default:,}" if isinstance(field.default, int | float) else str(field.default)
+            lines.append(f"| `{key}` | {default} | {bounded.replace('from above', 'above')} | {field.description} |")
+    return "\n".join(lines)
+
+
+def test_the_dials_are_documented_as_they_are_enforced() -> None:
+    documented = (Path(__file__).resolve().parents[2] / "docs" / "world.md").read_text(encoding="utf-8")
+    assert dial_table() in documented, f"docs/world.md needs this table:\n{dial_table()}"
+    assert "None" not in re.sub(r"\| None \|", "", dial_table()), "a dial without a description"
 
 
 def test_sparsity_is_impressions_an_item_and_day() -> None:
