@@ -6,8 +6,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
   $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && { echo $$p; break; }; done)
 VENV := .venv
 BIN := $(VENV)/bin
-# Minutes of many small queries: code of the JVM's second compiler and a parallel collector cost more than they give.
-SPARK_ENV := OMP_NUM_THREADS=1 JAVA_TOOL_OPTIONS="-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+SPARK_ENV := OMP_NUM_THREADS=1
 
 .PHONY: demo demo-world test lint lock clean prerequisites
 .DEFAULT_GOAL := help

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,6 @@ import pytest
 from lis_spark.config import RunConfig, parse_config
 
 ROOT = Path(__file__).resolve().parent.parent
-# Every JVM that the suite starts runs a query once or twice: code of the second compiler comes too late for that, and
-# its threads and the parallel collector's take the cores. A third of the suite's CPU time.
-os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
 
 
 @pytest.fixture(scope="session")
