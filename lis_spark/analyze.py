@@ -23,7 +23,7 @@ from lis_spark.config import RunConfig, WorldSource
 from lis_spark.errors import InputError, LisError
 from lis_spark.lis.arms import feature_requests, plan_arms
 from lis_spark.lis.chains import plan_chains
-from lis_spark.lis.plan import FULL_DAY_SHARE, TRUE_LABEL
+from lis_spark.lis.plan import FULL_DAY_SHARE, knows_truth
 from lis_spark.progress import described
 from lis_spark.ranker.feature_columns import column_name
 from lis_spark.ranker.training_rows import days_of_scenario
@@ -254,7 +254,7 @@ def _row_counts(config: RunConfig, days: dict[dt.date, Day]) -> _Rows:
     )
     share = {"all": 1.0, "own": 1 / evaluation.folds, "others": 1 - 1 / evaluation.folds}
     names = [feature.name for feature in config.features] if evaluation.slots else []
-    truth = isinstance(config.source, WorldSource) and config.label == TRUE_LABEL
+    truth = knows_truth(config)
     features = scores = 0.0
     for seed in config.seeds:
         for date in evaluation.dates:

@@ -23,6 +23,11 @@ FULL_DAY_SHARE = 0.5
 TRUE_LABEL = "click"
 
 
+def knows_truth(config: RunConfig) -> bool:
+    """Whether the probability of the label is known: of clicks in a simulated world."""
+    return isinstance(config.source, WorldSource) and config.label == TRUE_LABEL
+
+
 @dataclass(frozen=True)
 class EvaluationPlan:
     """The resolved plan. ``rows`` maps each day of data to its training rows, ``row_fingerprints`` to their state."""
@@ -44,8 +49,8 @@ class EvaluationPlan:
 
     @property
     def knows_truth(self) -> bool:
-        """Whether the probability of the label is known: of clicks in a simulated world."""
-        return isinstance(self.config.source, WorldSource) and self.config.label == TRUE_LABEL
+        """See :func:`knows_truth`."""
+        return knows_truth(self.config)
 
     def unavailable(self) -> list[Unavailable]:
         """What the data does not allow to measure, with the reason."""

@@ -73,9 +73,9 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
         written += len(stale)
         rows_out += counted if name == "impressions" else 0
     of_items = _write_items(lake, config, world, force)
-    probe = stored_probe(lake)
+    probe = stored_probe(lake) if of_items else None
     size = f"{calendar.requests * world.traffic.impressions_a_request:,} impressions of {item_count(world):,} items"
-    notes = (size, probe.line()) if of_items and probe is not None else (size,)
+    notes = (size, probe.line()) if probe is not None else (size,)
     return StepResult(
         "simulate",
         rows_out,
