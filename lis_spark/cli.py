@@ -12,13 +12,16 @@ from lis_spark import __version__
 from lis_spark.errors import LisError
 
 EXIT_DONE, EXIT_REFUSED, EXIT_FAILED = 0, 2, 3
-STEP_NAMES = ("simulate", "ingest", "vocabulary", "training-rows", "train", "features", "score", "measure", "report")
+STEP_NAMES = (
+    *("simulate", "ingest", "vocabulary", "training-rows", "graph", "train", "features", "score", "measure", "report"),
+)
 _HELP = {
     "run": "every step that is not up to date, then the table and the report",
     "simulate": "a world with known truth -> impressions, items, user_days, truth",
     "ingest": "outside data -> impressions, items, quarantine",
     "vocabulary": "append-only rows of the embedding tables",
     "training-rows": "impressions with point-in-time histories",
+    "graph": "clicks -> graphs of similar items (Swing), as of each T and T + n",
     "train": "all chains in one launch -> model and embedding snapshots",
     "features": "leaked and control feature tables",
     "score": "all arms of each evaluated day -> logits",

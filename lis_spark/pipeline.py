@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pyspark.sql import SparkSession
 
 from lis_spark.config import RunConfig, WorldSource
+from lis_spark.graph import step as graph
 from lis_spark.lake import Lake
 from lis_spark.lis import features, measure, score, train
 from lis_spark.progress import say
@@ -27,6 +28,7 @@ STEPS: dict[str, Step] = {
     "ingest": ingest.run,
     "vocabulary": vocabulary.run,
     "training-rows": training_rows.run,
+    "graph": graph.run,
     "train": train.run,
     "features": features.run,
     "score": score.run,
@@ -41,9 +43,11 @@ _RUNS_DDL = (
 
 
 def plan_of(config: RunConfig) -> tuple[str, ...]:
-    """The steps of ``lis-spark run``: a world is simulated, every other source is ingested."""
-    other = "ingest" if isinstance(config.source, WorldSource) else "simulate"
-    return tuple(name for name in STEPS if name != other)
+    """The steps of ``lis-spark run``: worlds are simulated, other sources ingested; graphs where there are any."""
+    left_out = {"ingest" if isinstance(config.source, WorldSource) else "simulate"}
+    if not config.graphs:
+        left_out.add("graph")
+    return tuple(name for name in STEPS if name not in left_out)
 
 
 def run_steps(

@@ -5,6 +5,7 @@ result (method section 0).
 """
 
 from lis_spark.config.evaluation import EvaluationConfig, LeakChains
+from lis_spark.config.graph import GraphConfig
 from lis_spark.config.loading import load_config, parse_config
 from lis_spark.config.ranker import FeatureConfig, RankerConfig, TableConfig
 from lis_spark.config.run import RunConfig
@@ -15,6 +16,7 @@ from lis_spark.config.world import WorldSource
 __all__ = [
     "EvaluationConfig",
     "FeatureConfig",
+    "GraphConfig",
     "KuaiRandSource",
     "LeakChains",
     "MovieTweetingsSource",

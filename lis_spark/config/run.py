@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import Field, field_validator, model_validator
 
 from lis_spark.config.evaluation import EvaluationConfig
+from lis_spark.config.graph import GraphConfig
 from lis_spark.config.ranker import FeatureConfig, HistoryConfig, LaunchConfig, RankerConfig
 from lis_spark.config.section import Section, fingerprint
 from lis_spark.config.sources import IngestConfig, Source
@@ -52,6 +53,7 @@ class RunConfig(Section):
     features: tuple[FeatureConfig, ...]
     ranker: RankerConfig = RankerConfig()
     launch: LaunchConfig = LaunchConfig()
+    graphs: tuple[GraphConfig, ...] = Field((), description="graphs of similar items, as of each T and T + n")
     evaluation: EvaluationConfig
     spark: dict[str, str] = Field(default_factory=dict, description="extra Spark settings of this run")
 
@@ -69,6 +71,9 @@ class RunConfig(Section):
         names = [feature.name for feature in self.features]
         if len(set(names)) < len(names):
             raise ValueError("features: two features have the same name")
+        graphs = [graph.name for graph in self.graphs]
+        if len(set(graphs)) < len(graphs):
+            raise ValueError("graphs: two graphs have the same name")
         if "item" not in names or "user" not in names:
             raise ValueError("features: `user` and `item` must be among them")
         unknown = sorted(set(self.ranker.tables) - {feature.table for feature in self.features})

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lis_spark.config import EvaluationConfig
+from lis_spark.folds import NO_FOLD
 from lis_spark.leaks.id_embedding import FeatureRequest
-from lis_spark.lis.chains import NO_FOLD, ONE_DAY, backward_horizons, base_name, fork_name, leak_base_name
+from lis_spark.lis.chains import ONE_DAY, backward_horizons, base_name, fork_name, leak_base_name
 
 Protocol = Literal["swap", "swap+refit", "whole", "truth"]
 CONTROL = "control"

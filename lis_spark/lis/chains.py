@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from lis_spark.config import EvaluationConfig, LeakChains
 from lis_spark.errors import InputError
+from lis_spark.folds import NO_FOLD
 
-NO_FOLD = -1
 # A model that is trained anew starts from cold rows of its own: its seed is its pair's and this.
 RETRAINED_SEED = 1_000_000_007
 ONE_DAY = dt.timedelta(days=1)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lis_spark.config import EvaluationConfig
+from lis_spark.folds import NO_FOLD
 from lis_spark.lis.arms import CONTROL, TRUTH, Arm
-from lis_spark.lis.chains import NO_FOLD
 from lis_spark.lis.strata import ALL, bucket_names
 
 TRUTH_BY_FOLD = "truth_by_fold"

@@ -10,9 +10,10 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lis_spark.errors import StepFailed
+from lis_spark.folds import NO_FOLD
 from lis_spark.lake import Lake
 from lis_spark.lis.arms import CONTROL, TRUTH, control_arm
-from lis_spark.lis.chains import NO_FOLD, base_name
+from lis_spark.lis.chains import base_name
 from lis_spark.lis.comparisons import BY_FOLD, is_stratified
 from lis_spark.lis.features import snapshot_tables
 from lis_spark.lis.plan import EvaluationPlan

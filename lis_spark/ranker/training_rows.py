@@ -16,6 +16,7 @@ from pyspark.sql.types import BinaryType, StructField, StructType
 
 from lis_spark.config import FeatureConfig, RunConfig, fingerprint
 from lis_spark.errors import InputError, StepFailed
+from lis_spark.folds import user_fold
 from lis_spark.lake import Lake
 from lis_spark.partitions import PartitionKey
 from lis_spark.progress import described
@@ -26,8 +27,6 @@ from lis_spark.sources.days import content_sums
 from lis_spark.step import StepResult
 
 STEP_VERSION = 1
-# A constant of the method: the same user is in the same fold whatever is trained, seeded or configured.
-FOLD_SALT = "lis_spark.user_fold"
 
 
 def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: str = "") -> StepResult:
@@ -131,9 +130,10 @@ def training_rows(
     labels = [f"label_{label}" for label in config.labels]
     rows = [f"row_{feature.name}" for feature in config.features]
     keyed = _with_rows(_window(impressions, config, wanted), items, vocabularies, config)
-    fold = F.pmod(F.xxhash64(F.lit(FOLD_SALT), "user_id"), F.lit(config.evaluation.folds)).cast("int")
     output = ["impression_id", "request_ts", "user_id", "item_id", "user_fold", *labels, *rows, "date"]
-    prepared = keyed.withColumn("user_fold", fold).select(*output, F.unix_date("date").alias("day"), "wanted")
+    prepared = keyed.withColumn("user_fold", user_fold(config.evaluation.folds)).select(
+        *output, F.unix_date("date").alias("day"), "wanted"
+    )
     ordered = prepared.sortWithinPartitions("user_id", "request_ts", "impression_id")
     length, lookback = config.history.length, config.history.lookback_days
     label = f"label_{config.label}"

@@ -1,0 +1,15 @@
+"""Folds of users: held out together where a score must not know the evaluated users' later events (method 1.2)."""
+
+from __future__ import annotations
+
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+
+NO_FOLD = -1
+# A constant of the method: the same user is in the same fold whatever is trained, seeded or configured.
+_SALT = "lis_spark.user_fold"
+
+
+def user_fold(folds: int, user: str = "user_id") -> Column:
+    """Fold 0 .. folds - 1 of a user, by hash."""
+    return F.pmod(F.xxhash64(F.lit(_SALT), user), F.lit(folds)).cast("int")
