@@ -38,7 +38,7 @@ demo-world: $(VENV)/.runtime
 	$(SPARK_ENV) $(BIN)/lis-spark run --config conf/world_reference.yaml
 
 test: $(VENV)/.dev lint
-	$(SPARK_ENV) $(BIN)/python -m pytest
+	$(SPARK_ENV) $(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

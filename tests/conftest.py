@@ -1,4 +1,4 @@
-"""One Spark session for the whole suite, with settings for small data, each with its reason."""
+"""One Spark session for a process of the suite, with settings for small data, each with its reason."""
 
 from __future__ import annotations
 
@@ -11,6 +11,16 @@ import pytest
 from lis_spark.config import RunConfig, parse_config
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Two groups for `make test`, a process each: what looks at the one finished run, and all the rest.
+
+    A Spark driver plans on one thread, so that a single process leaves a third of two cores idle.
+    """
+    for item in items:
+        of_small_run = "small_run" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("small run" if of_small_run else "others"))
 
 
 @pytest.fixture(scope="session")

@@ -196,10 +196,7 @@ def test_only_the_days_that_a_change_reaches_are_written(spark: Any, prepared: R
     assert forced.partitions_written == DAYS + 1
     after = _by_id(Lake(spark, prepared).read("training_rows").collect())
     assert before == after  # written in pieces or at once: the same rows
-
-
-def test_an_item_that_changes_makes_only_its_days_stale(spark: Any, prepared: RunConfig) -> None:
-    training_rows.run(spark, prepared)
+    # an item that is shown on one day only
     _write_items(spark, prepared.source.items_path, other="-new")
     assert ingest.run(spark, prepared).partitions_written == 1
     vocabulary.run(spark, prepared)

@@ -116,11 +116,12 @@ def test_the_best_come_first_and_ties_go_to_the_smaller_item(lists: Lists, neigh
     expected = by_definition(lists, 1.0, 0.0, 0.0)
     common = {(i, j): sum(i in items and j in items for items in lists.values()) for i, j in expected}
     for item, others, values in zip(members.items, found.items, found.scores, strict=True):
-        ranked = sorted(
-            (-round(value, 12), j) for (i, j), value in expected.items() if i == item and common[i, j] >= least
-        )[:neighbours]
-        given_order = [(-round(float(value), 12), int(j)) for j, value in zip(others, values, strict=True) if j >= 0]
-        assert given_order == ranked
+        best = sorted((v for (i, j), v in expected.items() if i == item and common[i, j] >= least), reverse=True)
+        own = [(-float(value), int(j)) for j, value in zip(others, values, strict=True) if j >= 0]
+        assert own == sorted(own) and [-value for value, _ in own] == pytest.approx(best[:neighbours])
+        # an item that was left out is no better than the last, and where it is as good its number is larger
+        for j in {j for i, j in expected if i == item and common[i, j] >= least} - {j for _, j in own}:
+            assert (-expected[item, j], j) > own[-1] or expected[item, j] == pytest.approx(-own[-1][0])
 
 
 def test_users_beyond_the_cap_of_an_item_make_no_pairs_and_keep_their_lists() -> None:
