@@ -47,7 +47,7 @@ def refuse_leaked_columns(columns: Iterable[str], table: str) -> None:
     Raises:
         LisError: a column carries information from the future.
     """
-    leaked = [name for name in columns if name.removeprefix("row_") in LEAKED_COLUMNS]
+    leaked = [name for name in columns if name.removeprefix("row_").startswith(LEAKED_COLUMNS)]
     if leaked:
         raise LisError(
             "a column with information from after the impression cannot be trained on",

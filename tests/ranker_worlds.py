@@ -25,6 +25,7 @@ import torch
 from safetensors.numpy import load_file
 
 from lis_spark.ranker.plans import (
+    AppendPlan,
     ChainSpec,
     DaySpec,
     FeatureSpec,
@@ -144,7 +145,9 @@ def write_day(folder: Path, date: dt.date, rows: Arrays, groups: Sequence[int]) 
     """Two files (one where there is one row group), a row group for each of ``groups``."""
     columns = {}
     for name, values in rows.items():
-        if values.ndim == 2:
+        if values.dtype == object and name not in ("impression_id", "user_id"):
+            columns[name] = pa.array(values, pa.binary())
+        elif values.ndim == 2:
             columns[name] = pa.array([value.astype("<i4").tobytes() for value in values], pa.binary())
         else:
             columns[name] = pa.array(values)
@@ -214,7 +217,7 @@ def make_train_plan(world: World, work: Path, chains: Sequence[ChainSpec], ranks
     )
 
 
-def write_plan(file: Path, plan: TrainPlan | ScorePlan) -> Path:
+def write_plan(file: Path, plan: TrainPlan | ScorePlan | AppendPlan) -> Path:
     """Where a training process finds it."""
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(plan.model_dump_json(), encoding="utf-8")
@@ -266,11 +269,12 @@ def run_ranks(commands: Sequence[str], ranks: int = 1, timeout_seconds: float = 
 
 def main(commands: Sequence[str]) -> None:
     """Runs ``kind:plan`` commands in turn and prints each result as ``result N`` or ``error JSON``."""
+    from lis_spark.ranker.append_training import append_rank
     from lis_spark.ranker.arm_scoring import score_rank
     from lis_spark.ranker.chain_training import train_rank
     from lis_spark.ranker.processes import guarded
 
-    functions: dict[str, Callable[[str], int]] = {"train": train_rank, "score": score_rank}
+    functions: dict[str, Callable[[str], int]] = {"train": train_rank, "score": score_rank, "append": append_rank}
     for command in commands:
         kind, _, plan = command.partition(":")
         if kind.startswith("failing-"):

@@ -72,13 +72,13 @@ class Scorer:
         self.rows.cache.clear()
         folder = Path(self.plan.output_folder) / str(evaluation.seed) / evaluation.date.isoformat()
         folder.mkdir(parents=True, exist_ok=True)
-        written = 0
-        with pq.ParquetWriter(folder / f"part-{self.rank.rank:05d}.parquet", _SCHEMA) as writer:
+        written, slot = 0, self.position[self.swapped]
+        with pq.ParquetWriter(folder / f"part-{self.rank.rank:05d}.parquet", LOGITS_SCHEMA) as writer:
             # Every rank of a group takes part in every lookup, so all of them count chunks by the longest share.
             for start in range(0, max(int(count) for count in counts), CHUNK_ROWS):  # type: ignore[call-overload]
                 chunk = rows[start : start + CHUNK_ROWS]
                 for arm, index, logits in self._chunk(evaluation, chunk, refitted):
-                    writer.write_table(self._table(arm, chunk[index], logits))
+                    writer.write_table(logits_table(arm.name, chunk[index], logits, slot, self.label))
                     written += len(index)
         if self.rank.rank == 0:
             report_progress(self.plan_path, 0, f"{evaluation.seed} {evaluation.date}")
@@ -208,22 +208,8 @@ class Scorer:
             optimizer.step()
         return {name: value.cpu() for name, value in dense.state_dict().items()}
 
-    def _table(self, arm: ArmSpec, rows: DayRows, logits: Tensor) -> pa.Table:
-        return pa.table(
-            {
-                "arm": pa.array([arm.name]).take(pa.array(np.zeros(len(rows), np.int64))),
-                "fold": pa.array(rows.folds),
-                "impression_id": pa.array(rows.impression_ids, pa.string()),
-                "user_id": pa.array(rows.user_ids, pa.string()),
-                "slot_row": pa.array(rows.rows[:, self.position[self.swapped]]),
-                "label": pa.array(rows.labels[:, self.label].astype(np.int8)),
-                "logit": pa.array(logits.numpy()),
-            },
-            schema=_SCHEMA,
-        )
 
-
-_SCHEMA = pa.schema(
+LOGITS_SCHEMA = pa.schema(
     [
         ("arm", pa.string()),
         ("fold", pa.int32()),
@@ -234,6 +220,30 @@ _SCHEMA = pa.schema(
         ("logit", pa.float32()),
     ]
 )
+
+
+def logits_table(arm: str, rows: DayRows, logits: Tensor, slot: int, label: int) -> pa.Table:
+    """Rows of ``scores`` of one arm.
+
+    Args:
+        arm: its name.
+        rows: the scored rows, with ids.
+        logits: shape [rows].
+        slot: place of the swapped feature among the ranker's.
+        label: place of the scored label.
+    """
+    return pa.table(
+        {
+            "arm": pa.array([arm]).take(pa.array(np.zeros(len(rows), np.int64))),
+            "fold": pa.array(rows.folds),
+            "impression_id": pa.array(rows.impression_ids, pa.string()),
+            "user_id": pa.array(rows.user_ids, pa.string()),
+            "slot_row": pa.array(rows.rows[:, slot]),
+            "label": pa.array(rows.labels[:, label].astype(np.int8)),
+            "logit": pa.array(logits.numpy()),
+        },
+        schema=LOGITS_SCHEMA,
+    )
 
 
 def read_vectors(folder: str, width: int) -> tuple[np.ndarray, np.ndarray]:

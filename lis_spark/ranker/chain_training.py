@@ -34,6 +34,7 @@ from lis_spark.ranker.model_state import (
 )
 from lis_spark.ranker.network import SHIFT, assemble, dense_part, keyed_rows, sharded_tables
 from lis_spark.ranker.plans import ChainSpec, DaySpec, RankerSpec, StateSpec, TrainPlan, TrainTask, state_folder
+from lis_spark.ranker.port import Port
 from lis_spark.ranker.processes import Rank, join, report_progress
 from lis_spark.vectors import pack
 
@@ -48,6 +49,14 @@ class Model:
     tables: nn.Module
     shards: dict[str, TableShard]
     dense: nn.Module
+    optimizer: torch.optim.Optimizer
+
+
+@dataclass
+class PortedModel:
+    """A port and its optimizer, beside a :class:`Model`."""
+
+    port: Port
     optimizer: torch.optim.Optimizer
 
 
@@ -155,7 +164,7 @@ class ChainTrainer:
         skipped = day in chain.skip_days
         rows = self._rows(chain, spec, skipped)
         before = {name: (shard.weights.clone(), shard.momentum.clone()) for name, shard in self.model.shards.items()}
-        loss = self._pass(rows)
+        loss = one_pass(self.model, self.rank, rows)
         touched = self._count(rows, day)
         checked = self._check_untouched(before, touched, chain, date)
         folder = state_folder(self.plan.work_folder, chain.name, date)
@@ -204,28 +213,6 @@ class ChainTrainer:
             order = np.random.default_rng([chain.seed, ordinal(spec.date), self.rank.place]).permutation(len(rows))
             rows = DayRows(**{**vars(rows), "labels": rows.labels[order]})
         return rows
-
-    def _pass(self, rows: DayRows) -> float:
-        """One pass in order; returns the summed loss of this rank's rows. Ranks that have run out take part empty."""
-        model, rank = self.model, self.rank
-        share = model.spec.batch_size // rank.group_size
-        counts = [int(count) for count in rank.gathered(len(rows))]  # type: ignore[call-overload]
-        total_loss = 0.0
-        for start in range(0, max(counts), share):
-            batch = rows[start : start + share]
-            weight = float(len(batch) > 0)
-            together = sum(min(share, max(count - start, 0)) for count in counts)
-            batch = batch if len(batch) else nothing(model.spec)
-            looked_up = model.tables(keyed_rows(model.spec, batch).to(rank.device))
-            logits = model.dense(assemble(model.spec, batch, looked_up))
-            labels = torch.from_numpy(batch.labels).to(rank.device)
-            loss = weight * binary_cross_entropy_with_logits(logits, labels, reduction="sum")
-            model.optimizer.zero_grad(set_to_none=False)
-            (loss * (rank.group_size / together)).backward()
-            average_gradients(model.dense, rank)
-            model.optimizer.step()
-            total_loss += float(loss.detach())
-        return total_loss
 
     def _count(self, rows: DayRows, day: dt.date) -> dict[str, torch.Tensor]:
         """Adds the day to the counters; returns, by table, how often each local row was touched today."""
@@ -301,6 +288,41 @@ class ChainTrainer:
         return len(index)
 
 
+def one_pass(model: Model, rank: Rank, rows: DayRows, ported: PortedModel | None = None) -> float:
+    """One pass in order; returns the summed loss of this rank's rows. Ranks that have run out take part empty.
+
+    Args:
+        model: tables, dense part and their optimizers.
+        rank: of the group that trains the model.
+        rows: this rank's share of a day.
+        ported: the port through which the rows' vectors enter, where they have any.
+    """
+    share = model.spec.batch_size // rank.group_size
+    counts = [int(count) for count in rank.gathered(len(rows))]  # type: ignore[call-overload]
+    port = ported.port if ported else None
+    optimizers = [model.optimizer, *([ported.optimizer] if ported else [])]
+    total_loss = 0.0
+    for start in range(0, max(counts), share):
+        batch = rows[start : start + share]
+        weight = float(len(batch) > 0)
+        together = sum(min(share, max(count - start, 0)) for count in counts)
+        batch = batch if len(batch) else nothing(model.spec, rows.vectors.shape[1])
+        looked_up = model.tables(keyed_rows(model.spec, batch).to(rank.device))
+        logits = model.dense(assemble(model.spec, batch, looked_up), port)
+        labels = torch.from_numpy(batch.labels).to(rank.device)
+        loss = weight * binary_cross_entropy_with_logits(logits, labels, reduction="sum")
+        for optimizer in optimizers:
+            optimizer.zero_grad(set_to_none=False)
+        (loss * (rank.group_size / together)).backward()
+        for module in (model.dense, port):
+            if module is not None:
+                average_gradients(module, rank)
+        for optimizer in optimizers:
+            optimizer.step()
+        total_loss += float(loss.detach())
+    return total_loss
+
+
 def average_gradients(dense: nn.Module, rank: Rank) -> None:
     """The mean of the ranks' dense gradients, as one message."""
     if rank.group_size == 1:
@@ -315,7 +337,7 @@ def average_gradients(dense: nn.Module, rank: Rank) -> None:
         start += gradient.numel()
 
 
-def nothing(spec: RankerSpec) -> DayRows:
+def nothing(spec: RankerSpec, vector_width: int = 0) -> DayRows:
     """One row of missing values, for a rank that has run out: it is given the weight 0."""
     empty = np.full((1, spec.history_length), -1, np.int32)
     return DayRows(
@@ -326,4 +348,6 @@ def nothing(spec: RankerSpec) -> DayRows:
         folds=np.zeros(1, np.int32),
         impression_ids=np.empty(0, object),
         user_ids=np.empty(0, object),
+        vectors=np.zeros((1, vector_width), np.float32),
+        vector_mask=np.zeros(1, np.float32),
     )

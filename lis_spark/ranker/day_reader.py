@@ -11,12 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from petastorm import make_batch_reader
 from petastorm.errors import NoDataAvailableError
 
 from lis_spark.errors import StepFailed
-from lis_spark.ranker.plans import DaySpec, RankerSpec, file_url, local_path
+from lis_spark.ranker.plans import DaySpec, PortSpec, RankerSpec, file_url, local_path
 from lis_spark.table_files import refuse_leaked_columns
 from lis_spark.vectors import unpack
 
@@ -28,7 +29,8 @@ class DayRows:
     """One rank's share of a day, in the order of the files.
 
     ``rows`` is int32 [rows, features], ``clicks`` and ``skips`` int32 [rows, K] with -1 where there are fewer,
-    ``labels`` float32 [rows, labels], ``folds`` int32 [rows].
+    ``labels`` float32 [rows, labels], ``folds`` int32 [rows]. ``vectors`` float32 [rows, v] are those of a port, zero
+    where ``vector_mask`` [rows] says that there is none; v = 0 where no port was asked for.
     """
 
     rows: np.ndarray
@@ -38,6 +40,8 @@ class DayRows:
     folds: np.ndarray
     impression_ids: np.ndarray
     user_ids: np.ndarray
+    vectors: np.ndarray
+    vector_mask: np.ndarray
 
     def __len__(self) -> int:
         return len(self.folds)
@@ -62,12 +66,23 @@ class DayReader:
         shards: how many share it.
         cache_megabytes: how much is kept.
         with_ids: also read impression_id and user_id (scoring).
+        measurement: the caller trains arms of a measurement, whose rows may hold vectors from the future.
+        port: also read the packed vectors of a port.
     """
 
     def __init__(
-        self, ranker: RankerSpec, shard: int, shards: int, cache_megabytes: int, with_ids: bool = False
+        self,
+        ranker: RankerSpec,
+        shard: int,
+        shards: int,
+        cache_megabytes: int,
+        with_ids: bool = False,
+        *,
+        measurement: bool = False,
+        port: PortSpec | None = None,
     ) -> None:
         self.ranker, self.shard, self.shards, self.with_ids = ranker, shard, shards, with_ids
+        self.measurement, self.port = measurement, port
         self.limit = cache_megabytes * 1_000_000
         self.cache: OrderedDict[object, DayRows] = OrderedDict()
 
@@ -84,9 +99,10 @@ class DayReader:
 
     def _read(self, day: DaySpec) -> DayRows:
         columns = self._columns()
-        for file in day.files[:1]:  # the files of a day are written by one query
-            refuse_leaked_columns(pq.read_schema(local_path(file)).names, "training_rows")
-        refuse_leaked_columns(columns, "training_rows")
+        if not self.measurement:
+            for file in day.files[:1]:  # the files of a day are written by one query
+                refuse_leaked_columns(pq.read_schema(local_path(file)).names, "training_rows")
+            refuse_leaked_columns(columns, "training_rows")
         batches: list[dict[str, np.ndarray]] = []
         # A day with fewer row groups than ranks is read by the first one: the others take part with nothing.
         alone = day.row_groups < self.shards
@@ -128,7 +144,8 @@ class DayReader:
         features = [feature.column for feature in self.ranker.features]
         labels = [f"label_{label}" for label in self.ranker.labels]
         identity = list(IDENTITY_COLUMNS) if self.with_ids else []
-        return [*features, *labels, "history_clicks", "history_skips", "user_fold", *identity]
+        port = [] if self.port is None else [self.port.column]
+        return [*features, *labels, "history_clicks", "history_skips", "user_fold", *identity, *port]
 
     def _assemble(self, batches: list[dict[str, np.ndarray]]) -> DayRows:
         def column(name: str, dtype: type) -> np.ndarray:
@@ -147,7 +164,18 @@ class DayReader:
             folds=column("user_fold", np.int32),
             impression_ids=column("impression_id", object) if self.with_ids else np.empty(0, object),
             user_ids=column("user_id", object) if self.with_ids else np.empty(0, object),
+            **self._vectors(batches),
         )
+
+    def _vectors(self, batches: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        rows = sum(len(batch["user_fold"]) for batch in batches)
+        if self.port is None:
+            return {"vectors": np.zeros((rows, 0), np.float32), "vector_mask": np.zeros(rows, np.float32)}
+        packed = pa.chunked_array([pa.array(batch[self.port.column], pa.binary()) for batch in batches], pa.binary())
+        present = pc.is_valid(packed).to_numpy().astype(bool)
+        vectors = np.zeros((rows, self.port.width), np.float32)
+        vectors[present] = unpack(packed.drop_null(), self.port.width)
+        return {"vectors": vectors, "vector_mask": present.astype(np.float32)}
 
 
 def check_count(day: DaySpec, received: int) -> None:

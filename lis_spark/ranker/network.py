@@ -24,6 +24,7 @@ from torchrec.sparse.jagged_tensor import KeyedJaggedTensor
 
 from lis_spark.ranker.day_reader import DayRows
 from lis_spark.ranker.plans import RankerSpec
+from lis_spark.ranker.port import DcnPort, FmPort
 
 HISTORY = "history"
 # Row 0 of every table stands for "missing" and for the empty places of a history; key r of a vocabulary is row r + 1.
@@ -32,13 +33,18 @@ SHIFT = 1
 
 @dataclass
 class Inputs:
-    """Looked-up vectors of a batch: features [B, F, d], clicks and skips [B, K, d], and which places are filled."""
+    """Looked-up vectors of a batch: features [B, F, d], clicks and skips [B, K, d], and which places are filled.
+
+    ``vectors`` [B, v] are the frozen ones of a port, v = 0 where there is none.
+    """
 
     features: Tensor
     clicks: Tensor
     skips: Tensor
     click_mask: Tensor
     skip_mask: Tensor
+    vectors: Tensor
+    vector_mask: Tensor
 
     def __getitem__(self, index: slice | Tensor) -> Inputs:
         return Inputs(*[getattr(self, name)[index] for name in self.__dataclass_fields__])
@@ -154,6 +160,8 @@ def assemble(spec: RankerSpec, batch: DayRows, looked_up: dict[str, Tensor]) -> 
         history[:, length:],
         torch.from_numpy(batch.clicks >= 0).to(features.device),
         torch.from_numpy(batch.skips >= 0).to(features.device),
+        torch.from_numpy(batch.vectors).to(features.device),
+        torch.from_numpy(batch.vector_mask).to(features.device),
     )
 
 
@@ -200,8 +208,8 @@ class HistoryDcn(nn.Module):
         self.deep = _mlp(total, spec.hidden)
         self.heads = nn.Linear(total + spec.hidden[-1], len(spec.labels))
 
-    def forward(self, inputs: Inputs) -> Tensor:
-        """Logits [B, labels]."""
+    def forward(self, inputs: Inputs, port: DcnPort | None = None) -> Tensor:
+        """Logits [B, labels]; what a port adds is added to what the bare layers give."""
         target = inputs.features[:, self.target]
         first = torch.cat(
             [
@@ -213,10 +221,18 @@ class HistoryDcn(nn.Module):
             ],
             dim=1,
         )
-        current = first
-        for layer in self.cross:
-            current = layer(first, current)
-        return self.heads(torch.cat([current, self.deep(first)], dim=1))
+        if port is None:
+            current = first
+            for layer in self.cross:
+                current = layer(first, current)
+            return self.heads(torch.cat([current, self.deep(first)], dim=1))
+        own_first = port.columns(inputs.vectors, inputs.vector_mask)
+        current, own = first, own_first
+        for number, layer in enumerate(self.cross):
+            wider = layer(first, current) + first * port.into[number](own)
+            current, own = wider, port.next(number, own_first, current, own)
+        deep = self.deep[1:](self.deep[0](first) + port.deep(own_first))
+        return self.heads(torch.cat([current, deep], dim=1)) + port.heads(own)
 
 
 class Fm(nn.Module):
@@ -226,11 +242,14 @@ class Fm(nn.Module):
         super().__init__()
         self.linear = nn.Linear(spec.dimension * len(spec.features), len(spec.labels))
 
-    def forward(self, inputs: Inputs) -> Tensor:
+    def forward(self, inputs: Inputs, port: FmPort | None = None) -> Tensor:
         """Logits [B, labels]."""
         features = inputs.features
         pairs = 0.5 * (features.sum(1).square() - features.square().sum(1)).sum(1, keepdim=True)
-        return self.linear(features.flatten(1)) + pairs
+        logits = self.linear(features.flatten(1)) + pairs
+        if port is None:
+            return logits
+        return logits + port.logits(features, port.columns(inputs.vectors, inputs.vector_mask))
 
 
 class FmMlp(Fm):
@@ -241,9 +260,9 @@ class FmMlp(Fm):
         self.deep = _mlp(spec.dimension * len(spec.features), spec.hidden)
         self.heads = nn.Linear(spec.hidden[-1], len(spec.labels))
 
-    def forward(self, inputs: Inputs) -> Tensor:
-        """Logits [B, labels]."""
-        return super().forward(inputs) + self.heads(self.deep(inputs.features.flatten(1)))
+    def forward(self, inputs: Inputs, port: FmPort | None = None) -> Tensor:
+        """Logits [B, labels]; a port is a field of the factorisation machine alone."""
+        return super().forward(inputs, port) + self.heads(self.deep(inputs.features.flatten(1)))
 
 
 def dense_part(spec: RankerSpec, seed: int) -> nn.Module:

@@ -79,6 +79,13 @@ class DaySpec(Plain):
     row_groups: int
 
 
+class PortSpec(Plain):
+    """A frozen vector of each impression: the column of the rows that holds it packed (null: none), and its width."""
+
+    column: str
+    width: int
+
+
 class StateSpec(Plain):
     """The state of a model on disk, and the fingerprint of the chain day that it must be."""
 
@@ -175,6 +182,35 @@ class ScorePlan(Plain):
     launch: LaunchSpec
     label: str
     evaluations: tuple[EvaluationSpec, ...]
+
+
+class AppendArmSpec(Plain):
+    """One arm of protocol ``append``: what its port reads; None is the ranker without a port."""
+
+    name: str
+    port: PortSpec | None
+
+
+class AppendEvaluationSpec(Plain):
+    """All arms of one evaluated day T under one seed: from M_{T-w}, through ``days`` T-w .. T-1, scored on ``day``."""
+
+    date: dt.date
+    seed: int
+    state: StateSpec
+    days: tuple[DaySpec, ...]
+    day: DaySpec
+    arms: tuple[AppendArmSpec, ...]
+
+
+class AppendPlan(Plain):
+    """All evaluations of a step, trained and scored in one launch."""
+
+    output_folder: str
+    ranker: RankerSpec
+    launch: LaunchSpec
+    label: str
+    port_columns: int
+    evaluations: tuple[AppendEvaluationSpec, ...]
 
 
 def state_folder(work_folder: str, chain: str, date: dt.date) -> Path:

@@ -24,7 +24,8 @@ def random_inputs(seed: int = 0) -> Inputs:
     masks[0, 1] = False
     histories = generator.normal(size=(2, ROWS, LENGTH, WIDTH)).astype(np.float32)
     features = generator.normal(size=(ROWS, FEATURES, WIDTH)).astype(np.float32)
-    return Inputs(*[torch.from_numpy(value) for value in (features, *histories, *masks)])
+    vectors, mask = np.zeros((ROWS, 0), np.float32), np.zeros(ROWS, np.float32)
+    return Inputs(*[torch.from_numpy(value) for value in (features, *histories, *masks, vectors, mask)])
 
 
 def weights_of(module: torch.nn.Module) -> dict[str, np.ndarray]:

@@ -1,0 +1,83 @@
+"""The port: how a frozen vector of an impression enters the interaction layers (method 1.3, 6).
+
+LayerNorm and a linear map to a few columns, which the layers then treat as further columns of their input. A row
+without a vector is masked: its columns are 0 in every layer, and as the blocks of the port are added to what the bare
+layers give, its logits have the bits of a ranker that was built without a port. The blocks that lead into the bare
+ranker start at 0, so a warm start begins as the model that it starts from.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from lis_spark.ranker.plans import RankerSpec
+
+
+class Port(nn.Module):
+    """Vectors [B, v] and their mask [B] -> columns [B, p], 0 where masked."""
+
+    def __init__(self, vector_width: int, columns: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(vector_width)
+        self.enter = nn.Linear(vector_width, columns)
+
+    def columns(self, vectors: Tensor, mask: Tensor) -> Tensor:
+        """The columns of a batch."""
+        return self.enter(self.norm(vectors)) * mask.unsqueeze(1)
+
+
+class DcnPort(Port):
+    """Of :class:`lis_spark.ranker.network.HistoryDcn`: the blocks of wider cross layers, first deep layer and heads.
+
+    With x' = (x, e) a cross layer is x'_0 * (W' x' + b') + x', W' = [[W, into], [out, own]].
+    """
+
+    def __init__(self, vector_width: int, columns: int, width: int, layers: int, hidden: int, labels: int) -> None:
+        super().__init__(vector_width, columns)
+        self.into = nn.ModuleList(_zeros(columns, width) for _ in range(layers))
+        self.out = nn.ModuleList(nn.Linear(width, columns) for _ in range(layers))
+        self.own = nn.ModuleList(nn.Linear(columns, columns, bias=False) for _ in range(layers))
+        self.deep = _zeros(columns, hidden)
+        self.heads = _zeros(columns, labels)
+
+    def next(self, layer: int, first: Tensor, bare: Tensor, current: Tensor) -> Tensor:
+        """The columns after a cross layer, from those before it and from the bare layer's input."""
+        return first * (self.out[layer](bare) + self.own[layer](current)) + current
+
+
+class FmPort(Port):
+    """Of :class:`lis_spark.ranker.network.Fm`: one more field of the factorisation machine."""
+
+    def __init__(self, vector_width: int, dimension: int, labels: int) -> None:
+        super().__init__(vector_width, dimension)
+        nn.init.zeros_(self.enter.weight)
+        nn.init.zeros_(self.enter.bias)
+        self.linear = _zeros(dimension, labels)
+
+    def logits(self, features: Tensor, columns: Tensor) -> Tensor:
+        """What the field adds: its products with all features [B, F, d] and its linear part."""
+        return (features.sum(1) * columns).sum(1, keepdim=True) + self.linear(columns)
+
+
+def new_port(spec: RankerSpec, vector_width: int, columns: int, seed: int) -> Port:
+    """A port of the configured ranker, initialised from ``seed`` alone: the ranker's own draws stay what they are.
+
+    Args:
+        spec: the ranker.
+        vector_width: v, of the frozen vector.
+        columns: p; a factorisation machine has one field more instead, as wide as its others.
+        seed: of the first values.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if spec.architecture == "history_dcn":
+            width = spec.dimension * (len(spec.features) + 4)
+            return DcnPort(vector_width, columns, width, spec.cross_layers, spec.hidden[0], len(spec.labels))
+        return FmPort(vector_width, spec.dimension, len(spec.labels))
+
+
+def _zeros(columns: int, width: int) -> nn.Linear:
+    linear = nn.Linear(columns, width, bias=False)
+    nn.init.zeros_(linear.weight)
+    return linear
