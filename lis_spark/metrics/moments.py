@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import reduce
 
-import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from lis_spark.arrow_batches import whole_users
 from lis_spark.errors import InputError, StepFailed
 from lis_spark.metrics.checks import SAMPLE_ROWS, check_columns, group_name, sides_differ
 from lis_spark.metrics.influence import MEASURES
@@ -141,27 +141,6 @@ def _chunk_sums(
             yield from _to_arrow(list(pair_sums(rankings, users, measures, units, bundles)))
 
     return chunks
-
-
-def whole_users(batches: Iterable[pa.RecordBatch], chunk_rows: int) -> Iterator[pa.Table]:
-    """Cuts rows sorted by user_id into tables of at least ``chunk_rows`` rows (the last: any), never within a user."""
-    held: list[pa.RecordBatch] = []
-    count = 0
-    for batch in batches:
-        if not batch.num_rows:
-            continue
-        if count >= chunk_rows:
-            users = batch.column("user_id")
-            last = held[-1].column("user_id")[-1]
-            others = np.flatnonzero(users.dictionary_encode().indices.to_numpy() > 0)
-            cut = 0 if users[0] != last else (int(others[0]) if len(others) else batch.num_rows)
-            if cut < batch.num_rows:
-                yield pa.Table.from_batches([*held, batch.slice(0, cut)])
-                held, count, batch = [], 0, batch.slice(cut)
-        held.append(batch)
-        count += batch.num_rows
-    if held:
-        yield pa.Table.from_batches(held)
 
 
 def _to_arrow(found: Sequence[PairSums]) -> Iterator[pa.RecordBatch]:

@@ -42,7 +42,7 @@ def test_the_naive_generator_is_splitmix64() -> None:
 
 
 @given(keys=KEYS, seed=st.integers(0, 2**31), dimension=st.integers(1, 9))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_rows_are_those_of_the_published_generator(keys: list[int], seed: int, dimension: int) -> None:
     rows = cold_rows(seed, "item", np.array(keys, np.int64), dimension, 0.5)
     assert rows.dtype == np.float32 and rows.shape == (len(keys), dimension)
@@ -51,7 +51,7 @@ def test_rows_are_those_of_the_published_generator(keys: list[int], seed: int, d
 
 
 @given(keys=KEYS, data=st.data())
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_a_row_is_the_same_in_any_table_size_and_place(keys: list[int], data: st.DataObject) -> None:
     together = cold_rows(3, "item", np.array(keys, np.int64), 7, 0.1)
     order = data.draw(st.permutations(range(len(keys))))
@@ -61,7 +61,7 @@ def test_a_row_is_the_same_in_any_table_size_and_place(keys: list[int], data: st
 
 
 @given(keys=KEYS)
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_seed_table_and_key_each_change_a_row(keys: list[int]) -> None:
     hashes = np.array(keys, np.int64)
     rows = cold_rows(3, "item", hashes, 4, 0.1)

@@ -91,7 +91,7 @@ worlds = st.dictionaries(
 
 
 @given(worlds, st.sampled_from(sorted(SWING_PRESETS)))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_every_score_is_that_of_the_formula_and_symmetric_to_the_bit(lists: Lists, preset: str) -> None:
     alpha, offset, exponent = SWING_PRESETS[preset]  # type: ignore[index]
     block, members = arrays(lists, offset, exponent)
@@ -109,7 +109,7 @@ def test_every_score_is_that_of_the_formula_and_symmetric_to_the_bit(lists: List
 
 
 @given(worlds, st.integers(1, 4), st.integers(1, 3))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_the_best_come_first_and_ties_go_to_the_smaller_item(lists: Lists, neighbours: int, least: int) -> None:
     block, members = arrays(lists, 0.0, 0.0)  # equal weights: many ties
     found = swing(block, members, alpha=1.0, neighbours=neighbours, min_common_users=least)
@@ -132,7 +132,7 @@ def test_users_beyond_the_cap_of_an_item_make_no_pairs_and_keep_their_lists() ->
 
 
 @given(worlds)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_cosine_is_that_of_the_click_vectors(lists: Lists) -> None:
     block, members = arrays(lists, 0.0, 0.0)
     users_of = {item: {u for u, own in lists.items() if item in own} for item in set().union(*lists.values())}

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lis_spark.metrics.moments import whole_users
+from lis_spark.arrow_batches import whole_users
 from lis_spark.metrics.products import Unit, exact_dot, exact_sum, pair_sums
 
 INT64 = st.integers(-(2**63), 2**63 - 1)

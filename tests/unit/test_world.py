@@ -44,7 +44,7 @@ def day_of(world: WorldSource, day: int, zone: str = "UTC") -> Impressions:
 
 
 @given(cuts=st.lists(st.integers(1, 2399), max_size=6, unique=True))
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_rows_do_not_depend_on_how_requests_are_cut(cuts: list[int]) -> None:
     one = world(traffic={"impressions_a_day": 4000, "ads_share": 0.2}, people={"drift": 0.02, "bias_sigma": 0.5})
     whole = list(made(one, 0, 2400))
