@@ -13,7 +13,8 @@ from lis_spark.errors import LisError
 
 EXIT_DONE, EXIT_REFUSED, EXIT_FAILED = 0, 2, 3
 STEP_NAMES = (
-    *("simulate", "ingest", "vocabulary", "training-rows", "graph", "train", "features", "score", "measure", "report"),
+    *("simulate", "ingest", "vocabulary", "training-rows", "graph", "train", "features"),
+    *("score", "append", "measure", "report"),
 )
 _HELP = {
     "run": "every step that is not up to date, then the table and the report",
@@ -25,6 +26,7 @@ _HELP = {
     "train": "all chains in one launch -> model and embedding snapshots",
     "features": "leaked and control feature tables",
     "score": "all arms of each evaluated day -> logits",
+    "append": "the ranker retrained with each leak as a feature, and with its control -> logits",
     "measure": "exact AUC, LIS, intervals, verdicts; with --scores: from logits of your own",
     "slots": "which embedding table matters most (permutation importance)",
     "report": "build the HTML report from what has been measured",

@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 from lis_spark.config import RunConfig, WorldSource
 from lis_spark.graph import step as graph
 from lis_spark.lake import Lake
-from lis_spark.lis import features, measure, score, train
+from lis_spark.lis import append, features, measure, score, train
 from lis_spark.progress import say
 from lis_spark.ranker import training_rows, vocabulary
 from lis_spark.report import step as report
@@ -32,6 +32,7 @@ STEPS: dict[str, Step] = {
     "train": train.run,
     "features": features.run,
     "score": score.run,
+    "append": append.run,
     "measure": measure.run,
     "report": report.run,
 }
@@ -43,10 +44,9 @@ _RUNS_DDL = (
 
 
 def plan_of(config: RunConfig) -> tuple[str, ...]:
-    """The steps of ``lis-spark run``: worlds are simulated, other sources ingested; graphs where there are any."""
+    """The steps of ``lis-spark run``: worlds are simulated, other sources ingested; graphs and append if asked for."""
     left_out = {"ingest" if isinstance(config.source, WorldSource) else "simulate"}
-    if not config.graphs:
-        left_out.add("graph")
+    left_out |= {name for name, wanted in (("graph", config.graphs), ("append", config.append)) if not wanted}
     return tuple(name for name in STEPS if name not in left_out)
 
 

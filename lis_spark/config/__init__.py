@@ -4,6 +4,7 @@ Every choice that the paper leaves open is a key here, with the default of the m
 result (method section 0).
 """
 
+from lis_spark.config.append import AppendConfig, IdTableLeak, Leak, NextClickLeak
 from lis_spark.config.evaluation import EvaluationConfig, LeakChains
 from lis_spark.config.graph import GraphConfig
 from lis_spark.config.loading import load_config, parse_config
@@ -14,12 +15,16 @@ from lis_spark.config.sources import KuaiRandSource, MovieTweetingsSource, Table
 from lis_spark.config.world import WorldSource
 
 __all__ = [
+    "AppendConfig",
     "EvaluationConfig",
     "FeatureConfig",
     "GraphConfig",
+    "IdTableLeak",
     "KuaiRandSource",
+    "Leak",
     "LeakChains",
     "MovieTweetingsSource",
+    "NextClickLeak",
     "RankerConfig",
     "RunConfig",
     "TableConfig",

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import Field, field_validator, model_validator
 
+from lis_spark.config.append import AppendConfig
 from lis_spark.config.evaluation import EvaluationConfig
 from lis_spark.config.graph import GraphConfig
 from lis_spark.config.ranker import FeatureConfig, HistoryConfig, LaunchConfig, RankerConfig
@@ -55,6 +56,7 @@ class RunConfig(Section):
     launch: LaunchConfig = LaunchConfig()
     graphs: tuple[GraphConfig, ...] = Field((), description="graphs of similar items, as of each T and T + n")
     evaluation: EvaluationConfig
+    append: AppendConfig | None = Field(None, description="protocol append: arms retrained with a leak as a feature")
     spark: dict[str, str] = Field(default_factory=dict, description="extra Spark settings of this run")
 
     @field_validator("time_zone")
@@ -99,6 +101,8 @@ class RunConfig(Section):
             raise ValueError(
                 f"evaluation.variants: {', '.join(lacking)} needs the table of naive: add it, or leave this out"
             )
+        if self.append is not None and self.append.horizons is None and max(evaluation.horizons) == 0:
+            raise ValueError("append.horizons: evaluation.horizons has none above 0 to take instead")
         if self.evaluation.label is not None and self.evaluation.label not in self.labels:
             raise ValueError(f"evaluation.label: {self.evaluation.label!r} is not one of labels {self.labels}")
         return self
@@ -107,6 +111,13 @@ class RunConfig(Section):
     def label(self) -> str:
         """The label that is measured."""
         return self.evaluation.label or self.labels[0]
+
+    @property
+    def append_horizons(self) -> tuple[int, ...]:
+        """Horizons of protocol append; none where it is not asked for."""
+        if self.append is None:
+            return ()
+        return self.append.horizons or tuple(h for h in self.evaluation.horizons if h > 0)
 
     @property
     def slot_is_in_histories(self) -> bool:

@@ -18,13 +18,13 @@ LEAK = "id_embedding"
 ROWS_PER_FILE = 4_000_000
 _REQUESTS_DDL = (
     "variant string, horizon_days int, chain string, snapshot_date date, evaluated_date date, held_out_fold int, "
-    "served string"
+    "served string, first_date date, leak string"
 )
 
 
 @dataclass(frozen=True)
 class FeatureRequest:
-    """One snapshot that impressions of ``evaluated_date`` are joined to.
+    """One snapshot that the impressions of ``first_date`` .. ``evaluated_date`` are joined to; of T alone without it.
 
     ``served``: ``all`` impressions, those of the held-out fold (``own``), or those of the ``others``.
     """
@@ -36,6 +36,8 @@ class FeatureRequest:
     evaluated_date: dt.date
     held_out_fold: int = -1
     served: Literal["all", "own", "others"] = "all"
+    first_date: dt.date | None = None
+    leak: str = LEAK
 
     @property
     def is_leaked(self) -> bool:
@@ -74,7 +76,8 @@ def feature_rows(
         | ((F.col("served") == "own") & (F.col("fold") == F.col("held_out_fold")))
         | ((F.col("served") == "others") & (F.col("fold") != F.col("held_out_fold")))
     )
-    asked = narrow.join(F.broadcast(wanted), (F.col("date") == F.col("evaluated_date")) & serves)
+    first = F.coalesce("first_date", "evaluated_date")
+    asked = narrow.join(F.broadcast(wanted), F.col("date").between(first, F.col("evaluated_date")) & serves)
     vectors = tables.select(
         "chain", "snapshot_date", "evaluated_date", "row", F.col("vector").alias(vector_column), "last_update_date"
     )
@@ -94,18 +97,19 @@ def feature_rows(
         "fold",
         "held_out_fold",
         vector_column,
+        F.lit(None).cast("binary").alias(vector_column.replace("_vector", "_ids")),
         "present",
         "snapshot_date",
         source_date.alias("source_date"),
         "last_update_date",
-        F.lit(LEAK).alias("leak"),
+        "leak",
         "evaluated_date",
         "date",
     )
-    keys: list[str | Column] = ["evaluated_date", "variant"]
+    keys: list[str | Column] = ["leak", "evaluated_date", "variant"]
     pieces = max(1, -(-expected_rows // ROWS_PER_FILE))
     if pieces > 1:  # an item stays in one piece of its table, so that its vector is stored once a row group
         keys += ["horizon_days", F.pmod(F.xxhash64("chain", "row"), F.lit(pieces))]
     return rows.repartition(*keys).sortWithinPartitions(
-        "evaluated_date", "variant", "horizon_days", "chain", "row", "impression_id"
+        "leak", "evaluated_date", "date", "variant", "horizon_days", "chain", "row", "impression_id"
     )

@@ -9,14 +9,18 @@ from typing import Literal
 
 from lis_spark.config import EvaluationConfig
 from lis_spark.folds import NO_FOLD
-from lis_spark.leaks.id_embedding import FeatureRequest
+from lis_spark.leaks.id_embedding import LEAK, FeatureRequest
 from lis_spark.lis.chains import ONE_DAY, backward_horizons, base_name, fork_name, leak_base_name
 
-Protocol = Literal["swap", "swap+refit", "whole", "truth"]
+Protocol = Literal["swap", "swap+refit", "whole", "truth", "append"]
 CONTROL = "control"
 SLOT_PERMUTED = "slot_permuted"
 # Scored by p* of the simulated world: no ranker gets further.
 TRUTH = "truth"
+# The truth, ranked as the scores of folds are.
+TRUTH_BY_FOLD = "truth_by_fold"
+# Variants whose scores come from one model for each fold.
+BY_FOLD = ("honest", "naive_matched", TRUTH_BY_FOLD)
 Served = Literal["all", "own", "others"]
 
 
@@ -37,16 +41,35 @@ class Arm:
     snapshot_date: dt.date | None
     held_out_fold: int = NO_FOLD
     served: Served = "all"
+    leak: str = LEAK
+    compared_with: str | None = None
 
     @property
     def name(self) -> str:
         """Key of the arm in ``scores``."""
         parts = (self.protocol, self.variant, str(self.horizon_days), self.scope, str(self.held_out_fold))
-        return "|".join(parts)
+        return "|".join(parts if self.leak == LEAK else (*parts, self.leak))
+
+    @property
+    def is_control(self) -> bool:
+        """Whether other arms are compared with it, and it with none."""
+        return self.variant.startswith(CONTROL)
+
+    @property
+    def ranks_folds(self) -> bool:
+        """Whether it is ranked fold by fold: scores of different models are never pooled (method 1.2)."""
+        return self.protocol != "append" and self.variant in (*BY_FOLD, CONTROL, TRUTH)
+
+    @property
+    def ranks_all(self) -> bool:
+        """Whether it is ranked over all users: its control and the truth are ranked both ways."""
+        return self.protocol == "append" or self.variant not in BY_FOLD
 
     @property
     def control(self) -> str:
         """Name of the arm that it is compared with: the same ranker, refitted where this arm is."""
+        if self.compared_with is not None:
+            return self.compared_with
         return control_arm(self.evaluated_date, "swap+refit" if self.protocol == "swap+refit" else "swap").name
 
     @property

@@ -10,7 +10,7 @@ import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lis_spark.config import EvaluationConfig, LeakChains
+from lis_spark.config import EvaluationConfig, LeakChains, RunConfig
 from lis_spark.errors import InputError
 from lis_spark.folds import NO_FOLD
 
@@ -79,10 +79,45 @@ def fork_name(kind: LeakChains, variant: str, evaluated_date: dt.date, seed: int
     return f"{'' if kind == 'continued' else 'retrained-'}{variant}-{evaluated_date}{fold}-s{seed}"
 
 
+def append_fork_name(evaluated_date: dt.date, window_days: int, seed: int, held_out_fold: int) -> str:
+    """Name of a chain of protocol append: it forks w days before T and never sees the fold from then on."""
+    return f"append-{evaluated_date}-w{window_days}-f{held_out_fold}-s{seed}"
+
+
+def append_chains(config: RunConfig, seed: int, first_day: dt.date, last_day: dt.date) -> list[Chain]:
+    """The held-out chains of the honest arms of protocol append, which fork at T - w (method 1.3).
+
+    Held out only from T on, the rows that a port is trained on would hold memorised labels, and it would learn to
+    trust them.
+
+    Raises:
+        InputError: T - w or T + n lies outside the data.
+    """
+    if config.append is None:
+        return []
+    window, longest = config.append.window_days, max(config.append_horizons)
+    chains = []
+    for date in config.evaluation.dates:
+        fork, end = date - ONE_DAY * window, date + ONE_DAY * longest
+        if fork <= first_day or end - ONE_DAY > last_day:
+            raise InputError(
+                f"protocol append at T = {date} needs a model of {fork} and data through {end - ONE_DAY}",
+                table="impressions",
+                found=f"data from {first_day} to {last_day}",
+                expected=f"{first_day} < T - {window} and T + {longest} - 1 <= {last_day}",
+                remedy="change append.window_days, append.horizons or evaluation.dates",
+            )
+        if any(leak.kind == "id_table" for leak in config.append.leaks):
+            for fold in range(config.evaluation.folds):
+                name = append_fork_name(date, window, seed, fold)
+                chains.append(Chain(name, "append", seed, fork, end, base_name(seed), held_out_fold=fold))
+    return chains
+
+
 def plan_chains(
     evaluation: EvaluationConfig, seeds: Sequence[int], first_day: dt.date, last_day: dt.date
 ) -> list[Chain]:
-    """Every chain that the evaluation needs, the base chains first.
+    """Every chain that substitution needs, the base chains first.
 
     Args:
         evaluation: dates, horizons, folds, variants.

@@ -8,11 +8,8 @@ from dataclasses import dataclass
 
 from lis_spark.config import EvaluationConfig
 from lis_spark.folds import NO_FOLD
-from lis_spark.lis.arms import CONTROL, TRUTH, Arm
+from lis_spark.lis.arms import BY_FOLD, CONTROL, TRUTH, TRUTH_BY_FOLD, Arm
 from lis_spark.lis.strata import ALL, bucket_names
-
-TRUTH_BY_FOLD = "truth_by_fold"
-BY_FOLD = ("honest", "naive_matched", TRUTH_BY_FOLD)
 
 
 @dataclass(frozen=True)
@@ -25,6 +22,7 @@ class Measurement:
     seed: int
     evaluated_date: dt.date
     protocol: str
+    leak: str
     variant: str
     scope: str
     horizon_days: int
@@ -38,6 +36,7 @@ class Measurement:
             self.seed,
             self.evaluated_date,
             self.protocol,
+            self.leak,
             self.variant,
             self.scope,
             self.horizon_days,
@@ -48,11 +47,11 @@ class Measurement:
     @property
     def place(self) -> tuple[object, ...]:
         """What it shares with the same measurement under other seeds."""
-        return self.evaluated_date, self.protocol, self.variant, self.scope, self.horizon_days, self.stratum
+        return self.evaluated_date, self.protocol, self.leak, self.variant, self.scope, self.horizon_days, self.stratum
 
     def pairs(self, folds: int) -> Iterator[dict[str, object]]:
         """The rows that the metrics compare: control arm, leaked arm, fold."""
-        by_fold = self.variant in BY_FOLD
+        by_fold = self.protocol != "append" and self.variant in BY_FOLD
         for arm in self.arms:
             if not by_fold or arm.held_out_fold == NO_FOLD:
                 served = range(folds) if by_fold else [NO_FOLD]
@@ -84,18 +83,20 @@ def is_stratified(arm: Arm, longest_horizon: int) -> bool:
 
 def plan_measurements(evaluation: EvaluationConfig, seed: int, date: dt.date, arms: list[Arm]) -> list[Measurement]:
     """All measurements of one evaluated day; strata for naive and honest in scope ``both``."""
-    groups: dict[tuple[str, str, str, int], list[Arm]] = {}
+    groups: dict[tuple[str, str, str, str, int], list[Arm]] = {}
     for arm in arms:
-        if arm.variant != CONTROL:
-            groups.setdefault((arm.protocol, arm.variant, arm.scope, arm.horizon_days), []).append(arm)
+        if not arm.is_control:
+            groups.setdefault((arm.protocol, arm.leak, arm.variant, arm.scope, arm.horizon_days), []).append(arm)
         if arm.variant == TRUTH:  # the bound of scores that are ranked fold by fold
-            groups[arm.protocol, TRUTH_BY_FOLD, arm.scope, arm.horizon_days] = [arm]
+            groups[arm.protocol, arm.leak, TRUTH_BY_FOLD, arm.scope, arm.horizon_days] = [arm]
     strata = [
         *bucket_names("update_count", evaluation.update_count_edges),
         *bucket_names("item_age", evaluation.item_age_edges),
     ]
     measurements = []
-    for (protocol, variant, scope, horizon), members in groups.items():
+    for (protocol, leak, variant, scope, horizon), members in groups.items():
         for stratum in (ALL, *(strata if is_stratified(members[0], max(evaluation.horizons)) else ())):
-            measurements.append(Measurement(seed, date, protocol, variant, scope, horizon, stratum, tuple(members)))
+            measurements.append(
+                Measurement(seed, date, protocol, leak, variant, scope, horizon, stratum, tuple(members))
+            )
     return measurements

@@ -8,6 +8,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from lis_spark.lake import Lake
+from lis_spark.leaks.id_embedding import LEAK
 from lis_spark.lis.comparisons import Measurement
 from lis_spark.lis.strata import memberships
 
@@ -18,7 +19,10 @@ def coverage(lake: Lake, strata: DataFrame) -> dict[tuple[Any, ...], tuple[float
     The second is null for n <= 0: no day lies between T and such a table.
     """
     columns = ["evaluated_date", "variant", "horizon_days", "chain", "row", "present", "last_update_date"]
-    parts = [lake.read(name).select(*columns) for name in ("leaked_features", "control_features")]
+    parts = [
+        lake.read(name).where(F.col("leak") == LEAK).select(*columns)
+        for name in ("leaked_features", "control_features")
+    ]
     seed = F.regexp_extract("chain", "-s([0-9]+)$", 1)
     dead = F.coalesce(F.col("last_update_date") < F.col("evaluated_date"), F.lit(True))
     # by row first: strata belong to items, of which there are fewer than impressions
@@ -44,6 +48,22 @@ def coverage(lake: Lake, strata: DataFrame) -> dict[tuple[Any, ...], tuple[float
         )
         for row in rows
     }
+
+
+def append_coverage(lake: Lake) -> dict[tuple[Any, ...], float]:
+    """(seed, T, leak, variant, n) of protocol append -> share of the impressions of T that have a vector, or a click.
+
+    The seed is empty where the leak is the same under every seed.
+    """
+    seed = F.regexp_extract("chain", "-s([0-9]+)$", 1)
+    rows = (
+        lake.read("leaked_features")
+        .where((F.col("leak") != LEAK) & (F.col("date") == F.col("evaluated_date")))
+        .groupBy(seed.alias("seed"), "evaluated_date", "leak", "variant", "horizon_days")
+        .agg(F.mean(F.col("present").cast("int")).alias("share"))
+        .collect()
+    )
+    return {tuple(row)[:-1]: row["share"] for row in rows}
 
 
 def coverage_key(measurement: Measurement) -> tuple[Any, ...]:

@@ -18,11 +18,11 @@ from pyspark.sql import functions as F
 from lis_spark.config import RunConfig, fingerprint
 from lis_spark.errors import StepFailed
 from lis_spark.lake import Lake
-from lis_spark.lis.arms import CONTROL, TRUTH
-from lis_spark.lis.comparisons import BY_FOLD, TRUTH_BY_FOLD, Measurement, plan_measurements
-from lis_spark.lis.coverage import coverage, coverage_key
+from lis_spark.lis.arms import BY_FOLD, CONTROL, TRUTH, TRUTH_BY_FOLD
+from lis_spark.lis.comparisons import Measurement, plan_measurements
+from lis_spark.lis.coverage import append_coverage, coverage, coverage_key
 from lis_spark.lis.plan import EvaluationPlan, resolve
-from lis_spark.lis.rankings import strata_of_days, write_influence
+from lis_spark.lis.rankings import scored_steps, strata_of_days, write_influence
 from lis_spark.lis.results import ResultRow, ResultSet, mean_id
 from lis_spark.lis.strata import ALL
 from lis_spark.metrics import Comparison, compare, ratio_interval
@@ -62,12 +62,16 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
 
 
 def _fingerprints(lake: Lake) -> dict[PartitionKey, str]:
-    """Of the influence of each (seed, T): the scores and the strata."""
+    """Of the influence of each (seed, T): the scores of all steps and the strata."""
     evaluation = lake.config.evaluation
     strata = (evaluation.update_count_edges, evaluation.item_age_edges)
     scores = lake.fingerprints("scores")
     keys = [(str(seed), date.isoformat()) for seed in lake.config.seeds for date in evaluation.dates]
-    return {key: fingerprint("measure", STEP_VERSION, scores.get(key, ""), strata) for key in keys}
+    steps = scored_steps(lake.config)
+    return {
+        key: fingerprint("measure", STEP_VERSION, [scores.get((step, *key), "") for step in steps], strata)
+        for key in keys
+    }
 
 
 def measurement_ids(
@@ -87,7 +91,7 @@ def _measurements(plan: EvaluationPlan) -> list[Measurement]:
         measurement
         for seed in config.seeds
         for date in config.evaluation.dates
-        for measurement in plan_measurements(config.evaluation, seed, date, plan.arms(seed, date))
+        for measurement in plan_measurements(config.evaluation, seed, date, plan.all_arms(seed, date))
     ]
 
 
@@ -110,11 +114,16 @@ def _results(
         comparisons = {comparison.comparison_id: comparison for comparison in compare(per_user, listed)}
     with described(lake.spark, "coverage of the tables"):
         covered = coverage(lake, strata_of_days(lake, plan, set(config.evaluation.dates)))
+        appended = append_coverage(lake) if config.append else {}
     results = ResultSet()
     for measurement, identity in zip(measurements, measurement_ids(config, wanted, measurements), strict=True):
         comparison = comparisons.get(measurement.comparison_id)
         row = ResultRow.of(config, measurement, identity, lake.pinned)
-        row.coverage, row.dead_item_share = covered.get(coverage_key(measurement), (None, None))
+        if measurement.protocol == "append":
+            place = (measurement.evaluated_date, measurement.leak, measurement.variant, measurement.horizon_days)
+            row.coverage = appended.get((str(measurement.seed), *place), appended.get(("", *place)))
+        else:
+            row.coverage, row.dead_item_share = covered.get(coverage_key(measurement), (None, None))
         if comparison is None:
             row.note = "no impressions of both classes in this stratum: no AUC"
         else:
@@ -174,7 +183,8 @@ def _truth_bounds(
         if measurement.protocol == "truth" and (comparison := comparisons.get(measurement.comparison_id)) is not None
     }
     for row in results.rows:
-        variant = TRUTH_BY_FOLD if row.variant in BY_FOLD else TRUTH
+        by_fold = row.protocol != "append" and row.variant in BY_FOLD
+        variant = TRUTH_BY_FOLD if by_fold else TRUTH
         best = reached.get((row.seed, row.evaluated_date, variant))
         if best is not None and row.auc_control is not None and row.stratum == ALL:
             row.truth_bound = best - row.auc_control

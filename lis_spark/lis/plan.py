@@ -13,8 +13,9 @@ from lis_spark.config import RunConfig, WorldSource
 from lis_spark.errors import InputError
 from lis_spark.lake import Lake
 from lis_spark.leaks.id_embedding import FeatureRequest
+from lis_spark.lis.append_arms import append_arms
 from lis_spark.lis.arms import Arm, feature_requests, plan_arms
-from lis_spark.lis.chains import Chain, Unavailable, backward_horizons, lineage, plan_chains
+from lis_spark.lis.chains import Chain, Unavailable, append_chains, backward_horizons, lineage, plan_chains
 from lis_spark.ranker.snapshots import SnapshotKey, source_partitions
 
 # A day counts as full when it holds at least this share of the median day's impressions.
@@ -43,9 +44,17 @@ class EvaluationPlan:
         return feature_requests(self.config.evaluation, seed, date, self.first_full_day)
 
     def arms(self, seed: int, date: dt.date) -> list[Arm]:
-        """The arms of one evaluated day."""
+        """The arms of one evaluated day that step score scores."""
         names = [feature.name for feature in self.config.features] if self.config.evaluation.slots else []
         return plan_arms(self.config.evaluation, self.requests(seed, date), date, names, truth=self.knows_truth)
+
+    def append_arms(self, date: dt.date) -> list[Arm]:
+        """The arms of one evaluated day in protocol append."""
+        return append_arms(self.config, date)
+
+    def all_arms(self, seed: int, date: dt.date) -> list[Arm]:
+        """The arms of all protocols."""
+        return [*self.arms(seed, date), *self.append_arms(date)]
 
     @property
     def knows_truth(self) -> bool:
@@ -91,6 +100,7 @@ def resolve(lake: Lake) -> EvaluationPlan:
     first_full_day = next(date for date, count in rows.items() if count >= FULL_DAY_SHARE * median)
     config = lake.config
     chains = plan_chains(config.evaluation, config.seeds, min(rows), max(rows))
+    chains += [chain for seed in config.seeds for chain in append_chains(config, seed, min(rows), max(rows))]
     fingerprints = {dt.date.fromisoformat(key[0]): value for key, value in lake.fingerprints("training_rows").items()}
     return EvaluationPlan(config, rows, fingerprints, tuple(chains), first_full_day)
 

@@ -9,12 +9,14 @@ from functools import reduce
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from lis_spark.config import RunConfig
 from lis_spark.errors import StepFailed
 from lis_spark.folds import NO_FOLD
 from lis_spark.lake import Lake
+from lis_spark.lis import append, score
 from lis_spark.lis.arms import CONTROL, TRUTH, control_arm
 from lis_spark.lis.chains import base_name
-from lis_spark.lis.comparisons import BY_FOLD, is_stratified
+from lis_spark.lis.comparisons import is_stratified
 from lis_spark.lis.features import snapshot_tables
 from lis_spark.lis.plan import EvaluationPlan
 from lis_spark.lis.strata import ALL, item_strata, memberships
@@ -40,7 +42,7 @@ def write_influence(lake: Lake, plan: EvaluationPlan, todo: Mapping[PartitionKey
     keys = sorted((int(seed), dt.date.fromisoformat(date)) for seed, date in todo)
     conditions = [(F.col("seed") == seed) & (F.col("date") == F.lit(date)) for seed, date in keys]
     wanted = reduce(lambda left, right: left | right, conditions)
-    scores = lake.read("scores").where(wanted)
+    scores = lake.read("scores").where(wanted & F.col("step").isin(scored_steps(lake.config)))
     with described(spark, f"n = 0 against the control on {len(todo)} evaluated days"):
         rows_in = _check_identity(scores, plan, keys)
     with described(spark, f"influence of every user on every AUC of {len(todo)} evaluated days"):
@@ -66,6 +68,11 @@ def write_influence(lake: Lake, plan: EvaluationPlan, todo: Mapping[PartitionKey
             expected=f"{rows_in:,} scores",
         )
     return rows_in, rows_in
+
+
+def scored_steps(config: RunConfig) -> list[str]:
+    """Values of ``scores.step`` that belong to a configuration."""
+    return [score.STEP, *([append.STEP] if config.append else [])]
 
 
 def strata_of_days(lake: Lake, plan: EvaluationPlan, dates: set[dt.date]) -> DataFrame:
@@ -128,12 +135,12 @@ def _ranked_arms(spark: SparkSession, plan: EvaluationPlan, keys: Sequence[tuple
             seed,
             date,
             arm.name,
-            arm.variant not in BY_FOLD,
-            arm.variant in (*BY_FOLD, *BOTH_WAYS),
+            arm.ranks_all,
+            arm.ranks_folds,
             is_stratified(arm, longest),
         )
         for seed, date in keys
-        for arm in plan.arms(seed, date)
+        for arm in plan.all_arms(seed, date)
     ]
     schema = "seed int, date date, arm string, ranks_all boolean, ranks_folds boolean, stratified boolean"
     return spark.createDataFrame(rows, schema)

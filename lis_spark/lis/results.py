@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from lis_spark.config import RunConfig, fingerprint
+from lis_spark.lis.append_arms import PORT
 from lis_spark.lis.comparisons import Measurement
 from lis_spark.lis.decision import HARMFUL, combine_seeds, interval, verdict
 from lis_spark.lis.strata import ALL
@@ -82,10 +83,10 @@ class ResultRow:
             run_name=config.run_name,
             scenario=config.scenario,
             protocol=measurement.protocol,
-            leak="id_embedding",
+            leak=measurement.leak,
             variant=measurement.variant,
             slot=config.evaluation.slot,
-            swap_scope=measurement.scope,
+            swap_scope=None if measurement.scope == PORT else measurement.scope,
             label=config.label,
             evaluated_date=measurement.evaluated_date,
             horizon_days=measurement.horizon_days,
@@ -216,4 +217,4 @@ def _key(row: ResultRow) -> tuple[Any, ...]:
 
 
 def _place(row: ResultRow) -> tuple[Any, ...]:
-    return row.seed, row.evaluated_date, row.protocol, row.swap_scope, row.horizon_days
+    return row.seed, row.evaluated_date, row.protocol, row.leak, row.swap_scope, row.horizon_days

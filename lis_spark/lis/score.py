@@ -27,19 +27,15 @@ from lis_spark.lis.plan import EvaluationPlan, resolve
 from lis_spark.partitions import PartitionKey
 from lis_spark.progress import described
 from lis_spark.ranker.arm_scoring import score_rank
-from lis_spark.ranker.exchange import (
-    export_vectors,
-    launch_plan,
-    launch_spec,
-    ranker_spec,
-    readable_days,
-    vector_folder,
-)
+from lis_spark.ranker.exchange import export_vectors, launch_plan, launch_spec, ranker_spec, vector_folder
 from lis_spark.ranker.plans import ArmSpec, DaySpec, EvaluationSpec, ScorePlan, StateSpec, file_url, state_folder
+from lis_spark.ranker.readable_days import readable_days
 from lis_spark.step import StepResult
 from lis_spark.table_files import absolute
 
 STEP_VERSION = 4
+# Value of ``scores.step``.
+STEP = "score"
 
 
 def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: str = "") -> StepResult:
@@ -58,7 +54,7 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
     todo = {key: value for key, value in wanted.items() if force or stored.get(key) != value}
     if not todo:
         return StepResult("score", partitions_skipped=len(wanted), versions=dict(lake.pinned))
-    keys = sorted((int(seed), dt.date.fromisoformat(date)) for seed, date in todo)
+    keys = sorted((int(seed), dt.date.fromisoformat(date)) for _, seed, date in todo)
     work = Path(absolute(config.lake.work_path)) / f"score-{run_id or uuid.uuid4().hex[:12]}"
     with described(spark, f"tables of the arms of {len(keys)} evaluated days"):
         _export(lake, plan, keys, work)
@@ -70,10 +66,10 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
         launch_plan(config, "score", score_plan, score_rank, title, pieces=len(keys))
     expected = _expected_rows(lake, plan, keys)
     with described(spark, "logits into the table scores"):
-        scores = _read_scores(spark, work / "logits", keys)
+        scores = read_logits(spark, work / "logits", keys)
         if plan.knows_truth:
             scores = scores.unionByName(true_scores(lake, plan, keys))
-        written = lake.write_partitions("scores", scores, todo)
+        written = lake.write_partitions("scores", scores.withColumn("step", F.lit(STEP)), todo)
     if written != expected:
         raise StepFailed(
             "scores were lost or doubled",
@@ -100,7 +96,7 @@ def _fingerprints(lake: Lake, plan: EvaluationPlan) -> dict[PartitionKey, str]:
             key = (LEAK, day, day)
             arms = [arm.name for arm in plan.arms(seed, date)]
             model = models.get((base_name(seed), day))
-            prints[str(seed), day] = fingerprint(
+            prints[STEP, str(seed), day] = fingerprint(
                 ["score", STEP_VERSION, model, features.get(key), controls.get(key), arms, config.label],
                 [config.evaluation.refit, config.evaluation.swap_refit, config.launch.processes],
             )
@@ -115,7 +111,8 @@ def _export(lake: Lake, plan: EvaluationPlan, keys: list[tuple[int, dt.date]], w
         export_vectors(tables, ["chain", "snapshot_date", "evaluated_date"], work / "history")
         frames = []
         for name, column in VECTOR_COLUMN.items():
-            rows = lake.read(name).where(F.col("evaluated_date").isin([date for _, date in keys]) & F.col("present"))
+            of_days = F.col("evaluated_date").isin([date for _, date in keys])
+            rows = lake.read(name).where((F.col("leak") == LEAK) & of_days & F.col("present"))
             if lake.config.evaluation.layout == "reference":
                 rows = rows.drop(column).join(
                     tables.select("chain", "snapshot_date", "evaluated_date", "row", F.col("vector").alias(column)),
@@ -149,7 +146,7 @@ def _score_plan(
         EvaluationSpec(
             date=date,
             seed=seed,
-            state=_state(work_folder, base_name(seed), date, models),
+            state=model_state(work_folder, base_name(seed), date, models),
             day=days[date],
             arms=tuple(
                 _arm_spec(arm, work, work_folder, models, config.slot_is_in_histories, seeds)
@@ -171,7 +168,8 @@ def _score_plan(
     )
 
 
-def _state(work_folder: str, chain: str, date: dt.date, models: Mapping[PartitionKey, str]) -> StateSpec:
+def model_state(work_folder: str, chain: str, date: dt.date, models: Mapping[PartitionKey, str]) -> StateSpec:
+    """The state of M_date of a chain, and which training it must be of."""
     folder = state_folder(work_folder, chain, date)
     return StateSpec(folder=str(folder), fingerprint=models[chain, date.isoformat()])
 
@@ -188,7 +186,7 @@ def _arm_spec(
     if arm.chain is not None:
         assert arm.snapshot_date is not None
         if arm.protocol == "whole":
-            state = _state(work_folder, arm.chain, arm.snapshot_date, models)
+            state = model_state(work_folder, arm.chain, arm.snapshot_date, models)
         else:
             variant = "naive" if arm.variant == "row_permuted" else arm.variant
             if arm.scope in ("both", "target"):
@@ -216,7 +214,8 @@ def _arm_spec(
     )
 
 
-def _read_scores(spark: SparkSession, folder: Path, keys: list[tuple[int, dt.date]]) -> DataFrame:
+def read_logits(spark: SparkSession, folder: Path, keys: list[tuple[int, dt.date]]) -> DataFrame:
+    """What the ranks have written for each (seed, T), with seed and date."""
     frames = [
         spark.read.parquet(file_url(folder / str(seed) / date.isoformat())).withColumns(
             {"seed": F.lit(seed), "date": F.lit(date)}

@@ -17,8 +17,9 @@ from lis_spark.lake import Lake
 from lis_spark.lis.chains import ONE_DAY, Chain
 from lis_spark.lis.plan import EvaluationPlan, resolve
 from lis_spark.ranker.chain_training import train_rank
-from lis_spark.ranker.exchange import import_days, launch_plan, launch_spec, ranker_spec, readable_days
+from lis_spark.ranker.exchange import import_days, launch_plan, launch_spec, ranker_spec
 from lis_spark.ranker.plans import ChainSpec, DaySpec, StateSpec, TrainPlan, TrainTask, state_folder
+from lis_spark.ranker.readable_days import readable_days
 from lis_spark.step import StepResult
 from lis_spark.table_files import absolute
 
@@ -166,7 +167,9 @@ def _full_snapshots(config: RunConfig, chain: Chain) -> tuple[dt.date, ...]:
     if chain.parent is not None:
         return ()
     regular = range(config.ranker.base_interval_days, len(chain.days) + 1, config.ranker.base_interval_days)
-    dates = {chain.fork_date + ONE_DAY * offset for offset in regular} | set(config.evaluation.dates)
+    window = ONE_DAY * (config.append.window_days if config.append else 0)
+    forks = {date - days for date in config.evaluation.dates for days in (ONE_DAY * 0, window)}
+    dates = {chain.fork_date + ONE_DAY * offset for offset in regular} | forks
     return tuple(sorted(dates))
 
 

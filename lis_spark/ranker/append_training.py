@@ -14,10 +14,10 @@ import torch
 import torch.distributed as dist
 
 from lis_spark.ranker.arm_scoring import LOGITS_SCHEMA, fold_batches, logits_table
-from lis_spark.ranker.chain_training import PortedModel, build_model, new_optimizer, nothing, one_pass
 from lis_spark.ranker.day_reader import DayReader, DayRows, check_count
 from lis_spark.ranker.model_state import load_state
 from lis_spark.ranker.network import assemble, keyed_rows
+from lis_spark.ranker.one_pass import PortedModel, build_model, new_optimizer, nothing, one_pass
 from lis_spark.ranker.plans import AppendArmSpec, AppendEvaluationSpec, AppendPlan, DaySpec
 from lis_spark.ranker.port import Port, new_port
 from lis_spark.ranker.processes import Rank, join, report_progress

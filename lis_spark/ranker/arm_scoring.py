@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from lis_spark.errors import StaleError
-from lis_spark.ranker.chain_training import average_gradients, build_model, new_optimizer, nothing
 from lis_spark.ranker.day_reader import DayReader, DayRows, check_count
 from lis_spark.ranker.model_state import TableShard, cold_weights, load_state
 from lis_spark.ranker.network import HISTORY, SHIFT, Inputs, assemble, keyed_rows
+from lis_spark.ranker.one_pass import average_gradients, build_model, new_optimizer, nothing
 from lis_spark.ranker.plans import ArmSpec, EvaluationSpec, ScorePlan, StateSpec
 from lis_spark.ranker.processes import Rank, join, report_progress
 from lis_spark.vectors import unpack

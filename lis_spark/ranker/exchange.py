@@ -7,25 +7,21 @@ rows are compared with what the processes say they wrote.
 from __future__ import annotations
 
 import datetime as dt
-import shutil
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from lis_spark.config import RunConfig, TableConfig
-from lis_spark.errors import InputError, StepFailed
+from lis_spark.errors import StepFailed
 from lis_spark.lake import Lake
 from lis_spark.partitions import PartitionKey
 from lis_spark.progress import described
 from lis_spark.ranker.plans import (
     ChainSpec,
-    DaySpec,
     FeatureSpec,
     LaunchSpec,
     Plain,
@@ -33,12 +29,10 @@ from lis_spark.ranker.plans import (
     TableSpec,
     TrainPlan,
     file_url,
-    local_path,
     state_folder,
 )
 from lis_spark.ranker.processes import launch
-from lis_spark.ranker.stretches import cut_days, in_stretches
-from lis_spark.table_files import absolute, refuse_leaked_columns
+from lis_spark.table_files import absolute
 
 ROWS_PER_FILE = 4_000_000
 _DAYS_DDL = "path string, sha256 string, trained_rows bigint, mean_loss double, chain string, date date"
@@ -101,88 +95,6 @@ def launch_spec(config: RunConfig) -> LaunchSpec:
         cache_megabytes=launch.cache_megabytes,
         use_gpu=launch.use_gpu,
     )
-
-
-@contextmanager
-def readable_days(
-    lake: Lake, rows: Mapping[dt.date, int], dates: Iterable[dt.date]
-) -> Iterator[dict[dt.date, DaySpec]]:
-    """Files of some days of ``training_rows`` at its pinned version that every rank can open while the block runs.
-
-    They are the table's own files, or, with ``lake.staging_path``, an export of them (a table of a catalog may lie
-    where a Python process cannot open it), sorted and cut as the table is, and removed afterwards.
-
-    Args:
-        lake: whose table.
-        rows: day -> the rows that it must hold; days that are not there are left out.
-        dates: the days that are wanted.
-
-    Raises:
-        StepFailed: the export has lost or doubled rows.
-    """
-    chosen = sorted({date for date in dates if date in rows})
-    table = lake.read("training_rows")
-    refuse_leaked_columns(table.columns, "training_rows")
-    if not chosen:
-        yield {}
-        return
-    days = table.where(F.col("date").isin(chosen))
-    staging = lake.config.lake.staging_path
-    if staging is None:
-        yield _day_specs(_files_of_days(days), rows)
-        return
-    folder = Path(absolute(staging)) / f"training_rows-{uuid.uuid4().hex[:12]}"
-    try:
-        with described(lake.spark, f"training rows of {len(chosen)} days exported for the ranks"):
-            ordered = in_stretches(days, cut_days(days, lake.config, chosen))
-            ordered.write.partitionBy("date").parquet(file_url(folder))
-        files = {date: [file_url(file) for file in folder.glob(f"date={date}/*.parquet")] for date in chosen}
-        specs = _day_specs(files, rows)
-        exported = {
-            date: sum(pq.ParquetFile(local_path(file)).metadata.num_rows for file in files[date]) for date in chosen
-        }
-        wrong = [date for date in chosen if exported[date] != rows[date]]
-        if wrong:
-            raise StepFailed(
-                "rows were lost or doubled in the export for the ranks",
-                table="training_rows",
-                partition=", ".join(map(str, wrong[:5])),
-                found=f"{exported[wrong[0]]:,} rows",
-                expected=f"{rows[wrong[0]]:,} rows",
-            )
-        yield specs
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _files_of_days(days: DataFrame) -> dict[dt.date, list[str]]:
-    files: dict[dt.date, list[str]] = {}
-    for row in days.select("date", F.col("_metadata.file_path").alias("file")).distinct().collect():
-        files.setdefault(row["date"], []).append(row["file"])
-    return files
-
-
-def _day_specs(files: Mapping[dt.date, list[str]], rows: Mapping[dt.date, int]) -> dict[dt.date, DaySpec]:
-    for date, found in files.items():
-        for file in found:
-            if not Path(local_path(file)).is_file():
-                raise InputError(
-                    "the files of the training rows cannot be opened by a Python process",
-                    table="training_rows",
-                    partition={"date": date.isoformat()},
-                    found=file,
-                    expected="a file that every rank can open",
-                    remedy="set lake.staging_path to a mounted folder (a Volume, NFS), to which rows are exported",
-                )
-    return {
-        date: DaySpec(
-            date=date,
-            files=tuple(sorted(found)),
-            rows=rows[date],
-            row_groups=sum(pq.ParquetFile(local_path(file)).num_row_groups for file in found),
-        )
-        for date, found in sorted(files.items())
-    }
 
 
 def import_days(

@@ -103,7 +103,7 @@ class Subject:
     def protocol(self) -> str:
         """The protocol that the answer is taken from: plain substitution where it was measured."""
         present = {row.get("protocol") for row in self.rows}
-        return next((name for name in ("swap", "swap+refit", "whole") if name in present), "swap")
+        return next((name for name in ("swap", "append", "swap+refit", "whole") if name in present), "swap")
 
     def find(
         self,

@@ -111,7 +111,8 @@ def test_the_lis_spark_lines_of_the_readme_run(
             words = [word if "impressions_a_day" not in word else f"{word[:-6]}4000" for word in words] + world
         else:
             words = ["conf/kuairand_small.yaml" if "kuairand_demo" in word else word for word in words] + places
-            words += few_arms if any("seeds=" in word or word == "--force" for word in words) else []
+            more = any("seeds=" in word or "append=" in word or word == "--force" for word in words)
+            words += few_arms if more else []
         assert cli.main(words[1:]) == 0, line
 
 
@@ -130,13 +131,14 @@ def test_every_verb_has_a_job_file_of_its_own() -> None:
         assert f'main(["{verb}", *sys.argv[1:]])' in text
 
 
-def test_the_yaml_of_the_readme_is_a_source() -> None:
+def test_the_yaml_of_the_readme_is_a_source_and_leaks() -> None:
     import yaml
 
-    (block,) = [text for kind, text in BLOCKS if kind == "yaml"]
-    override = json.dumps(yaml.safe_load(block)["source"])
-    config = load_config(ROOT / "conf" / "kuairand_demo.yaml", [f"source={override}"])
+    sections = [yaml.safe_load(text) for kind, text in BLOCKS if kind == "yaml"]
+    overrides = [f"{key}={json.dumps(value)}" for section in sections for key, value in section.items()]
+    config = load_config(ROOT / "conf" / "kuairand_demo.yaml", overrides)
     assert config.source.kind == "table"
+    assert config.append is not None and [leak.name for leak in config.append.leaks] == ["id_table", "next_5"]
 
 
 def test_the_python_of_the_readme_runs(spark: Any, small_run: SmallRun) -> None:

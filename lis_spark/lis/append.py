@@ -1,0 +1,139 @@
+"""Step ``append``: the ranker retrained with each leak as one more feature, and with its control (method 1.3).
+
+All arms start from M_{T-w}, go through D_{T-w} .. D_{T-1} in the same batches and are scored on D_T; all of them run in
+one launch. What they differ in is what the port reads.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import shutil
+import uuid
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from lis_spark.config import RunConfig, fingerprint
+from lis_spark.errors import ConfigError, StepFailed
+from lis_spark.lake import Lake
+from lis_spark.lis.append_arms import append_features
+from lis_spark.lis.append_features import wanted_partitions, write_append_features
+from lis_spark.lis.append_rows import export_append_rows, port_of
+from lis_spark.lis.chains import ONE_DAY, base_name, days_between
+from lis_spark.lis.plan import EvaluationPlan, resolve
+from lis_spark.lis.score import model_state, read_logits
+from lis_spark.partitions import PartitionKey
+from lis_spark.progress import described
+from lis_spark.ranker.append_training import append_rank
+from lis_spark.ranker.exchange import launch_plan, launch_spec, ranker_spec
+from lis_spark.ranker.plans import AppendArmSpec, AppendEvaluationSpec, AppendPlan
+from lis_spark.step import StepResult
+from lis_spark.table_files import absolute
+
+STEP_VERSION = 1
+# Value of ``scores.step``.
+STEP = "append"
+
+
+def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: str = "") -> StepResult:
+    """Writes the leaks' feature tables, then trains and scores the arms of every evaluated day that is new.
+
+    Raises:
+        ConfigError: no leak is configured.
+        StepFailed: a rank failed, or rows were lost or doubled.
+    """
+    if config.append is None:
+        raise ConfigError(
+            "no leaks are configured for protocol append",
+            expected="append: {leaks: [{kind: next_click}]} in the configuration, or on the command line",
+            remedy="see lis_spark/config/append.py for the keys",
+        )
+    lake = Lake(spark, config, run_id=run_id, step="append", measurement=True)
+    plan = resolve(lake)
+    lake.create("scores")
+    features = write_append_features(lake, plan, force)
+    stored, wanted = lake.fingerprints("scores"), _fingerprints(lake, plan)
+    todo = {key: value for key, value in wanted.items() if force or stored.get(key) != value}
+    skipped = features.skipped + len(wanted) - len(todo)
+    if not todo:
+        counts = (features.rows, features.rows, 0, features.partitions, skipped)
+        return StepResult("append", *counts, versions=dict(lake.pinned), outputs=dict(lake.written))
+    keys = sorted((int(seed), dt.date.fromisoformat(date)) for _, seed, date in todo)
+    work = Path(absolute(config.lake.work_path)) / f"append-{run_id or uuid.uuid4().hex[:12]}"
+    try:
+        append_plan = _append_plan(lake, plan, keys, work)
+        arms = sum(len(evaluation.arms) for evaluation in append_plan.evaluations)
+        launch_plan(config, "append", append_plan, append_rank, f"retraining {arms} arms", pieces=arms)
+        expected = sum(evaluation.day.rows * len(evaluation.arms) for evaluation in append_plan.evaluations)
+        with described(spark, "logits into the table scores"):
+            scores = read_logits(spark, work / "logits", keys).withColumn("step", F.lit(STEP))
+            written = lake.write_partitions("scores", scores, todo)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    if written != expected:
+        raise StepFailed(
+            "scores were lost or doubled",
+            table="scores",
+            partition=", ".join("/".join(key) for key in todo),
+            found=f"{written:,} logits",
+            expected=f"{expected:,} logits (impressions x arms)",
+        )
+    rows = features.rows + written
+    counts = (rows, rows, 0, features.partitions + len(todo), skipped)
+    return StepResult("append", *counts, versions=dict(lake.pinned), outputs=dict(lake.written))
+
+
+def _fingerprints(lake: Lake, plan: EvaluationPlan) -> dict[PartitionKey, str]:
+    """Of each (seed, T): the model that the arms start from, what they read, and how they are trained."""
+    config = plan.config
+    assert config.append is not None
+    models = lake.fingerprints("model_snapshots")
+    prints: dict[PartitionKey, str] = {}
+    for date in config.evaluation.dates:
+        first = date - ONE_DAY * config.append.window_days
+        read = [sorted(wanted_partitions(lake, plan, leak, date).items()) for leak in config.append.leaks]
+        rows = [plan.row_fingerprints.get(day, "no rows") for day in days_between(first, date + ONE_DAY)]
+        arms = [arm.name for arm in plan.append_arms(date)]
+        for seed in config.seeds:
+            # next clicks are looked up in the table of T
+            states = [models.get((base_name(seed), day.isoformat())) for day in (first, date)]
+            prints[STEP, str(seed), date.isoformat()] = fingerprint(
+                ["append", STEP_VERSION, states, read, rows, arms, config.label],
+                [config.ranker, config.append.port_columns, config.launch.ranks_per_chain, config.launch.use_gpu],
+            )
+    return prints
+
+
+def _append_plan(lake: Lake, plan: EvaluationPlan, keys: list[tuple[int, dt.date]], work: Path) -> AppendPlan:
+    config = plan.config
+    assert config.append is not None
+    models = lake.fingerprints("model_snapshots")
+    evaluations = []
+    for seed, date in keys:
+        first = date - ONE_DAY * config.append.window_days
+        days = [day for day in days_between(first, date + ONE_DAY) if day in plan.rows]
+        features = append_features(config, date)
+        with described(lake.spark, f"rows of {len(features)} arms for T = {date}, seed {seed}"):
+            specs = export_append_rows(lake, plan, seed, date, days, features, work / "rows" / f"{seed}-{date}")
+        evaluations.append(
+            AppendEvaluationSpec(
+                date=date,
+                seed=seed,
+                state=model_state(absolute(config.lake.work_path), base_name(seed), first, models),
+                days=tuple(specs[day] for day in days if day < date),
+                day=specs[date],
+                arms=tuple(
+                    AppendArmSpec(name=feature.arm.name, port=port_of(place, feature, config.ranker.dimension))
+                    for place, feature in enumerate(features)
+                ),
+            )
+        )
+    return AppendPlan(
+        output_folder=str(work / "logits"),
+        ranker=ranker_spec(lake),
+        launch=launch_spec(config),
+        label=config.label,
+        port_columns=config.append.port_columns,
+        evaluations=tuple(evaluations),
+    )

@@ -1,0 +1,118 @@
+"""Protocol append on the finished small run: arms retrained with the ID table of tomorrow, and with the next click."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from pyspark.sql import functions as F
+from sklearn.metrics import roc_auc_score
+
+from lis_spark.config import RunConfig
+from lis_spark.errors import InputError
+from lis_spark.lake import Lake
+from lis_spark.lis import train
+from lis_spark.lis.measure import results_of
+from lis_spark.pipeline import run_steps
+from lis_spark.vectors import unpack
+from tests.e2e.conftest import small_config
+from tests.e2e.test_changes import copied
+
+__all__ = ["copied"]
+T, WINDOW = dt.date(2022, 4, 30), 2
+LEAKS = "[{kind: id_table}, {kind: next_click, name: next_3, clicks: 3}]"
+APPEND = f"append={{leaks: {LEAKS}, window_days: {WINDOW}, horizons: [1], port_columns: 8}}"
+STEPS = ["train", "append", "measure", "report"]
+
+
+def test_leaks_are_measured_by_retrained_arms(spark: Any, copied: RunConfig, tmp_path: Path) -> None:
+    config = small_config(tmp_path, tmp_path / "source", APPEND)
+    done = {result.step: result for result in run_steps(spark, config, STEPS)}
+    days = [T - dt.timedelta(days=back) for back in range(WINDOW, -1, -1)]
+    lake = Lake(spark, config, measurement=True)
+    counts = {row["date"]: row["count"] for row in lake.read("training_rows").groupBy("date").count().collect()}
+    window, on_the_day = sum(counts[day] for day in days), counts[T]
+    # features: naive and honest table, leaked and control, and clicks of either kind; scores: six arms
+    assert done["append"].rows_written == window * (4 + 2) + on_the_day * 6
+    assert done["train"].partitions_written == 2 * (WINDOW + 1), "one chain for each fold, from T - w to T + 1"
+    assert [result.partitions_written for result in run_steps(spark, config, STEPS[:3])] == [0, 0, 0]
+
+    scores = lake.read("scores").where("step = 'append'").toPandas()
+    rows = {
+        (row["leak"], row["variant"]): row
+        for row in results_of(Lake(spark, config))
+        if row["protocol"] == "append" and row["stratum"] == "all"
+    }
+    assert set(rows) == {("id_table", "naive"), ("id_table", "honest"), ("next_3", "honest")}
+    by_arm = {arm: part.set_index("impression_id") for arm, part in scores.groupby("arm")}
+    for (leak, variant), row in rows.items():
+        control = f"append|control_{variant}|{1 if leak == 'next_3' else 0}|port|-1|{leak}"
+        leaked = f"append|{variant}|1|port|-1|{leak}"
+        auc = [roc_auc_score(by_arm[arm]["label"], by_arm[arm]["logit"]) for arm in (control, leaked)]
+        assert [row["auc_control"], row["auc_leaked"]] == pytest.approx(auc, abs=1e-12)
+        assert row["lis"] == pytest.approx(auc[1] - auc[0], abs=1e-12) and row["swap_scope"] is None
+        assert row["standard_error"] > 0 and row["users"] == by_arm[leaked]["user_id"].nunique()
+    assert rows["id_table", "naive"]["ci_low"] > 0, "the table has memorised the labels that are scored"
+    assert rows["id_table", "naive"]["lis"] > rows["id_table", "honest"]["lis"]
+    _check_tables(spark, config, days)
+    _check_clicks(lake, rows["next_3", "honest"]["coverage"], days)
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "next_3" in page and "id_table" in page
+
+
+def _check_tables(spark: Any, config: RunConfig, days: list[dt.date]) -> None:
+    """Honest rows of every day of the window come from the chain that never saw the fold from T - w on."""
+    lake = Lake(spark, config, measurement=True)
+    snapshots = lake.read("embedding_snapshots").toPandas()
+    for table, column, through in (("leaked_features", "leaked_vector", 1), ("control_features", "control_vector", 0)):
+        rows = lake.read(table).where("leak = 'id_table'").toPandas()
+        assert sorted(rows["date"].unique()) == days and set(rows["evaluated_date"]) == {T}
+        for variant, fold in (("naive", -1), ("honest", 0), ("honest", 1)):
+            chain = "base-s17" if fold < 0 else f"append-{T}-w{WINDOW}-f{fold}-s17"
+            fork = T - dt.timedelta(days=WINDOW)
+            before = (snapshots["chain"] == "base-s17") & (snapshots["snapshot_date"] <= (T if fold < 0 else fork))
+            later = T + dt.timedelta(days=through)
+            own = (snapshots["chain"] == chain) & (snapshots["snapshot_date"] <= later)
+            known = snapshots[own | before].sort_values("snapshot_date").groupby("row").last()["vector"]
+            served = rows[(rows["variant"] == variant) & (rows["held_out_fold"] == fold)]
+            assert (fold < 0) or set(served["fold"]) == {fold}
+            assert (served["present"] == served["row"].isin(known.index)).all()
+            some = served[served["present"]].sample(300, random_state=1)
+            assert [bytes(v) for v in some[column]] == [bytes(known[row]) for row in some["row"]]
+
+
+def _check_clicks(lake: Lake, coverage: float, days: list[dt.date]) -> None:
+    """Next clicks of the evaluated day against a loop over the impressions of some users."""
+    shown = lake.read("impressions").where(F.col("date").isin(days))
+    numbers = {r["key"]: r["row"] for r in lake.read("vocabularies").where("slot = 'item'").collect()}
+    rows = lake.read("leaked_features").where("leak = 'next_3'").toPandas()
+    assert sorted(rows["date"].unique()) == days
+    on_the_day = rows[rows["date"] == T]
+    assert on_the_day["present"].mean() == pytest.approx(coverage)
+    impressions = shown.where(F.col("date") == F.lit(T)).toPandas()
+    busiest = impressions["user_id"].value_counts().index[:20]
+    ids = on_the_day.set_index("impression_id")["leaked_ids"]
+    checked = 0
+    for user in busiest:
+        own: pd.DataFrame = impressions[impressions["user_id"] == user].sort_values(["request_ts", "impression_id"])
+        clicks = own[own["label_click"] == 1]
+        for row in own.itertuples():
+            later = clicks[clicks["request_ts"] >= row.request_ts + pd.Timedelta(minutes=30)]
+            later = later[(later["request_id"] != row.request_id) & (later["item_id"] != row.item_id)]
+            expected = [numbers[item] for item in later["item_id"][:3]]
+            found = np.frombuffer(bytes(ids[row.impression_id]), "<i4")[:3].tolist()
+            assert found == expected + [-1] * (3 - len(expected))
+            checked += len(expected)
+    assert checked > 100
+    unpack(lake.read("control_features").where("leak = 'next_3'").toArrow()["control_ids"], 5, "<i4")
+
+
+def test_a_window_before_the_data_is_refused(spark: Any, copied: RunConfig, tmp_path: Path) -> None:
+    config = small_config(tmp_path, tmp_path / "source", APPEND.replace(f"window_days: {WINDOW}", "window_days: 6"))
+    with pytest.raises(InputError, match="needs a model of 2022-04-24") as error:
+        train.run(spark, config)
+    assert "2022-04-24 < T - 6" in str(error.value)
