@@ -7,8 +7,6 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
 VENV := .venv
 BIN := $(VENV)/bin
 SPARK_ENV := OMP_NUM_THREADS=1
-# Two processes keep two cores busy with small queries: what the JVM's second compiler takes, they lack.
-JVM_OF_TESTS := JAVA_TOOL_OPTIONS="-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 
 .PHONY: demo demo-world test lint lock clean prerequisites
 .DEFAULT_GOAL := help
@@ -40,7 +38,7 @@ demo-world: $(VENV)/.runtime
 	$(SPARK_ENV) $(BIN)/lis-spark run --config conf/world_reference.yaml
 
 test: $(VENV)/.dev lint
-	$(SPARK_ENV) $(JVM_OF_TESTS) $(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(SPARK_ENV) $(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -4,7 +4,7 @@ Every choice that the paper leaves open is a key here, with the default of the m
 result (method section 0).
 """
 
-from lis_spark.config.append import AppendConfig, IdTableLeak, Leak, NextClickLeak
+from lis_spark.config.append import AppendConfig, IdTableLeak, Leak, NextClickLeak, SimilarItemsLeak
 from lis_spark.config.evaluation import EvaluationConfig, LeakChains
 from lis_spark.config.graph import GraphConfig
 from lis_spark.config.loading import load_config, parse_config
@@ -27,6 +27,7 @@ __all__ = [
     "NextClickLeak",
     "RankerConfig",
     "RunConfig",
+    "SimilarItemsLeak",
     "TableConfig",
     "TableSource",
     "WorldSource",

@@ -15,6 +15,10 @@ class IdTableLeak(Section):
     kind: Literal["id_table"]
     name: str = Field("id_table", pattern=r"^[a-z][a-z0-9_]*$")
 
+    def port_width(self, dimension: int) -> int:
+        """Numbers of the vector that the port reads, from the width of the ID table."""
+        return dimension
+
 
 class NextClickLeak(Section):
     """The items of the user's next clicks, looked up in the ID table of M_T; the control are the previous clicks."""
@@ -24,8 +28,25 @@ class NextClickLeak(Section):
     clicks: int = Field(1, ge=1, le=100, description="k: how many next clicks are pooled")
     gap_minutes: int = Field(30, ge=0, description="a next click comes at least so much later")
 
+    def port_width(self, dimension: int) -> int:
+        """The mean of the clicked items' vectors, and whether there are next and previous clicks at all."""
+        return dimension + 2
 
-Leak = Annotated[IdTableLeak | NextClickLeak, Field(discriminator="kind")]
+
+class SimilarItemsLeak(Section):
+    """The target's neighbours in a graph as of T + n, looked up in the ID table of M_T; the control is that of T."""
+
+    kind: Literal["similar_items"]
+    name: str = Field("similar_items", pattern=r"^[a-z][a-z0-9_]*$")
+    graph: str = Field("swing", description="name of one of `graphs`")
+    neighbours: int = Field(5, ge=1, le=100)
+
+    def port_width(self, dimension: int) -> int:
+        """The mean of the neighbours' vectors, then of each place its score and whether it is filled."""
+        return dimension + 2 * self.neighbours
+
+
+Leak = Annotated[IdTableLeak | NextClickLeak | SimilarItemsLeak, Field(discriminator="kind")]
 
 
 class AppendConfig(Section):

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import Field, field_validator, model_validator
 
-from lis_spark.config.append import AppendConfig
+from lis_spark.config.append import AppendConfig, SimilarItemsLeak
 from lis_spark.config.evaluation import EvaluationConfig
 from lis_spark.config.graph import GraphConfig
 from lis_spark.config.ranker import FeatureConfig, HistoryConfig, LaunchConfig, RankerConfig
@@ -103,6 +103,16 @@ class RunConfig(Section):
             )
         if self.append is not None and self.append.horizons is None and max(evaluation.horizons) == 0:
             raise ValueError("append.horizons: evaluation.horizons has none above 0 to take instead")
+        for leak in self.append.leaks if self.append else ():
+            if isinstance(leak, SimilarItemsLeak):
+                graph = next((graph for graph in self.graphs if graph.name == leak.graph), None)
+                if graph is None:
+                    raise ValueError(f"append.leaks: {leak.name} wants the graph {leak.graph!r}, graphs has {graphs}")
+                if graph.neighbours < leak.neighbours:
+                    raise ValueError(
+                        f"append.leaks: {leak.name} wants {leak.neighbours} neighbours, graph {leak.graph} keeps "
+                        f"{graph.neighbours}"
+                    )
         if self.evaluation.label is not None and self.evaluation.label not in self.labels:
             raise ValueError(f"evaluation.label: {self.evaluation.label!r} is not one of labels {self.labels}")
         return self

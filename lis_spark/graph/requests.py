@@ -43,20 +43,23 @@ class GraphRequest:
 
 
 def graph_requests(config: RunConfig) -> list[GraphRequest]:
-    """For each evaluated day T the graph as of T (the control), as of T + n, and as of T + n without each fold.
+    """The graphs of all evaluated days, each once."""
+    requests: dict[tuple[str, str], GraphRequest] = {}
+    for graph in config.graphs:
+        for date in config.evaluation.dates:
+            requests |= {request.key: request for request in graph_requests_of(config, graph, date)}
+    return list(requests.values())
+
+
+def graph_requests_of(config: RunConfig, graph: GraphConfig, date: dt.date) -> list[GraphRequest]:
+    """For an evaluated day T the graph as of T (the control), as of T + n, and as of T + n without each fold.
 
     All begin w days before T: the leaked graph is the control's with the clicks of n more days.
     """
-    requests: dict[tuple[str, str], GraphRequest] = {}
-    evaluation = config.evaluation
-    for graph in config.graphs:
-        for date in evaluation.dates:
-            first = date - ONE_DAY * graph.window_days
-            wanted = [GraphRequest(graph, first, date)]
-            for horizon in evaluation.horizons:
-                if horizon:
-                    later = date + ONE_DAY * horizon
-                    wanted.append(GraphRequest(graph, first, later))
-                    wanted += [GraphRequest(graph, first, later, fold, date) for fold in range(evaluation.folds)]
-            requests |= {request.key: request for request in wanted}
-    return list(requests.values())
+    first = date - ONE_DAY * graph.window_days
+    requests = [GraphRequest(graph, first, date)]
+    for horizon in sorted({*config.evaluation.horizons, *config.append_horizons} - {0}):
+        later = date + ONE_DAY * horizon
+        requests.append(GraphRequest(graph, first, later))
+        requests += [GraphRequest(graph, first, later, fold, date) for fold in range(config.evaluation.folds)]
+    return requests

@@ -22,9 +22,9 @@ from lis_spark.vectors import pack
 CHUNK_ROWS = 500_000
 COLUMNS = (
     "impression_id string, item_id string, row int, fold int, date date, has_next boolean, has_previous boolean, "
-    "next_ids binary, previous_ids binary"
+    "flags binary, next_ids binary, previous_ids binary"
 )
-# Stand behind the ids in both arms: that a user comes back is no knowledge of what he clicks then (method 1.4).
+# Stand beside the clicks in both arms: that a user comes back is no knowledge of what he clicks then (method 1.4).
 FLAGS = ("has_next", "has_previous")
 
 
@@ -33,7 +33,7 @@ def next_click_rows(
 ) -> DataFrame:
     """The k next and the k previous clicks of each impression of some days.
 
-    As packed int32: k item rows, nearest first, -1 where there are fewer, then ``FLAGS`` as 1 or 0.
+    Ids are packed int32: k item rows, nearest first, -1 where there are fewer; flags are packed float32, 1 or 0.
 
     Args:
         impressions: impression_id, user_id, item_id, row (of the item), fold, date, request_id, request_ts, clicked
@@ -84,9 +84,9 @@ def _with_clicks(
             flags = np.stack([items[:, 0] >= 0 for items in found], axis=1)
             for place, name in enumerate(FLAGS):
                 chosen = chosen.append_column(name, pa.chunked_array([pa.array(flags[:, place])]))
+            chosen = chosen.append_column("flags", pa.chunked_array([pack(flags.astype(np.float32))]))
             for name, items in zip(("next_ids", "previous_ids"), found, strict=True):
-                ids = np.concatenate([items, flags.astype(np.int32)], axis=1)
-                chosen = chosen.append_column(name, pa.chunked_array([pack(ids)]))
+                chosen = chosen.append_column(name, pa.chunked_array([pack(items)]))
             yield from chosen.to_batches()
 
     return add

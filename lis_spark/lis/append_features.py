@@ -13,14 +13,16 @@ from functools import reduce
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from lis_spark.config import IdTableLeak, Leak, NextClickLeak, fingerprint
+from lis_spark.config import IdTableLeak, Leak, NextClickLeak, RunConfig, SimilarItemsLeak, fingerprint
 from lis_spark.errors import StepFailed
 from lis_spark.folds import NO_FOLD, user_fold
+from lis_spark.graph.requests import graph_requests_of
 from lis_spark.lake import Lake
 from lis_spark.leaks.id_embedding import FeatureRequest, feature_rows
 from lis_spark.leaks.nearest_clicks import Exclusions
 from lis_spark.leaks.next_click import next_click_rows
-from lis_spark.lis.append_arms import table_requests
+from lis_spark.leaks.similar_items import GraphUse, similar_item_rows
+from lis_spark.lis.append_arms import SHUFFLED_GRAPH, table_requests
 from lis_spark.lis.chains import ONE_DAY, days_between
 from lis_spark.lis.features import VECTOR_COLUMN, item_rows, tables_of_requests
 from lis_spark.lis.plan import EvaluationPlan
@@ -77,6 +79,13 @@ def wanted_partitions(lake: Lake, plan: EvaluationPlan, leak: Leak, date: dt.dat
             for request in table_requests(config, leak, seed, date)
         ]
         days = days_between(first, date + ONE_DAY)
+    elif isinstance(leak, SimilarItemsLeak):
+        graphs = lake.fingerprints("item_graph")
+        source = [
+            leak,
+            *((str(use), graphs.get((use.graph, use.as_of.isoformat()))) for use in graph_uses(config, leak, date)),
+        ]
+        days = days_between(first, date + ONE_DAY)
     else:
         source = [leak, config.append_horizons]
         days = days_between(first - ONE_DAY * (longest - 1), date + ONE_DAY * longest)
@@ -103,6 +112,12 @@ def _write(
         # naive once, honest once: each impression by the chain of its own fold
         expected = impressions * sum(request.held_out_fold in (NO_FOLD, 0) for request in requests)
         frame = _table_rows(lake, plan, table, days, requests, expected)
+    elif isinstance(leak, SimilarItemsLeak):
+        uses = [
+            use for use in graph_uses(lake.config, leak, date) if (use.horizon_days > 0) == (table == "leaked_features")
+        ]
+        expected = impressions * sum(use.held_out_fold in (NO_FOLD, 0) for use in uses)
+        frame = _graph_rows(lake, table, leak, date, days, uses)
     else:
         expected = impressions * len(lake.config.append_horizons)
         frame = _click_rows(lake, table, leak, date)
@@ -156,7 +171,7 @@ def _click_rows(lake: Lake, table: str, leak: NextClickLeak, date: dt.date) -> D
                 F.lit("").alias("chain"),
                 "fold",
                 F.lit(NO_FOLD).alias("held_out_fold"),
-                F.lit(None).cast("binary").alias(vector),
+                F.col("flags").alias(vector),
                 F.col("next_ids" if leaked else "previous_ids").alias(vector.replace("_vector", "_ids")),
                 present.alias("present"),
                 F.date_add(last_day, 1).alias("snapshot_date"),
@@ -169,6 +184,58 @@ def _click_rows(lake: Lake, table: str, leak: NextClickLeak, date: dt.date) -> D
         )
     rows = reduce(DataFrame.unionByName, frames)
     return rows.repartition("date", "horizon_days").sortWithinPartitions("date", "horizon_days", "impression_id")
+
+
+def graph_uses(config: RunConfig, leak: SimilarItemsLeak, date: dt.date) -> list[GraphUse]:
+    """Which graphs stand for one evaluated day: that of T, those of T + n, each fold's own, and a shuffled one."""
+    graph = next(graph for graph in config.graphs if graph.name == leak.graph)
+    longest = max(config.append_horizons)
+    uses = []
+    for request in graph_requests_of(config, graph, date):
+        horizon = (request.as_of - date).days
+        if horizon and horizon not in config.append_horizons:
+            continue
+        if request.held_out_fold == NO_FOLD:
+            uses.append(GraphUse("naive", horizon, request.name, request.as_of))
+            if horizon == longest:
+                uses.append(GraphUse(SHUFFLED_GRAPH, horizon, request.name, request.as_of, shuffled=True))
+        else:
+            uses.append(GraphUse("honest", horizon, request.name, request.as_of, request.held_out_fold, "own"))
+    return uses
+
+
+def _graph_rows(
+    lake: Lake, table: str, leak: SimilarItemsLeak, date: dt.date, days: list[dt.date], uses: list[GraphUse]
+) -> DataFrame:
+    """Neighbours in the graphs of T + n (leaked) or of T (control)."""
+    vector = VECTOR_COLUMN[table]
+    vocabulary = lake.read("vocabularies").where(F.col("slot") == lake.config.evaluation.slot)
+    of_uses = F.col("graph").isin(sorted({use.graph for use in uses}))
+    graphs = lake.read("item_graph").where(of_uses & F.col("date").isin(sorted({use.as_of for use in uses})))
+    numbers = vocabulary.select(F.col("key").alias("item_id"), "row")
+    found = similar_item_rows(item_rows(lake, days), graphs, numbers, uses, leak.neighbours)
+    present = F.col("ids").isNotNull()
+    rows = found.select(
+        "impression_id",
+        "item_id",
+        "row",
+        "variant",
+        "horizon_days",
+        F.lit("").alias("chain"),
+        "fold",
+        "held_out_fold",
+        F.col("beside").alias(vector),
+        F.col("ids").alias(vector.replace("_vector", "_ids")),
+        present.alias("present"),
+        F.col("as_of").alias("snapshot_date"),
+        F.when(present, F.date_sub("as_of", 1)).alias("source_date"),
+        F.lit(None).cast("date").alias("last_update_date"),
+        F.lit(leak.name).alias("leak"),
+        F.lit(date).alias("evaluated_date"),
+        "date",
+    )
+    order = ["date", "variant", "horizon_days"]
+    return rows.repartition(*order).sortWithinPartitions(*order, "row", "impression_id")
 
 
 def _numbered_impressions(lake: Lake, first: dt.date, last: dt.date) -> DataFrame:

@@ -74,8 +74,12 @@ class Measurement:
 def is_stratified(arm: Arm, longest_horizon: int) -> bool:
     """Whether an arm is also ranked within each stratum: naive and honest in scope ``both``, and their control.
 
+    Of retrained arms the honest ones and all controls.
+
     naive_matched, F - 1 arms for one of naive, at the longest horizon only: where the own-label share is read.
     """
+    if arm.protocol == "append":  # where the gain lies: on cold rows or everywhere
+        return arm.is_control or (arm.variant == "honest" and arm.horizon_days > 0)
     of_leak = arm.variant in ("naive", "honest") and arm.scope == "both" and arm.horizon_days > 0
     of_share = arm.variant == "naive_matched" and arm.horizon_days == longest_horizon
     return arm.protocol == "swap" and (of_leak or of_share or arm.variant == CONTROL)

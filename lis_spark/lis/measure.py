@@ -15,7 +15,7 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from lis_spark.config import RunConfig, fingerprint
+from lis_spark.config import RunConfig, SimilarItemsLeak, fingerprint
 from lis_spark.errors import StepFailed
 from lis_spark.lake import Lake
 from lis_spark.lis.arms import BY_FOLD, CONTROL, TRUTH, TRUTH_BY_FOLD
@@ -119,10 +119,10 @@ def _results(
     for measurement, identity in zip(measurements, measurement_ids(config, wanted, measurements), strict=True):
         comparison = comparisons.get(measurement.comparison_id)
         row = ResultRow.of(config, measurement, identity, lake.pinned)
-        if measurement.protocol == "append":
+        if measurement.protocol == "append" and measurement.stratum == ALL:
             place = (measurement.evaluated_date, measurement.leak, measurement.variant, measurement.horizon_days)
             row.coverage = appended.get((str(measurement.seed), *place), appended.get(("", *place)))
-        else:
+        elif measurement.protocol != "append":
             row.coverage, row.dead_item_share = covered.get(coverage_key(measurement), (None, None))
         if comparison is None:
             row.note = "no impressions of both classes in this stratum: no AUC"
@@ -135,7 +135,9 @@ def _results(
     _truth_bounds(results, measurements, comparisons)
     _own_label_shares(results, measurements, per_user, pairs)
     results.add_seed_means(config.seeds)
-    results.judge(config.evaluation.decision_threshold)
+    leaks = config.append.leaks if config.append else ()
+    claimed_negligible = [leak.name for leak in leaks if isinstance(leak, SimilarItemsLeak)]
+    results.judge(config.evaluation.decision_threshold, claimed_negligible)
     return results
 
 

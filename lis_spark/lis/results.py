@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from lis_spark.config import RunConfig, fingerprint
 from lis_spark.lis.append_arms import PORT
 from lis_spark.lis.comparisons import Measurement
-from lis_spark.lis.decision import HARMFUL, combine_seeds, interval, verdict
+from lis_spark.lis.decision import HARMFUL, combine_seeds, interval, negligible, verdict
 from lis_spark.lis.strata import ALL
 from lis_spark.metrics import Comparison
 
@@ -191,8 +191,13 @@ class ResultSet:
             if matched and matched.lis and row.lis is not None and matched.ci_low is not None and matched.ci_low > 0:
                 row.own_label_share = 1 - row.lis / matched.lis
 
-    def judge(self, threshold: float) -> None:
-        """Writes verdicts and drift penalties; controls and strata carry none, nor does one seed among several."""
+    def judge(self, threshold: float, claimed_negligible: Collection[str] = ()) -> None:
+        """Writes verdicts and drift penalties; controls and strata carry none, nor does one seed among several.
+
+        Args:
+            threshold: absolute AUC that counts.
+            claimed_negligible: leaks whose effect is said to be none, which takes a test of its own.
+        """
         several = any(row.seed == MEAN for row in self.rows)
         drift = {_place(row): row.lis for row in self.rows if row.variant == "label_shuffled" and row.stratum == ALL}
         for row in self.rows:
@@ -210,6 +215,10 @@ class ResultSet:
             others = [other.lis for other in self.rows if _key(other)[1:] == _key(row)[1:] and other.seed == row.seed]
             values = [value for value in others if value is not None]
             row.verdict = verdict(row.lis, row.ci_low, row.ci_high, values, threshold, row.sigma_seed)
+            if row.leak in claimed_negligible and row.standard_error is not None and row.positives is not None:
+                rows = row.positives + (row.negatives or 0)
+                tested, row.note = negligible(row.lis, row.standard_error, row.coverage, rows, threshold)
+                row.verdict = tested or row.verdict
 
 
 def _key(row: ResultRow) -> tuple[Any, ...]:

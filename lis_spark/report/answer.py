@@ -19,7 +19,8 @@ class Answer:
     """A sentence with one emphasised part.
 
     Attributes:
-        kind: useful, harmful, not shown, conflicting, no decision, unavailable, or naive (scores of one's own).
+        kind: useful, harmful, negligible, not measurable, not shown, conflicting, no decision, unavailable, or naive
+            (scores of one's own).
     """
 
     kind: str
@@ -126,6 +127,22 @@ def subject_answer(subject: Subject, context: ReportContext) -> Answer:
             "harmful",
             f" as preference data: with {days} of future the honest score of the ranker changes by "
             f"{signed(gain.value)} AUC (95 % CI {interval(gain.low, gain.high)}) {where}{beside}.",
+        )
+    if set(verdicts) == {"negligible"}:
+        return Answer(
+            "negligible",
+            f"The {name} is ",
+            "negligible",
+            f" as preference data: with {days} of future the honest LIS is {gain.text} {where}, and its 90 % CI lies "
+            f"inside +-{threshold} (two one-sided tests){beside}.",
+        )
+    if set(verdicts) == {"not measurable"}:
+        return Answer(
+            "not measurable",
+            f"The {name} is ",
+            "not measurable",
+            f" here: only {percent(min(row.get('coverage') or 0.0 for row in honest))} of the impressions have it; "
+            f"with {days} of future the honest LIS is {gain.text} {where}{beside}.",
         )
     if set(verdicts) <= {"not shown", "unavailable"}:
         return Answer(

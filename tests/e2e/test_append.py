@@ -1,4 +1,4 @@
-"""Protocol append on the finished small run: arms retrained with the ID table of tomorrow, and with the next click."""
+"""Protocol append on the finished small run: the ID table of tomorrow, the next clicks, the neighbours of Swing."""
 
 from __future__ import annotations
 
@@ -24,22 +24,23 @@ from tests.e2e.test_changes import copied
 
 __all__ = ["copied"]
 T, WINDOW = dt.date(2022, 4, 30), 2
-LEAKS = "[{kind: id_table}, {kind: next_click, name: next_3, clicks: 3}]"
+LEAKS = "[{kind: id_table}, {kind: next_click, name: next_3, clicks: 3}, {kind: similar_items}]"
+GRAPHS = "graphs=[{name: swing, min_user_items: 2, window_days: 3}]"
 APPEND = f"append={{leaks: {LEAKS}, window_days: {WINDOW}, horizons: [1], port_columns: 8}}"
-STEPS = ["train", "append", "measure", "report"]
+STEPS = ["graph", "train", "append", "measure", "report"]
 
 
 def test_leaks_are_measured_by_retrained_arms(spark: Any, copied: RunConfig, tmp_path: Path) -> None:
-    config = small_config(tmp_path, tmp_path / "source", APPEND)
+    config = small_config(tmp_path, tmp_path / "source", APPEND, GRAPHS)
     done = {result.step: result for result in run_steps(spark, config, STEPS)}
     days = [T - dt.timedelta(days=back) for back in range(WINDOW, -1, -1)]
     lake = Lake(spark, config, measurement=True)
     counts = {row["date"]: row["count"] for row in lake.read("training_rows").groupBy("date").count().collect()}
     window, on_the_day = sum(counts[day] for day in days), counts[T]
-    # features: naive and honest table, leaked and control, and clicks of either kind; scores: six arms
-    assert done["append"].rows_written == window * (4 + 2) + on_the_day * 6
+    # features: naive and honest table, leaked and control; clicks of either kind; four graphs. scores: six and six arms
+    assert done["append"].rows_written == window * (4 + 2 + 4) + on_the_day * 12
     assert done["train"].partitions_written == 2 * (WINDOW + 1), "one chain for each fold, from T - w to T + 1"
-    assert [result.partitions_written for result in run_steps(spark, config, STEPS[:3])] == [0, 0, 0]
+    assert [result.partitions_written for result in run_steps(spark, config, STEPS[:4])] == [0, 0, 0, 0]
 
     scores = lake.read("scores").where("step = 'append'").toPandas()
     rows = {
@@ -47,9 +48,12 @@ def test_leaks_are_measured_by_retrained_arms(spark: Any, copied: RunConfig, tmp
         for row in results_of(Lake(spark, config))
         if row["protocol"] == "append" and row["stratum"] == "all"
     }
-    assert set(rows) == {("id_table", "naive"), ("id_table", "honest"), ("next_3", "honest")}
+    similar = {("similar_items", variant) for variant in ("naive", "honest", "known_graph", "shuffled_graph")}
+    assert set(rows) == {("id_table", "naive"), ("id_table", "honest"), ("next_3", "honest")} | similar
     by_arm = {arm: part.set_index("impression_id") for arm, part in scores.groupby("arm")}
     for (leak, variant), row in rows.items():
+        if leak == "similar_items":
+            continue
         control = f"append|control_{variant}|{1 if leak == 'next_3' else 0}|port|-1|{leak}"
         leaked = f"append|{variant}|1|port|-1|{leak}"
         auc = [roc_auc_score(by_arm[arm]["label"], by_arm[arm]["logit"]) for arm in (control, leaked)]
@@ -58,6 +62,10 @@ def test_leaks_are_measured_by_retrained_arms(spark: Any, copied: RunConfig, tmp
         assert row["standard_error"] > 0 and row["users"] == by_arm[leaked]["user_id"].nunique()
     assert rows["id_table", "naive"]["ci_low"] > 0, "the table has memorised the labels that are scored"
     assert rows["id_table", "naive"]["lis"] > rows["id_table", "honest"]["lis"]
+    own = rows["similar_items", "honest"]
+    assert own["auc_control"] == rows["similar_items", "known_graph"]["auc_leaked"], "the graph of T in both"
+    assert own["verdict"] in ("negligible", "not measurable", "not shown", "useful", "harmful")
+    assert "TOST" in own["note"] and 0 < own["coverage"] < 1
     _check_tables(spark, config, days)
     _check_clicks(lake, rows["next_3", "honest"]["coverage"], days)
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
@@ -112,7 +120,9 @@ def _check_clicks(lake: Lake, coverage: float, days: list[dt.date]) -> None:
 
 
 def test_a_window_before_the_data_is_refused(spark: Any, copied: RunConfig, tmp_path: Path) -> None:
-    config = small_config(tmp_path, tmp_path / "source", APPEND.replace(f"window_days: {WINDOW}", "window_days: 6"))
+    config = small_config(
+        tmp_path, tmp_path / "source", APPEND.replace(f"window_days: {WINDOW}", "window_days: 6"), GRAPHS
+    )
     with pytest.raises(InputError, match="needs a model of 2022-04-24") as error:
         train.run(spark, config)
     assert "2022-04-24 < T - 6" in str(error.value)

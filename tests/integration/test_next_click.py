@@ -60,8 +60,8 @@ def test_clicks_are_those_of_a_self_join(spark: Any) -> None:
             clicks.sort(key=lambda click: click[0])
             items = [click[2] for click in clicks[:count]]
             values = np.frombuffer(bytes(row[name]), "<i4").tolist()
-            assert values[:count] == items + [-1] * (count - len(items))
-            assert values[count:] == [int(row["has_next"]), int(row["has_previous"])]
+            assert values == items + [-1] * (count - len(items))
+            assert np.frombuffer(bytes(row["flags"]), "<f4").tolist() == [row["has_next"], row["has_previous"]]
             some += bool(items) and len(items) < count
         assert some > 20
     assert all(row["has_next"] == (np.frombuffer(bytes(row["next_ids"]), "<i4")[0] >= 0) for row in found)
