@@ -17,7 +17,7 @@ hypothesis.settings.register_profile("without deadlines", deadline=None)
 hypothesis.settings.load_profile("without deadlines")
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the mark in the same hook
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the mark in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Two groups for `make test`, a process each: what looks at the one finished run, and all the rest.
 

@@ -138,7 +138,8 @@ def test_the_yaml_of_the_readme_is_a_source_and_leaks() -> None:
     overrides = [f"{key}={json.dumps(value)}" for section in sections for key, value in section.items()]
     config = load_config(ROOT / "conf" / "kuairand_demo.yaml", overrides)
     assert config.source.kind == "table"
-    assert config.append is not None and [leak.name for leak in config.append.leaks] == ["id_table", "next_5", "similar_items"]
+    assert config.append is not None
+    assert [leak.name for leak in config.append.leaks] == ["id_table", "next_5", "similar_items"]
 
 
 def test_the_python_of_the_readme_runs(spark: Any, small_run: SmallRun) -> None:
