@@ -116,7 +116,7 @@ def _check_clicks(lake: Lake, coverage: float, days: list[dt.date]) -> None:
             assert found == expected + [-1] * (3 - len(expected))
             checked += len(expected)
     assert checked > 100
-    unpack(lake.read("control_features").where("leak = 'next_3'").toArrow()["control_ids"], 5, "<i4")
+    unpack(lake.read("control_features").where("leak = 'next_3'").toArrow()["control_ids"], 3, "<i4")
 
 
 def test_a_window_before_the_data_is_refused(spark: Any, copied: RunConfig, tmp_path: Path) -> None:
