@@ -12,17 +12,16 @@ import uuid
 from pathlib import Path
 
 from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
 
 from lis_spark.config import RunConfig, fingerprint
-from lis_spark.errors import ConfigError, StepFailed
+from lis_spark.errors import ConfigError
 from lis_spark.lake import Lake
 from lis_spark.lis.append_arms import append_features
 from lis_spark.lis.append_features import wanted_partitions, write_append_features
 from lis_spark.lis.append_rows import export_append_rows, port_of
 from lis_spark.lis.chains import ONE_DAY, base_name, days_between
 from lis_spark.lis.plan import EvaluationPlan, resolve
-from lis_spark.lis.score import model_state, read_logits
+from lis_spark.lis.score import model_state, read_logits, write_scores
 from lis_spark.partitions import PartitionKey
 from lis_spark.progress import described
 from lis_spark.ranker.append_training import append_rank
@@ -67,18 +66,9 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
         launch_plan(config, "append", append_plan, append_rank, f"retraining {arms} arms", pieces=arms)
         expected = sum(evaluation.day.rows * len(evaluation.arms) for evaluation in append_plan.evaluations)
         with described(spark, "logits into the table scores"):
-            scores = read_logits(spark, work / "logits", keys).withColumn("step", F.lit(STEP))
-            written = lake.write_partitions("scores", scores, todo)
+            written = write_scores(lake, STEP, read_logits(spark, work / "logits", keys), todo, expected)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    if written != expected:
-        raise StepFailed(
-            "scores were lost or doubled",
-            table="scores",
-            partition=", ".join("/".join(key) for key in todo),
-            found=f"{written:,} logits",
-            expected=f"{expected:,} logits (impressions x arms)",
-        )
     rows = features.rows + written
     counts = (rows, rows, 0, features.partitions + len(todo), skipped)
     return StepResult("append", *counts, versions=dict(lake.pinned), outputs=dict(lake.written))

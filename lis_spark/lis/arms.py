@@ -24,6 +24,11 @@ BY_FOLD = ("honest", "naive_matched", TRUTH_BY_FOLD)
 Served = Literal["all", "own", "others"]
 
 
+def is_by_fold(protocol: str, variant: str) -> bool:
+    """Whether scores come from one model for each fold; a retrained arm is one model for all of them."""
+    return protocol != "append" and variant in BY_FOLD
+
+
 @dataclass(frozen=True)
 class Arm:
     """One way to score the impressions of day T.
@@ -58,12 +63,13 @@ class Arm:
     @property
     def ranks_folds(self) -> bool:
         """Whether it is ranked fold by fold: scores of different models are never pooled (method 1.2)."""
-        return self.protocol != "append" and self.variant in (*BY_FOLD, CONTROL, TRUTH)
+        both_ways = self.protocol != "append" and self.variant in (CONTROL, TRUTH)
+        return both_ways or is_by_fold(self.protocol, self.variant)
 
     @property
     def ranks_all(self) -> bool:
         """Whether it is ranked over all users: its control and the truth are ranked both ways."""
-        return self.protocol == "append" or self.variant not in BY_FOLD
+        return not is_by_fold(self.protocol, self.variant)
 
     @property
     def control(self) -> str:

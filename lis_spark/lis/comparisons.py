@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from lis_spark.config import EvaluationConfig
 from lis_spark.folds import NO_FOLD
-from lis_spark.lis.arms import BY_FOLD, CONTROL, TRUTH, TRUTH_BY_FOLD, Arm
+from lis_spark.lis.arms import CONTROL, TRUTH, TRUTH_BY_FOLD, Arm, is_by_fold
 from lis_spark.lis.strata import ALL, bucket_names
 
 
@@ -51,7 +51,7 @@ class Measurement:
 
     def pairs(self, folds: int) -> Iterator[dict[str, object]]:
         """The rows that the metrics compare: control arm, leaked arm, fold."""
-        by_fold = self.protocol != "append" and self.variant in BY_FOLD
+        by_fold = is_by_fold(self.protocol, self.variant)
         for arm in self.arms:
             if not by_fold or arm.held_out_fold == NO_FOLD:
                 served = range(folds) if by_fold else [NO_FOLD]

@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 from lis_spark.config import RunConfig, SimilarItemsLeak, fingerprint
 from lis_spark.errors import StepFailed
 from lis_spark.lake import Lake
-from lis_spark.lis.arms import BY_FOLD, CONTROL, TRUTH, TRUTH_BY_FOLD
+from lis_spark.lis.arms import CONTROL, TRUTH, TRUTH_BY_FOLD, is_by_fold
 from lis_spark.lis.comparisons import Measurement, plan_measurements
 from lis_spark.lis.coverage import append_coverage, coverage, coverage_key
 from lis_spark.lis.plan import EvaluationPlan, resolve
@@ -185,8 +185,7 @@ def _truth_bounds(
         if measurement.protocol == "truth" and (comparison := comparisons.get(measurement.comparison_id)) is not None
     }
     for row in results.rows:
-        by_fold = row.protocol != "append" and row.variant in BY_FOLD
-        variant = TRUTH_BY_FOLD if by_fold else TRUTH
+        variant = TRUTH_BY_FOLD if is_by_fold(row.protocol, row.variant) else TRUTH
         best = reached.get((row.seed, row.evaluated_date, variant))
         if best is not None and row.auc_control is not None and row.stratum == ALL:
             row.truth_bound = best - row.auc_control

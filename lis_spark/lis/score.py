@@ -69,15 +69,7 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
         scores = read_logits(spark, work / "logits", keys)
         if plan.knows_truth:
             scores = scores.unionByName(true_scores(lake, plan, keys))
-        written = lake.write_partitions("scores", scores.withColumn("step", F.lit(STEP)), todo)
-    if written != expected:
-        raise StepFailed(
-            "scores were lost or doubled",
-            table="scores",
-            partition=", ".join("/".join(key) for key in todo),
-            found=f"{written:,} logits",
-            expected=f"{expected:,} logits (impressions x arms that score them)",
-        )
+        written = write_scores(lake, STEP, scores, todo, expected)
     shutil.rmtree(work, ignore_errors=True)
     counts = (expected, written, 0, len(todo), len(wanted) - len(todo))
     return StepResult("score", *counts, versions=dict(lake.pinned), outputs=dict(lake.written))
@@ -212,6 +204,24 @@ def _arm_spec(
         refit=arm.protocol == "swap+refit",
         refit_vectors=refitted,
     )
+
+
+def write_scores(lake: Lake, step: str, scores: DataFrame, todo: Mapping[PartitionKey, str], expected: int) -> int:
+    """Writes the logits of a step into ``scores``; returns how many.
+
+    Raises:
+        StepFailed: they are not as many as expected: impressions x arms that score them.
+    """
+    written = lake.write_partitions("scores", scores.withColumn("step", F.lit(step)), todo)
+    if written != expected:
+        raise StepFailed(
+            "scores were lost or doubled",
+            table="scores",
+            partition=", ".join("/".join(key) for key in todo),
+            found=f"{written:,} logits",
+            expected=f"{expected:,} logits (impressions x arms that score them)",
+        )
+    return written
 
 
 def read_logits(spark: SparkSession, folder: Path, keys: list[tuple[int, dt.date]]) -> DataFrame:
