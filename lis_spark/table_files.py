@@ -19,7 +19,7 @@ def absolute(path: str) -> str:
 
 
 def missing_files(spark: SparkSession, files: Sequence[str]) -> list[str]:
-    """Those of the given file URIs that do not exist, by one listing a folder."""
+    """Those of the given files that do not exist, by one listing a folder."""
     jvm: Any = spark._jvm
     configuration = spark._jsc.hadoopConfiguration()  # type: ignore[attr-defined]
     by_folder: dict[str, list[str]] = {}
@@ -27,7 +27,7 @@ def missing_files(spark: SparkSession, files: Sequence[str]) -> list[str]:
         by_folder.setdefault(file.rpartition("/")[0], []).append(file)
     missing: list[str] = []
     for folder, members in by_folder.items():
-        path = jvm.org.apache.hadoop.fs.Path(jvm.java.net.URI.create(folder))
+        path = jvm.org.apache.hadoop.fs.Path(folder)
         file_system = path.getFileSystem(configuration)
         present = (
             {status.getPath().getName() for status in file_system.listStatus(path)}
@@ -35,7 +35,7 @@ def missing_files(spark: SparkSession, files: Sequence[str]) -> list[str]:
             else set()
         )
         for member in members:
-            name = jvm.org.apache.hadoop.fs.Path(jvm.java.net.URI.create(member)).getName()
+            name = jvm.org.apache.hadoop.fs.Path(member).getName()
             if name not in present:
                 missing.append(member)
     return missing

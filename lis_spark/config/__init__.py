@@ -4,9 +4,19 @@ Every choice that the paper leaves open is a key here, with the default of the m
 result (method section 0).
 """
 
-from lis_spark.config.append import AppendConfig, IdTableLeak, Leak, NextClickLeak, SimilarItemsLeak
+from lis_spark.config.append import AppendConfig
 from lis_spark.config.evaluation import EvaluationConfig, LeakChains
 from lis_spark.config.graph import GraphConfig
+from lis_spark.config.leaks import (
+    IdTableLeak,
+    Leak,
+    NextClickLeak,
+    OwnLeakKind,
+    PlantedLeak,
+    SimilarItemsLeak,
+    SqlLeak,
+    TableLeak,
+)
 from lis_spark.config.loading import load_config, parse_config
 from lis_spark.config.ranker import FeatureConfig, RankerConfig, TableConfig
 from lis_spark.config.run import RunConfig
@@ -25,10 +35,14 @@ __all__ = [
     "LeakChains",
     "MovieTweetingsSource",
     "NextClickLeak",
+    "OwnLeakKind",
+    "PlantedLeak",
     "RankerConfig",
     "RunConfig",
     "SimilarItemsLeak",
+    "SqlLeak",
     "TableConfig",
+    "TableLeak",
     "TableSource",
     "WorldSource",
     "fingerprint",

@@ -7,12 +7,14 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import Field, field_validator, model_validator
 
-from lis_spark.config.append import AppendConfig, SimilarItemsLeak
+from lis_spark.config.append import AppendConfig
 from lis_spark.config.evaluation import EvaluationConfig
 from lis_spark.config.graph import GraphConfig
+from lis_spark.config.leaks import PlantedLeak, SimilarItemsLeak
 from lis_spark.config.ranker import FeatureConfig, HistoryConfig, LaunchConfig, RankerConfig
 from lis_spark.config.section import Section, fingerprint
 from lis_spark.config.sources import IngestConfig, Source
+from lis_spark.config.world import WorldSource
 
 
 class LakeConfig(Section):
@@ -113,6 +115,8 @@ class RunConfig(Section):
                         f"append.leaks: {leak.name} wants {leak.neighbours} neighbours, graph {leak.graph} keeps "
                         f"{graph.neighbours}"
                     )
+            if isinstance(leak, PlantedLeak) and not isinstance(self.source, WorldSource):
+                raise ValueError(f"append.leaks: {leak.name}: only a simulated world knows p*, source is no world")
         if self.evaluation.label is not None and self.evaluation.label not in self.labels:
             raise ValueError(f"evaluation.label: {self.evaluation.label!r} is not one of labels {self.labels}")
         return self

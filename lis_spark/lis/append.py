@@ -17,8 +17,8 @@ from lis_spark.config import RunConfig, fingerprint
 from lis_spark.errors import ConfigError
 from lis_spark.lake import Lake
 from lis_spark.lis.append_arms import append_features
-from lis_spark.lis.append_features import wanted_partitions, write_append_features
-from lis_spark.lis.append_rows import export_append_rows, port_of
+from lis_spark.lis.append_features import source_of, wanted_partitions, write_append_features
+from lis_spark.lis.append_rows import export_append_rows
 from lis_spark.lis.chains import ONE_DAY, base_name, days_between
 from lis_spark.lis.plan import EvaluationPlan, resolve
 from lis_spark.lis.score import model_state, read_logits, write_scores
@@ -30,7 +30,7 @@ from lis_spark.ranker.plans import AppendArmSpec, AppendEvaluationSpec, AppendPl
 from lis_spark.step import StepResult
 from lis_spark.table_files import absolute
 
-STEP_VERSION = 1
+STEP_VERSION = 2
 # Value of ``scores.step``.
 STEP = "append"
 
@@ -82,7 +82,8 @@ def _fingerprints(lake: Lake, plan: EvaluationPlan) -> dict[PartitionKey, str]:
     prints: dict[PartitionKey, str] = {}
     for date in config.evaluation.dates:
         first = date - ONE_DAY * config.append.window_days
-        read = [sorted(wanted_partitions(lake, plan, leak, date).items()) for leak in config.append.leaks]
+        sources = [source_of(lake, plan, leak, date) for leak in config.append.leaks]
+        read = [sorted(wanted_partitions(source).items()) for source in sources]
         rows = [plan.row_fingerprints.get(day, "no rows") for day in days_between(first, date + ONE_DAY)]
         arms = [arm.name for arm in plan.append_arms(date)]
         for seed in config.seeds:
@@ -105,7 +106,8 @@ def _append_plan(lake: Lake, plan: EvaluationPlan, keys: list[tuple[int, dt.date
         days = [day for day in days_between(first, date + ONE_DAY) if day in plan.rows]
         features = append_features(config, date)
         with described(lake.spark, f"rows of {len(features)} arms for T = {date}, seed {seed}"):
-            specs = export_append_rows(lake, plan, seed, date, days, features, work / "rows" / f"{seed}-{date}")
+            folder = work / "rows" / f"{seed}-{date}"
+            specs, ports = export_append_rows(lake, plan, seed, date, days, features, folder)
         evaluations.append(
             AppendEvaluationSpec(
                 date=date,
@@ -114,8 +116,8 @@ def _append_plan(lake: Lake, plan: EvaluationPlan, keys: list[tuple[int, dt.date
                 days=tuple(specs[day] for day in days if day < date),
                 day=specs[date],
                 arms=tuple(
-                    AppendArmSpec(name=feature.arm.name, port=port_of(place, feature, config.ranker.dimension))
-                    for place, feature in enumerate(features)
+                    AppendArmSpec(name=feature.arm.name, port=port)
+                    for feature, port in zip(features, ports, strict=True)
                 ),
             )
         )

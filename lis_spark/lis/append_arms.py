@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from lis_spark.config import IdTableLeak, Leak, NextClickLeak, RunConfig, SimilarItemsLeak
+from lis_spark.config.leaks import HONEST, NAIVE, OwnLeakKind
 from lis_spark.leaks.id_embedding import FeatureRequest
 from lis_spark.lis.arms import CONTROL, Arm
 from lis_spark.lis.chains import ONE_DAY, append_fork_name, base_name
@@ -15,68 +17,143 @@ from lis_spark.lis.chains import ONE_DAY, append_fork_name, base_name
 PORT = "port"
 # Variants of similar items that are compared with the ranker without a graph.
 KNOWN_GRAPH, SHUFFLED_GRAPH = "known_graph", "shuffled_graph"
+# The vectors of a leak in the wrong order: a control (method 1.6).
+ROW_SHUFFLED = "row_shuffled"
+Made = Literal["as_is", "gaussian", "row_shuffled"]
 
 
 @dataclass(frozen=True)
 class AppendFeature:
-    """What the port of one arm reads: which rows of which feature table; without a table it has no port."""
+    """What the port of one arm reads: which rows of which feature table; without a table it has no port.
+
+    ``made``: as they are; or in their place, where there are any, Gaussian draws of the same width, one for each key;
+    or those of another key.
+    """
 
     arm: Arm
     leak: Leak
     table: str | None = None
     variant: str = ""
     horizon_days: int = 0
+    made: Made = "as_is"
+    draw: int = 0
 
 
 def append_features(config: RunConfig, date: dt.date) -> list[AppendFeature]:
     """The arms of one evaluated day and what each reads."""
     if config.append is None:
         return []
-    of_kind = {IdTableLeak: _id_table, NextClickLeak: _next_click, SimilarItemsLeak: _similar_items}
-    horizons = config.append_horizons
-    return [feature for leak in config.append.leaks for feature in of_kind[type(leak)](leak, horizons, date)]
-
-
-def _id_table(leak: Leak, horizons: Sequence[int], date: dt.date) -> list[AppendFeature]:
-    """Naive, and honest: each row by chains that never saw the fold of its user from T - w on, in both arms."""
     features = []
-    for variant in ("naive", "honest"):
-        control = _arm(leak, f"{CONTROL}_{variant}", 0, date)
-        features.append(AppendFeature(control, leak, "control_features", variant, 0))
-        for horizon in horizons:
-            leaked = _arm(leak, variant, horizon, date, control)
+    for leak in config.append.leaks:
+        of_leak = _of_leak(config, leak, date)
+        features += of_leak
+        if config.append.row_shuffled:
+            features += _wrong_order(config, of_leak)
+    return features
+
+
+def _of_leak(config: RunConfig, leak: Leak, date: dt.date) -> list[AppendFeature]:
+    horizons = config.append_horizons
+    if isinstance(leak, IdTableLeak):
+        return _id_table(leak, horizons, date)
+    if isinstance(leak, NextClickLeak):
+        return _next_click(leak, horizons, date)
+    if isinstance(leak, SimilarItemsLeak):
+        return _similar_items(leak, horizons, date)
+    return _own(config, leak, date)
+
+
+def _own(config: RunConfig, leak: OwnLeakKind, date: dt.date) -> list[AppendFeature]:
+    """One's own leak against the same as of T, or against the mean of Gaussian draws of its width."""
+    features = []
+    for horizon in leak.horizons_among(config.append_horizons):
+        if leak.control_is_gaussian:
+            draws = _gaussian(config, leak, leak.variants[-1], horizon, date)
+            features += draws
+        for variant in leak.variants:
+            if leak.control_is_gaussian:
+                controls = tuple(draw.arm.name for draw in draws)
+            else:
+                control = _arm(leak, f"{CONTROL}_{variant}", 0, date)
+                if all(feature.arm != control for feature in features):
+                    features.append(AppendFeature(control, leak, "control_features", variant, 0))
+                controls = (control.name,)
+            leaked = _arm(leak, variant, horizon, date, controls)
             features.append(AppendFeature(leaked, leak, "leaked_features", variant, horizon))
     return features
 
 
-def _next_click(leak: Leak, horizons: Sequence[int], date: dt.date) -> list[AppendFeature]:
+def _gaussian(config: RunConfig, leak: Leak, variant: str, horizon: int, date: dt.date) -> list[AppendFeature]:
+    """Draws of the width of a leak, present where it is."""
+    assert config.append is not None
+    return [
+        AppendFeature(
+            _arm(leak, f"{CONTROL}_gaussian_{draw}", horizon, date),
+            leak,
+            "leaked_features",
+            variant,
+            horizon,
+            "gaussian",
+            draw,
+        )
+        for draw in range(config.append.gaussian_draws)
+    ]
+
+
+def _wrong_order(config: RunConfig, features: Sequence[AppendFeature]) -> list[AppendFeature]:
+    """A leak's vectors given to other keys, against Gaussian draws: what a vector of this width gains by itself."""
+    last = max(
+        (feature for feature in features if feature.arm.variant in (NAIVE, HONEST)),
+        key=lambda feature: (feature.horizon_days, feature.variant == HONEST),
+    )
+    draws = [f for f in features if f.made == "gaussian" and f.horizon_days == last.horizon_days]
+    added = draws or _gaussian(config, last.leak, last.variant, last.horizon_days, last.arm.evaluated_date)
+    controls = tuple(draw.arm.name for draw in added)
+    arm = _arm(last.leak, ROW_SHUFFLED, last.horizon_days, last.arm.evaluated_date, controls)
+    shuffled = replace(last, arm=arm, made="row_shuffled")
+    return [shuffled] if draws else [*added, shuffled]
+
+
+def _id_table(leak: IdTableLeak, horizons: Sequence[int], date: dt.date) -> list[AppendFeature]:
+    """Naive, and honest: each row by chains that never saw the fold of its user from T - w on, in both arms."""
+    features = []
+    for variant in (NAIVE, HONEST):
+        control = _arm(leak, f"{CONTROL}_{variant}", 0, date)
+        features.append(AppendFeature(control, leak, "control_features", variant, 0))
+        for horizon in horizons:
+            leaked = _arm(leak, variant, horizon, date, (control.name,))
+            features.append(AppendFeature(leaked, leak, "leaked_features", variant, horizon))
+    return features
+
+
+def _next_click(leak: NextClickLeak, horizons: Sequence[int], date: dt.date) -> list[AppendFeature]:
     """Next clicks are the user's own future: the exclusions keep the own labels out, so they are honest (method 1.2).
 
     The previous clicks reach back n days, so each n has a control of its own.
     """
     features = []
     for horizon in horizons:
-        control = _arm(leak, f"{CONTROL}_honest", horizon, date)
-        leaked = _arm(leak, "honest", horizon, date, control)
-        features.append(AppendFeature(control, leak, "control_features", "honest", horizon))
-        features.append(AppendFeature(leaked, leak, "leaked_features", "honest", horizon))
+        control = _arm(leak, f"{CONTROL}_{HONEST}", horizon, date)
+        leaked = _arm(leak, HONEST, horizon, date, (control.name,))
+        features.append(AppendFeature(control, leak, "control_features", HONEST, horizon))
+        features.append(AppendFeature(leaked, leak, "leaked_features", HONEST, horizon))
     return features
 
 
-def _similar_items(leak: Leak, horizons: Sequence[int], date: dt.date) -> list[AppendFeature]:
+def _similar_items(leak: SimilarItemsLeak, horizons: Sequence[int], date: dt.date) -> list[AppendFeature]:
     """The graphs of T + n against that of T; that of T and a shuffled one against no graph at all (method 1.5)."""
     control, none = _arm(leak, f"{CONTROL}_graph", 0, date), _arm(leak, f"{CONTROL}_none", 0, date)
-    known = _arm(leak, KNOWN_GRAPH, 0, date, none)
-    shuffled = _arm(leak, SHUFFLED_GRAPH, max(horizons), date, none)
+    known = _arm(leak, KNOWN_GRAPH, 0, date, (none.name,))
+    shuffled = _arm(leak, SHUFFLED_GRAPH, max(horizons), date, (none.name,))
     features = [
         AppendFeature(none, leak),
-        AppendFeature(control, leak, "control_features", "naive", 0),
-        AppendFeature(known, leak, "control_features", "naive", 0),
+        AppendFeature(control, leak, "control_features", NAIVE, 0),
+        AppendFeature(known, leak, "control_features", NAIVE, 0),
         AppendFeature(shuffled, leak, "leaked_features", SHUFFLED_GRAPH, max(horizons)),
     ]
-    for variant in ("naive", "honest"):
+    for variant in (NAIVE, HONEST):
         for horizon in horizons:
-            leaked = _arm(leak, variant, horizon, date, control)
+            leaked = _arm(leak, variant, horizon, date, (control.name,))
             features.append(AppendFeature(leaked, leak, "leaked_features", variant, horizon))
     return features
 
@@ -103,6 +180,5 @@ def table_requests(config: RunConfig, leak: IdTableLeak, seed: int, date: dt.dat
     return requests
 
 
-def _arm(leak: Leak, variant: str, horizon: int, date: dt.date, control: Arm | None = None) -> Arm:
-    compared_with = control.name if control else None
-    return Arm("append", variant, horizon, PORT, date, None, None, leak=leak.name, compared_with=compared_with)
+def _arm(leak: Leak, variant: str, horizon: int, date: dt.date, controls: tuple[str, ...] | None = None) -> Arm:
+    return Arm("append", variant, horizon, PORT, date, None, None, leak=leak.name, compared_with=controls)

@@ -34,7 +34,8 @@ class Arm:
     """One way to score the impressions of day T.
 
     ``chain`` and ``snapshot_date`` name the table that is put in (None: the ranker keeps its own, as the control
-    does); ``served`` says which impressions it scores, relative to ``held_out_fold``.
+    does); ``served`` says which impressions it scores, relative to ``held_out_fold``. ``compared_with`` names its
+    control, or several draws of it whose mean counts.
     """
 
     protocol: Protocol
@@ -47,7 +48,7 @@ class Arm:
     held_out_fold: int = NO_FOLD
     served: Served = "all"
     leak: str = LEAK
-    compared_with: str | None = None
+    compared_with: tuple[str, ...] | None = None
 
     @property
     def name(self) -> str:
@@ -72,11 +73,11 @@ class Arm:
         return not is_by_fold(self.protocol, self.variant)
 
     @property
-    def control(self) -> str:
-        """Name of the arm that it is compared with: the same ranker, refitted where this arm is."""
+    def controls(self) -> tuple[str, ...]:
+        """Names of the arms that it is compared with: the same ranker, refitted where this arm is."""
         if self.compared_with is not None:
             return self.compared_with
-        return control_arm(self.evaluated_date, "swap+refit" if self.protocol == "swap+refit" else "swap").name
+        return (control_arm(self.evaluated_date, "swap+refit" if self.protocol == "swap+refit" else "swap").name,)
 
     @property
     def is_identity(self) -> bool:

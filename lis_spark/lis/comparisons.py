@@ -49,8 +49,22 @@ class Measurement:
         """What it shares with the same measurement under other seeds."""
         return self.evaluated_date, self.protocol, self.leak, self.variant, self.scope, self.horizon_days, self.stratum
 
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """The control; several draws of it where their mean counts, which one leaked arm is compared with."""
+        return self.arms[0].controls
+
+    @property
+    def draws(self) -> dict[str, str]:
+        """Control arm -> key of the comparison with it alone, where there are several: they scatter."""
+        several = self.controls if len(self.controls) > 1 else ()
+        return {control: f"{self.comparison_id}|{control}" for control in several}
+
     def pairs(self, folds: int) -> Iterator[dict[str, object]]:
-        """The rows that the metrics compare: control arm, leaked arm, fold."""
+        """The rows that the metrics compare: control arm, leaked arm, fold.
+
+        Several draws of a control are compared with the leaked arm the other way round: replicates stand on one side.
+        """
         by_fold = is_by_fold(self.protocol, self.variant)
         for arm in self.arms:
             if not by_fold or arm.held_out_fold == NO_FOLD:
@@ -60,15 +74,18 @@ class Measurement:
             else:
                 served = [fold for fold in range(folds) if fold != arm.held_out_fold]
             for fold in served:
-                yield {
-                    "comparison_id": self.comparison_id,
+                place = {
                     "seed": self.seed,
                     "date": self.evaluated_date,
                     "fold": fold,
                     "stratum": self.stratum,
-                    "control_arm": arm.control,
-                    "leaked_arm": arm.name,
                 }
+                for control in self.controls:
+                    pair = (arm.name, control) if self.draws else (control, arm.name)
+                    named = dict(zip(("control_arm", "leaked_arm"), pair, strict=True))
+                    yield {"comparison_id": self.comparison_id, **place, **named}
+                    if self.draws:
+                        yield {"comparison_id": self.draws[control], **place, **named}
 
 
 def is_stratified(arm: Arm, longest_horizon: int) -> bool:

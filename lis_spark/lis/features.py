@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -88,13 +88,13 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
     return StepResult("features", *counts, versions=dict(lake.pinned), outputs=dict(lake.written))
 
 
-def item_rows(lake: Lake, dates: list[dt.date]) -> DataFrame:
+def item_rows(lake: Lake, dates: Sequence[dt.date]) -> DataFrame:
     """impression_id, item_id, row, fold, date of the impressions of some days."""
     slot = lake.config.evaluation.slot
     feature = next(feature for feature in lake.config.features if feature.table == slot)
     return (
         lake.read("training_rows")
-        .where(F.col("date").isin(dates))
+        .where(F.col("date").isin(list(dates)))
         .select(
             "impression_id",
             "item_id",

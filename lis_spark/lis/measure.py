@@ -101,14 +101,11 @@ def _results(
     config = lake.config
     per_user = lake.read("influence")
     present = _groups_with_both_classes(per_user)
-    pairs = {
-        measurement.comparison_id: [
-            pair
-            for pair in measurement.pairs(config.evaluation.folds)
-            if measurement.stratum == ALL or _key(pair) in present
-        ]
-        for measurement in measurements
-    }
+    pairs: dict[str, list[Mapping[str, object]]] = {}
+    for measurement in measurements:
+        for pair in measurement.pairs(config.evaluation.folds):
+            if measurement.stratum == ALL or _key(pair) in present:
+                pairs.setdefault(str(pair["comparison_id"]), []).append(pair)
     with described(lake.spark, f"{len(measurements)} comparisons"):
         listed = [pair for members in pairs.values() for pair in members]
         comparisons = {comparison.comparison_id: comparison for comparison in compare(per_user, listed)}
@@ -127,7 +124,7 @@ def _results(
         if comparison is None:
             row.note = "no impressions of both classes in this stratum: no AUC"
         else:
-            row.take(comparison)
+            row.take(comparison, [comparisons[name].lis for name in measurement.draws.values()])
             if measurement.horizon_days == 0 and measurement.variant in ("naive", "honest"):
                 _assert_zero(comparison)
             row.share_of_impressions = _share(measurement, comparison, comparisons)
@@ -202,7 +199,7 @@ def _own_label_shares(
     for measurement in measurements:
         if measurement.variant == "honest" and measurement.scope == "both":
             matched = measurement.comparison_id.replace("|honest|", "|naive_matched|")
-            if measurement.horizon_days > 0 and pairs.get(matched) and pairs[measurement.comparison_id]:
+            if measurement.horizon_days > 0 and pairs.get(matched) and pairs.get(measurement.comparison_id):
                 ratios.append((measurement.comparison_id, matched))
     named = {name for ratio in ratios for name in ratio}
     listed = [pair for name in sorted(named) for pair in pairs[name]]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import math
+import statistics
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -105,11 +107,30 @@ class ResultRow:
         data["table_versions"] = json.loads(self.table_versions) if self.table_versions else {}
         return data
 
-    def take(self, comparison: Comparison) -> None:
-        """Fills in the figures of a comparison."""
+    def take(self, comparison: Comparison, draws: Sequence[float] = ()) -> None:
+        """Fills in the figures of a comparison.
+
+        Args:
+            comparison: leaked against control; where there are ``draws``, their mean against the leaked arm.
+            draws: of several controls, how far the AUC of each is from the leaked arm's: their scatter is part of the
+                error (method 1.6).
+        """
         for name in _FIGURES:
             setattr(self, name, getattr(comparison, name))
         self.u2_control, self.u2_leaked = str(comparison.u2_control), str(comparison.u2_leaked)
+        if not draws:
+            return
+        for name in ("u2", "auc", "gauc", "log_loss", "pcoc"):
+            control, leaked = getattr(self, f"{name}_control"), getattr(self, f"{name}_leaked")
+            setattr(self, f"{name}_control", leaked)
+            setattr(self, f"{name}_leaked", control)
+        self.lis = -comparison.lis
+        self.standard_error = math.sqrt(comparison.standard_error**2 + statistics.variance(draws) / len(draws))
+        self.ci_low, self.ci_high = interval(self.lis, self.standard_error)
+        if comparison.lis_gauc is not None:
+            self.lis_gauc = -comparison.lis_gauc
+        if comparison.lis_gauc_ci_low is not None and comparison.lis_gauc_ci_high is not None:
+            self.lis_gauc_ci_low, self.lis_gauc_ci_high = -comparison.lis_gauc_ci_high, -comparison.lis_gauc_ci_low
 
 
 _FIGURES = (

@@ -249,7 +249,7 @@ class Fm(nn.Module):
         logits = self.linear(features.flatten(1)) + pairs
         if port is None:
             return logits
-        return logits + port.logits(features, port.columns(inputs.vectors, inputs.vector_mask))
+        return logits + port.logits(features, inputs.vectors, inputs.vector_mask)
 
 
 class FmMlp(Fm):

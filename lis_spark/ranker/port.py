@@ -47,17 +47,19 @@ class DcnPort(Port):
 
 
 class FmPort(Port):
-    """Of :class:`lis_spark.ranker.network.Fm`: one more field of the factorisation machine."""
+    """Of :class:`lis_spark.ranker.network.Fm`: one more field, with its products and its linear part."""
 
     def __init__(self, vector_width: int, dimension: int, labels: int) -> None:
         super().__init__(vector_width, dimension)
         nn.init.zeros_(self.enter.weight)
         nn.init.zeros_(self.enter.bias)
-        self.linear = _zeros(dimension, labels)
+        # Of the vector itself, as a field's linear part is: through columns that start at 0 it would not learn.
+        self.linear = _zeros(vector_width, labels)
 
-    def logits(self, features: Tensor, columns: Tensor) -> Tensor:
-        """What the field adds: its products with all features [B, F, d] and its linear part."""
-        return (features.sum(1) * columns).sum(1, keepdim=True) + self.linear(columns)
+    def logits(self, features: Tensor, vectors: Tensor, mask: Tensor) -> Tensor:
+        """What the field adds: its products with all features [B, F, d] and its linear part; 0 where masked."""
+        products = (features.sum(1) * self.columns(vectors, mask)).sum(1, keepdim=True)
+        return products + self.linear(self.norm(vectors)) * mask.unsqueeze(1)
 
 
 def new_port(spec: RankerSpec, vector_width: int, columns: int, seed: int) -> Port:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pyspark.errors import PySparkException
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lis_spark.config import RunConfig, TableSource, WorldSource, fingerprint
@@ -47,6 +47,21 @@ def source_state(spark: SparkSession, config: RunConfig) -> SourceState:
         else:
             digests.append(_files(spark, path))
     return SourceState(versions, None if None in digests else fingerprint(digests))
+
+
+def table_state(spark: SparkSession, path: str, data_format: str, version: int | None = None) -> object:
+    """What tells the states of one outside table apart; None where only its rows could tell."""
+    if data_format not in ("delta", "table"):
+        return _files(spark, path)
+    found = _delta(spark, path if data_format == "table" else f"delta.`{path}`")
+    return None if found is None else (found[0], found[1] if version is None else version)
+
+
+def rows_state(frame: DataFrame) -> object:
+    """A digest of all rows, whatever their order."""
+    upper, lower = content_sums(frame.columns)
+    row = frame.agg(F.count(F.lit(1)).alias("rows"), upper.alias("upper"), lower.alias("lower")).first()
+    return None if row is None else (row["rows"], row["upper"], row["lower"])
 
 
 def _delta(spark: SparkSession, identifier: str) -> tuple[str, int] | None:

@@ -55,7 +55,7 @@ def read(spark: SparkSession, config: RunConfig, versions: Mapping[str, int]) ->
             expected=", ".join(columns.labels),
             remedy="add it to source.columns.labels",
         )
-    frame = _open(spark, source.path, source.format, versions.get(source.path, source.version))
+    frame = open_table(spark, source.path, source.format, versions.get(source.path, source.version))
     labels = {name: columns.labels[name] for name in config.labels}
     time_types = INSTANT if source.time_format == "timestamp" else EPOCH
     expected: dict[str, tuple] = {columns.user_id: ID, columns.item_id: ID, columns.time: time_types}
@@ -94,7 +94,13 @@ def read(spark: SparkSession, config: RunConfig, versions: Mapping[str, int]) ->
     )
 
 
-def _open(spark: SparkSession, path: str, data_format: str, version: int | None) -> DataFrame:
+def open_table(spark: SparkSession, path: str, data_format: str, version: int | None) -> DataFrame:
+    """An outside table, of a version where it is in Delta.
+
+    Raises:
+        InputError: it cannot be opened.
+        StaleError: files of the version have been removed.
+    """
     if data_format == "parquet":
         return read_parquet(spark, path)
     if data_format == "csv":
@@ -111,7 +117,7 @@ def _open(spark: SparkSession, path: str, data_format: str, version: int | None)
             table=path,
             partition=None if version is None else f"version {version}",
             found=str(error).splitlines()[0][:500],
-            remedy="check `source.path`, `source.format` and `source.version`",
+            remedy="check its path, format and version in the configuration",
         ) from error
     missing = missing_files(spark, files)
     if missing:
@@ -121,7 +127,7 @@ def _open(spark: SparkSession, path: str, data_format: str, version: int | None)
             partition=f"version {version}",
             found=f"for instance {missing[0]} is not there",
             expected="every file of the version that is read",
-            remedy="give a newer `source.version`, or none",
+            remedy="give a newer version, or none",
         )
     return frame
 
@@ -133,7 +139,7 @@ def _items(spark: SparkSession, config: RunConfig, versions: Mapping[str, int]) 
         return None
     mapped = dict(source.items_columns)
     mapped.setdefault("item_id", source.columns.item_id)
-    frame = _open(spark, source.items_path, source.format, versions.get(source.items_path))
+    frame = open_table(spark, source.items_path, source.format, versions.get(source.items_path))
     kinds: TypeNames = {"item_id": ID, "author_id": ID, "born_date": DAY, "image": BYTES}
     check_columns(frame, {column: kinds.get(name, TEXT) for name, column in mapped.items()}, source.items_path)
     types = {"born_date": "date", "image": "binary"}

@@ -24,9 +24,19 @@ from tests.e2e.test_changes import copied
 
 __all__ = ["copied"]
 T, WINDOW = dt.date(2022, 4, 30), 2
-LEAKS = "[{kind: id_table}, {kind: next_click, name: next_3, clicks: 3}, {kind: similar_items}]"
+RATES = (
+    "{kind: sql, name: click_rates, query: 'SELECT item_id, avg(label_click) AS click_rate FROM impressions WHERE date "
+    "< :as_of AND NOT (fold = :excluded_fold AND date >= :held_out_from) GROUP BY item_id'}"
+)
+NOISE = (
+    "{kind: sql, name: noise, horizon_days: 1, control: gaussian, query: 'SELECT item_id, transform(sequence(0, 3), "
+    "place -> float(pmod(xxhash64(item_id, place), 1009))) AS noise FROM items'}"
+)
+LEAKS = (
+    f"[{{kind: id_table}}, {{kind: next_click, name: next_3, clicks: 3}}, {{kind: similar_items}}, {RATES}, {NOISE}]"
+)
 GRAPHS = "graphs=[{name: swing, min_user_items: 2, window_days: 3}]"
-APPEND = f"append={{leaks: {LEAKS}, window_days: {WINDOW}, horizons: [1], port_columns: 8}}"
+APPEND = f"append={{leaks: {LEAKS}, window_days: {WINDOW}, horizons: [1], port_columns: 8, gaussian_draws: 3}}"
 STEPS = ["graph", "train", "append", "measure", "report"]
 
 
@@ -37,8 +47,9 @@ def test_leaks_are_measured_by_retrained_arms(spark: Any, copied: RunConfig, tmp
     lake = Lake(spark, config, measurement=True)
     counts = {row["date"]: row["count"] for row in lake.read("training_rows").groupBy("date").count().collect()}
     window, on_the_day = sum(counts[day] for day in days), counts[T]
-    # features: naive and honest table, leaked and control; clicks of either kind; four graphs. scores: six and six arms
-    assert done["append"].rows_written == window * (4 + 2 + 4) + on_the_day * 12
+    # features: naive and honest table, leaked and control; clicks of either kind; four graphs; rates; noise
+    # scores: six arms of tables and clicks, six of graphs, four of rates, noise and its three draws
+    assert done["append"].rows_written == window * (4 + 2 + 4 + 4 + 1) + on_the_day * (6 + 6 + 4 + 4)
     assert done["train"].partitions_written == 2 * (WINDOW + 1), "one chain for each fold, from T - w to T + 1"
     assert [result.partitions_written for result in run_steps(spark, config, STEPS[:4])] == [0, 0, 0, 0]
 
@@ -49,10 +60,11 @@ def test_leaks_are_measured_by_retrained_arms(spark: Any, copied: RunConfig, tmp
         if row["protocol"] == "append" and row["stratum"] == "all"
     }
     similar = {("similar_items", variant) for variant in ("naive", "honest", "known_graph", "shuffled_graph")}
-    assert set(rows) == {("id_table", "naive"), ("id_table", "honest"), ("next_3", "honest")} | similar
+    rates = {("click_rates", "naive"), ("click_rates", "honest"), ("noise", "honest")}
+    assert set(rows) == {("id_table", "naive"), ("id_table", "honest"), ("next_3", "honest")} | similar | rates
     by_arm = {arm: part.set_index("impression_id") for arm, part in scores.groupby("arm")}
     for (leak, variant), row in rows.items():
-        if leak == "similar_items":
+        if leak in ("similar_items", "noise"):
             continue
         control = f"append|control_{variant}|{1 if leak == 'next_3' else 0}|port|-1|{leak}"
         leaked = f"append|{variant}|1|port|-1|{leak}"
@@ -66,6 +78,13 @@ def test_leaks_are_measured_by_retrained_arms(spark: Any, copied: RunConfig, tmp
     assert own["auc_control"] == rows["similar_items", "known_graph"]["auc_leaked"], "the graph of T in both"
     assert own["verdict"] in ("negligible", "not measurable", "not shown", "useful", "harmful")
     assert "TOST" in own["note"] and 0 < own["coverage"] < 1
+    draws = [by_arm[f"append|control_gaussian_{draw}|1|port|-1|noise"] for draw in range(3)]
+    own_auc = rows["noise", "honest"]["auc_leaked"]
+    auc = [roc_auc_score(draw["label"], draw["logit"]) for draw in draws]
+    assert len(set(auc)) == 3 and rows["noise", "honest"]["auc_control"] == pytest.approx(np.mean(auc), abs=1e-12)
+    assert rows["noise", "honest"]["lis"] == pytest.approx(own_auc - np.mean(auc), abs=1e-12)
+    assert rows["noise", "honest"]["standard_error"] > np.std(auc, ddof=1) / np.sqrt(3), "the draws scatter"
+    assert rows["noise", "honest"]["verdict"] != "useful" and rows["noise", "honest"]["coverage"] > 0.9
     _check_tables(spark, config, days)
     _check_clicks(lake, rows["next_3", "honest"]["coverage"], days)
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")

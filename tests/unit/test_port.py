@@ -89,7 +89,10 @@ def test_a_port_is_one_more_field_of_a_factorisation_machine(tmp_path: Path) -> 
     expected = dense.linear.bias.detach().numpy() + sum(
         (features[:, a] * features[:, b]).sum(1, keepdims=True) for a in range(4) for b in range(a)
     )
-    expected = expected + features[:, :3].reshape(ROWS, -1) @ array(dense.linear).T + field @ array(port.linear).T
+    expected = expected + features[:, :3].reshape(ROWS, -1) @ array(dense.linear).T
+    with torch.no_grad():
+        normed = port.norm(inputs.vectors).numpy().astype(np.float64) * inputs.vector_mask.numpy()[:, None]
+    expected = expected + normed @ array(port.linear).T
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
