@@ -41,5 +41,8 @@ setup(
         "rich",
         "matplotlib",
         "jinja2",
+        "pillow",
+        "numba",
+        "sqlglot",
     ],
 )

@@ -14,7 +14,7 @@ from lis_spark.errors import LisError
 EXIT_DONE, EXIT_REFUSED, EXIT_FAILED = 0, 2, 3
 STEP_NAMES = (
     *("simulate", "ingest", "vocabulary", "training-rows", "graph", "train", "features"),
-    *("score", "append", "measure", "report"),
+    *("score", "append", "measure", "compare", "report"),
 )
 _HELP = {
     "run": "every step that is not up to date, then the table and the report",
@@ -28,6 +28,7 @@ _HELP = {
     "score": "all arms of each evaluated day -> logits",
     "append": "the ranker retrained with each leak as a feature, and with its control -> logits",
     "measure": "exact AUC, LIS, intervals, verdicts; with --scores: from logits of your own",
+    "compare": "every leak of the configuration side by side: runs what is not up to date, then compares",
     "slots": "which embedding table matters most (permutation importance)",
     "report": "build the HTML report from what has been measured",
     "forget": "delete one user's rows everywhere, or leaked features by age",
@@ -114,7 +115,11 @@ def _run(options: argparse.Namespace) -> int:
         from lis_spark.lis import slots
 
         return slots.run(spark, config)
-    names = None if options.verb == "run" else (options.verb,)
+    names = None if options.verb in ("run", "compare") else (options.verb,)
+    if options.verb == "compare":
+        from lis_spark.lis.compare import refuse_fewer_than_two
+
+        refuse_fewer_than_two(config)  # before hours of work
     pipeline.run_steps(spark, config, names, force=options.force)
     return EXIT_DONE
 

@@ -250,6 +250,11 @@ class Lake:
             place, definition = self._place(name), table_definition(name)
             raise refused_write(place, definition, frame, fingerprints or {}, error) from error
 
+    def written_bytes(self, name: str) -> int:
+        """Bytes of the data files of our last commit to a table."""
+        newest = self._delta(name).history(1).select("operationMetrics").first()
+        return 0 if newest is None else int(newest["operationMetrics"].get("numOutputBytes", 0))
+
     def append(self, name: str, frame: DataFrame) -> None:
         """Adds rows to a table that is a log."""
         self._save(frame.write.format("delta").mode("append"), name, frame, {})

@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 from lis_spark.config import RunConfig, WorldSource
 from lis_spark.graph import step as graph
 from lis_spark.lake import Lake
-from lis_spark.lis import append, features, measure, score, train
+from lis_spark.lis import append, compare, features, measure, score, train
 from lis_spark.progress import say
 from lis_spark.ranker import training_rows, vocabulary
 from lis_spark.report import step as report
@@ -34,6 +34,7 @@ STEPS: dict[str, Step] = {
     "score": score.run,
     "append": append.run,
     "measure": measure.run,
+    "compare": compare.run,
     "report": report.run,
 }
 _RUNS_DDL = (
@@ -44,9 +45,11 @@ _RUNS_DDL = (
 
 
 def plan_of(config: RunConfig) -> tuple[str, ...]:
-    """The steps of ``lis-spark run``: worlds are simulated, other sources ingested; graphs and append if asked for."""
+    """The steps of ``lis-spark run``: worlds are simulated, others ingested; graphs and leaks only if asked for."""
     left_out = {"ingest" if isinstance(config.source, WorldSource) else "simulate"}
-    left_out |= {name for name, wanted in (("graph", config.graphs), ("append", config.append)) if not wanted}
+    leaks = config.append.leaks if config.append else ()
+    wanted = {"graph": bool(config.graphs), "append": bool(leaks), "compare": len(leaks) > 1}
+    left_out |= {name for name, asked_for in wanted.items() if not asked_for}
     return tuple(name for name in STEPS if name not in left_out)
 
 

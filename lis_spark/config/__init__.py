@@ -4,7 +4,7 @@ Every choice that the paper leaves open is a key here, with the default of the m
 result (method section 0).
 """
 
-from lis_spark.config.append import AppendConfig
+from lis_spark.config.append import AppendConfig, ContentConfig
 from lis_spark.config.evaluation import EvaluationConfig, LeakChains
 from lis_spark.config.graph import GraphConfig
 from lis_spark.config.leaks import (
@@ -26,6 +26,7 @@ from lis_spark.config.world import WorldSource
 
 __all__ = [
     "AppendConfig",
+    "ContentConfig",
     "EvaluationConfig",
     "FeatureConfig",
     "GraphConfig",

@@ -8,6 +8,19 @@ from lis_spark.config.leaks import Leak
 from lis_spark.config.section import Section
 
 
+class ContentConfig(Section):
+    """LIS_content: the part of a leak that cheap, frozen content features predict (method 1.8)."""
+
+    columns: tuple[str, ...] = Field(
+        ("tags", "author_id", "title", "image"), description="of items; attributes of the source are always taken"
+    )
+    context: tuple[str, ...] = Field((), description="context columns that say something of the item: its duration")
+    projections: int = Field(256, ge=16, le=4096, description="random projections of the features, and their cosines")
+    sampled_items: int = Field(20_000, ge=100, description="items that the regressor is fitted on")
+    folds: int = Field(5, ge=2, description="of items: none is predicted by a regressor that has seen it")
+    shuffles: int = Field(3, ge=2, description="predictions in the wrong order, whose mean is the control")
+
+
 class AppendConfig(Section):
     """Both arms trained on from M_{T-w} with the leak, or its control, as one more feature of every impression."""
 
@@ -16,6 +29,7 @@ class AppendConfig(Section):
     horizons: tuple[int, ...] | None = Field(None, description="n; those of evaluation above 0 where absent")
     port_columns: int = Field(32, ge=1, le=256, description="the vector enters the interaction layers as so many")
     gaussian_draws: int = Field(5, ge=2, le=100, description="draws whose mean is the control where none is as of T")
+    content: ContentConfig | None = Field(None, description="also measure what content predicts of each leak")
     row_shuffled: bool = Field(False, description="each leak in the wrong order against Gaussian draws: a control")
 
     @field_validator("horizons")

@@ -85,7 +85,10 @@ def _fingerprints(lake: Lake, plan: EvaluationPlan) -> dict[PartitionKey, str]:
         sources = [source_of(lake, plan, leak, date) for leak in config.append.leaks]
         read = [sorted(wanted_partitions(source).items()) for source in sources]
         rows = [plan.row_fingerprints.get(day, "no rows") for day in days_between(first, date + ONE_DAY)]
-        arms = [arm.name for arm in plan.append_arms(date)]
+        arms: list[object] = [arm.name for arm in plan.append_arms(date)]
+        if config.append.content is not None:
+            shown = [sorted(lake.fingerprints(name).items()) for name in ("items", "impressions")]
+            arms += [config.append.content, shown if config.append.content.context else shown[0]]
         for seed in config.seeds:
             # next clicks are looked up in the table of T
             states = [models.get((base_name(seed), day.isoformat())) for day in (first, date)]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from lis_spark.config import IdTableLeak, Leak, NextClickLeak, RunConfig, SimilarItemsLeak
+from lis_spark.config import ContentConfig, IdTableLeak, Leak, NextClickLeak, RunConfig, SimilarItemsLeak
 from lis_spark.config.leaks import HONEST, NAIVE, OwnLeakKind
 from lis_spark.leaks.id_embedding import FeatureRequest
 from lis_spark.lis.arms import CONTROL, Arm
@@ -19,7 +19,9 @@ PORT = "port"
 KNOWN_GRAPH, SHUFFLED_GRAPH = "known_graph", "shuffled_graph"
 # The vectors of a leak in the wrong order: a control (method 1.6).
 ROW_SHUFFLED = "row_shuffled"
-Made = Literal["as_is", "gaussian", "row_shuffled"]
+# What content predicts of a leak, and the same in the wrong order (method 1.8).
+CONTENT = "content"
+Made = Literal["as_is", "gaussian", "row_shuffled", "content", "content_shuffled"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class AppendFeature:
     """What the port of one arm reads: which rows of which feature table; without a table it has no port.
 
     ``made``: as they are; or in their place, where there are any, Gaussian draws of the same width, one for each key;
-    or those of another key.
+    or those of another key; or what content predicts of them, or of those of another item.
     """
 
     arm: Arm
@@ -49,6 +51,8 @@ def append_features(config: RunConfig, date: dt.date) -> list[AppendFeature]:
         features += of_leak
         if config.append.row_shuffled:
             features += _wrong_order(config, of_leak)
+        if config.append.content is not None:
+            features += _from_content(config.append.content, of_leak)
     return features
 
 
@@ -100,12 +104,25 @@ def _gaussian(config: RunConfig, leak: Leak, variant: str, horizon: int, date: d
     ]
 
 
+def _decided_on(features: Sequence[AppendFeature]) -> AppendFeature:
+    """The arm that a leak is judged by: honest where there is such a score, at the longest horizon."""
+    judged = [feature for feature in features if feature.arm.variant in (NAIVE, HONEST)]
+    return max(judged, key=lambda feature: (feature.horizon_days, feature.variant == HONEST))
+
+
+def _from_content(content: ContentConfig, features: Sequence[AppendFeature]) -> list[AppendFeature]:
+    """What content predicts of a leak's vectors, against the same predictions given to other items."""
+    last = _decided_on(features)
+    leak, horizon, date = last.leak, last.horizon_days, last.arm.evaluated_date
+    controls = [_arm(leak, f"{CONTROL}_{CONTENT}_{draw}", horizon, date) for draw in range(content.shuffles)]
+    arm = _arm(leak, CONTENT, horizon, date, tuple(control.name for control in controls))
+    shuffled = [replace(last, arm=c, made="content_shuffled", draw=draw) for draw, c in enumerate(controls)]
+    return [*shuffled, replace(last, arm=arm, made="content")]
+
+
 def _wrong_order(config: RunConfig, features: Sequence[AppendFeature]) -> list[AppendFeature]:
     """A leak's vectors given to other keys, against Gaussian draws: what a vector of this width gains by itself."""
-    last = max(
-        (feature for feature in features if feature.arm.variant in (NAIVE, HONEST)),
-        key=lambda feature: (feature.horizon_days, feature.variant == HONEST),
-    )
+    last = _decided_on(features)
     draws = [f for f in features if f.made == "gaussian" and f.horizon_days == last.horizon_days]
     added = draws or _gaussian(config, last.leak, last.variant, last.horizon_days, last.arm.evaluated_date)
     controls = tuple(draw.arm.name for draw in added)

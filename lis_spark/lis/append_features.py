@@ -7,6 +7,7 @@ window; the trainer gets them through :mod:`lis_spark.lis.append_rows`.
 from __future__ import annotations
 
 import datetime as dt
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,9 +55,11 @@ def write_append_features(lake: Lake, plan: EvaluationPlan, force: bool) -> Writ
                 if not force and all(stored.get(key) == value for key, value in keys.items()):
                     skipped += len(keys)
                     continue
+                begun = time.monotonic()
                 with described(lake.spark, f"{table}: {leak.name} of {len(keys)} days for T = {date}"):
-                    rows += _write(source, table, keys)
-                partitions += len(keys)
+                    written = _write(source, table, keys)
+                rows, partitions = rows + written, partitions + len(keys)
+                _note_cost(source, table, keys, written, time.monotonic() - begun)
     return Written(partitions, rows, skipped)
 
 
@@ -80,6 +83,14 @@ def wanted_partitions(source: LeakSource[Any]) -> dict[PartitionKey, str]:
     )
     shown = [day for day in days_between(source.first, date + ONE_DAY) if day in plan.rows]
     return {(source.leak.name, date.isoformat(), day.isoformat()): value for day in shown}
+
+
+def _note_cost(source: LeakSource[Any], table: str, keys: dict[PartitionKey, str], rows: int, seconds: float) -> None:
+    lake, now = source.lake, dt.datetime.now(dt.UTC)
+    lake.create("leak_costs")
+    identity = fingerprint(table, sorted(keys.items()), now.isoformat())
+    cost = (identity, source.leak.name, source.date, table, rows, lake.written_bytes(table), seconds, now)
+    lake.append("leak_costs", lake.spark.createDataFrame([cost], lake.read("leak_costs").schema))
 
 
 def _write(source: LeakSource[Any], table: str, keys: dict[PartitionKey, str]) -> int:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from pyspark.sql import DataFrame, Window
+import pyarrow.compute as pc
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
 from pyspark.storagelevel import StorageLevel
 
 from lis_spark.errors import InputError
@@ -17,8 +19,10 @@ from lis_spark.keyed_random import normals, salt
 from lis_spark.lake import Lake
 from lis_spark.lis.append_arms import AppendFeature
 from lis_spark.lis.chains import base_name
-from lis_spark.lis.features import VECTOR_COLUMN, snapshot_tables
+from lis_spark.lis.content_vectors import content_vectors
+from lis_spark.lis.features import VECTOR_COLUMN, item_rows, snapshot_tables
 from lis_spark.lis.plan import EvaluationPlan
+from lis_spark.lis.wrong_order import in_the_wrong_order
 from lis_spark.ranker.arm_scoring import read_vectors
 from lis_spark.ranker.exchange import export_vectors, vector_folder
 from lis_spark.ranker.plans import DaySpec, PortSpec
@@ -26,8 +30,6 @@ from lis_spark.ranker.readable_days import exported_days
 from lis_spark.vectors import BYTES_PER_VALUE, pack, unpack, width_of
 
 DISK_ONLY = StorageLevel.DISK_ONLY
-# Pieces that keys are put in the wrong order within.
-SHUFFLE_PIECES = 16
 
 _LOOKED_UP = pa.schema(
     [
@@ -36,14 +38,18 @@ _LOOKED_UP = pa.schema(
         ("place", pa.int32()),
         ("made", pa.string()),
         ("draw", pa.int32()),
+        ("item_id", pa.string()),
+        ("fold", pa.int32()),
         ("held_out_fold", pa.int32()),
         ("key", pa.int64()),
         ("vector", pa.binary()),
     ]
 )
 _LOOKED_UP_DDL = (
-    "date date, impression_id string, place int, made string, draw int, held_out_fold int, key bigint, vector binary"
+    "date date, impression_id string, place int, made string, draw int, item_id string, fold int, held_out_fold int, "
+    "key bigint, vector binary"
 )
+_NARROW = ("date", "impression_id", "place", "vector")
 
 
 def export_append_rows(
@@ -63,22 +69,53 @@ def export_append_rows(
     """
     key = (base_name(seed), date)
     export_vectors(snapshot_tables(lake, plan, {key}), ["chain", "snapshot_date"], folder / "lookup")
-    vectors = _vectors(lake, seed, date, features, vector_folder(folder / "lookup", key)).persist(DISK_ONLY)
+    known = _vectors(lake, seed, date, features, vector_folder(folder / "lookup", key))
+    vectors = in_the_wrong_order(known.where("made != 'content'")).select(*_NARROW)
+    content = lake.config.append.content if lake.config.append else None
+    if content is not None:
+        shown = item_rows(lake, days).select("date", "impression_id", "item_id", "fold")
+        targets = known.where("made = 'content'")
+        vectors = vectors.unionByName(content_vectors(lake, targets, shown, features, content, folder / "content"))
+    vectors = vectors.persist(DISK_ONLY)
     try:
         ports = _ports(vectors, features)
-        place = F.col("place")
-        wide = vectors.groupBy("date", "impression_id").agg(
-            *[
-                F.first(F.when(place == number, F.col("vector")), True).alias(port.column)
-                for number, port in enumerate(ports)
-                if port is not None
-            ]
+        listed = vectors.groupBy("date", "impression_id").agg(
+            F.collect_list(F.struct("place", "vector")).alias("vectors")
         )
         rows = lake.read("training_rows").where(F.col("date").isin(list(days)))
-        joined = rows.join(wide, ["date", "impression_id"], "left")
-        return exported_days(lake, joined, plan.rows, days, folder / "rows"), ports
+        joined = rows.join(listed, ["date", "impression_id"], "left")
+        columns = {place: port.column for place, port in enumerate(ports) if port is not None}
+        # A hundred arms are a hundred columns: as expressions they would be more than Spark compiles.
+        schema = T.StructType(
+            [*rows.schema.fields, *(T.StructField(column, T.BinaryType()) for column in columns.values())]
+        )
+        wide = joined.select(*rows.columns, "vectors").mapInArrow(_widened(columns), schema)
+        return exported_days(lake, wide, plan.rows, days, folder / "rows"), ports
     finally:
         vectors.unpersist()
+
+
+def _widened(columns: Mapping[int, str]) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """Lists of (place, vector) become a column for each place, null where there is none."""
+
+    def widen(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            lists = batch["vectors"]
+            lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy()
+            entries = pc.list_flatten(lists)
+            of_row = np.repeat(np.arange(batch.num_rows), lengths)
+            places, vectors = entries.field("place").to_numpy(), entries.field("vector")
+            kept = [name for name in batch.schema.names if name != "vectors"]
+            wide = []
+            for place in columns:
+                entry = np.zeros(batch.num_rows, np.int64)
+                missing = np.ones(batch.num_rows, bool)
+                own = np.flatnonzero(places == place)
+                entry[of_row[own]], missing[of_row[own]] = own, False
+                wide.append(vectors.take(pa.array(entry, mask=missing)))
+            yield pa.RecordBatch.from_arrays([*(batch[name] for name in kept), *wide], names=[*kept, *columns.values()])
+
+    return widen
 
 
 def _ports(vectors: DataFrame, features: Sequence[AppendFeature]) -> list[PortSpec | None]:
@@ -108,12 +145,12 @@ def _ports(vectors: DataFrame, features: Sequence[AppendFeature]) -> list[PortSp
 
 
 def _vectors(lake: Lake, seed: int, date: dt.date, features: Sequence[AppendFeature], table: str) -> DataFrame:
-    """date, impression_id, place (of the arm), vector: of everything that an arm of this seed and day reads."""
+    """``_LOOKED_UP``: all vectors that an arm of this seed and day reads, or is predicted from."""
     wanted = lake.spark.createDataFrame(
         [
             (f.table, f.leak.name, f.variant, f.horizon_days, place, f.made, f.draw)
             for place, f in enumerate(features)
-            if f.table
+            if f.table and f.made != "content_shuffled"
         ],
         "source string, leak string, variant string, horizon_days int, place int, made string, draw int",
     )
@@ -123,7 +160,8 @@ def _vectors(lake: Lake, seed: int, date: dt.date, features: Sequence[AppendFeat
         of_seed = (F.col("chain") == "") | F.col("chain").endswith(f"-s{seed}")
         parts.append(
             rows.where(of_seed).select(
-                *("date", "impression_id", "item_id", "leak", "variant", "horizon_days", "held_out_fold"),
+                *("date", "impression_id", "item_id", "leak", "variant", "horizon_days"),
+                *("fold", "held_out_fold"),
                 F.lit(name).alias("source"),
                 F.col(column).alias("vector"),
                 F.col(column.replace("_vector", "_ids")).alias("ids"),
@@ -133,8 +171,7 @@ def _vectors(lake: Lake, seed: int, date: dt.date, features: Sequence[AppendFeat
     # where there is nothing to read the row is masked: the join to the training rows leaves a null
     keyed = _keyed(lake, chosen.where("vector IS NOT NULL"), features)
     narrow = keyed.select(*_LOOKED_UP.names, "ids")
-    looked_up = narrow.mapInArrow(_looked_up(table, lake.config.ranker.dimension), _LOOKED_UP_DDL)
-    return in_the_wrong_order(looked_up).select("date", "impression_id", "place", "vector")
+    return narrow.mapInArrow(_looked_up(table, lake.config.ranker.dimension), _LOOKED_UP_DDL)
 
 
 def _leaks(features: Sequence[AppendFeature]) -> list[str]:
@@ -175,26 +212,6 @@ def _looked_up(folder: str, dimension: int) -> Callable[[Iterable[pa.RecordBatch
                 yield pa.RecordBatch.from_arrays([*kept, vectors], schema=_LOOKED_UP)
 
     return look_up
-
-
-def in_the_wrong_order(rows: DataFrame) -> DataFrame:
-    """The same rows, where ``made`` says row_shuffled each key with the vector of another.
-
-    Args:
-        rows: place, held_out_fold, key, made, vector: the same vector in all rows of a key.
-    """
-    shuffled = rows.where(F.col("made") == "row_shuffled")
-    group = ["place", "held_out_fold"]
-    owners = shuffled.groupBy(*group, "key").agg(F.first("vector").alias("vector"))
-    # Within pieces by hash: one window over all keys would be one task.
-    order = F.xxhash64(F.lit("row shuffled"), "key")
-    pieces = owners.withColumn("order", order).withColumn("piece", F.pmod("order", F.lit(SHUFFLE_PIECES)))
-    by_hash = Window.partitionBy(*group, "piece").orderBy("order", "key")
-    # each key takes what the next one in the order of hashes has, the last what the first has
-    following = F.coalesce(F.lead("vector").over(by_hash), F.first("vector").over(by_hash))
-    partners = pieces.select(*group, "key", following.alias("of_another"))
-    exchanged = shuffled.drop("vector").join(partners, [*group, "key"]).withColumnRenamed("of_another", "vector")
-    return rows.where(F.col("made") != "row_shuffled").unionByName(exchanged)
 
 
 def _pooled(rows: pa.RecordBatch, table: np.ndarray, known: np.ndarray) -> pa.Array:

@@ -8,7 +8,7 @@ from typing import Any
 from pyspark.sql import DataFrame
 
 from lis_spark.errors import InputError
-from lis_spark.metrics.estimates import Comparison, RatioInterval, estimate, estimate_ratio
+from lis_spark.metrics.estimates import Comparison, RatioInterval, SumInterval, estimate, estimate_ratio, estimate_sum
 from lis_spark.metrics.moments import collect_moments
 from lis_spark.metrics.pairs import ArmPair, gather_pairs
 
@@ -77,6 +77,40 @@ def ratio_interval(
         (above, below): estimate_ratio(units, rows, above, below)
         for (above, below), rows in zip(ratios, moments, strict=True)
     }
+
+
+def sum_intervals(
+    influences: DataFrame, pairs: Pairs, sums: Sequence[Mapping[str, int]], table: str = "influence"
+) -> list[SumInterval]:
+    """Weighted sums of LIS, for instance differences, with intervals that know of their covariance, in one Spark job.
+
+    Args:
+        influences: see :func:`compare`.
+        pairs: see :func:`compare`; rows of comparisons that no sum names are left aside.
+        sums: comparison_id -> weight, for each sum.
+        table: name in error messages.
+
+    Returns:
+        One interval for each sum.
+
+    Raises:
+        InputError: a sum names a comparison that ``pairs`` lacks, or see :func:`compare`.
+    """
+    if not sums:
+        return []
+    units = gather_pairs(pairs, influences)
+    members = _units_by_comparison(units)
+    for weights in sums:
+        if unknown := [name for name in weights if name not in members]:
+            raise InputError(
+                "a sum names a comparison that is not there",
+                table="pairs",
+                found=unknown[0],
+                expected=", ".join(members),
+            )
+    bundles = [[unit for name in weights for unit in members[name]] for weights in sums]
+    moments = collect_moments(influences, units, bundles, table)
+    return [estimate_sum(units, rows, weights) for rows, weights in zip(moments, sums, strict=True)]
 
 
 def _units_by_comparison(units: Sequence[ArmPair]) -> dict[str, list[int]]:

@@ -70,6 +70,16 @@ class RatioInterval:
 
 
 @dataclass(frozen=True)
+class SumInterval:
+    """A weighted sum of the LIS of comparisons on shared users, with its 95 % interval."""
+
+    value: float
+    standard_error: float
+    ci_low: float
+    ci_high: float
+
+
+@dataclass(frozen=True)
 class _Difference:
     """LIS and the control's AUC of one comparison, exact, with their influence forms."""
 
@@ -150,6 +160,26 @@ def estimate_ratio(
     value = float(ratio)
     ci_low, ci_high = value - Z_95 * error, value + Z_95 * error
     return RatioInterval(numerator_id, denominator_id, value, error, ci_low, ci_high)
+
+
+def estimate_sum(units: Sequence[ArmPair], moments: Sequence[Moments], weights: Mapping[str, int]) -> SumInterval:
+    """Sum of weight x LIS, its interval from the users that the comparisons share.
+
+    Args:
+        units: all units.
+        moments: those of a bundle that holds the units of all comparisons.
+        weights: comparison_id -> weight.
+    """
+    own = {row.left: row for row in moments if row.left == row.right}
+    parts = [
+        (_difference(units, {unit: row for unit, row in own.items() if units[unit].comparison_id == name}), weight)
+        for name, weight in weights.items()
+    ]
+    form = _combined(*((part.lis_form, Fraction(weight)) for part, weight in parts))
+    users = sum(row.users for row in own.values())
+    value = float(sum(part.lis * weight for part, weight in parts))
+    error = _standard_error(moments, form, users, " and ".join(weights))
+    return SumInterval(value, error, value - Z_95 * error, value + Z_95 * error)
 
 
 def _difference(units: Sequence[ArmPair], own: Mapping[int, Moments]) -> _Difference:

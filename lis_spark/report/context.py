@@ -39,6 +39,7 @@ class ReportContext:
         model: setting -> value, the ranker and its training in a few lines.
         timings: step -> seconds.
         slots: permutation importance, dicts with ``feature``, ``auc_drop``, ``ci_low``, ``ci_high``.
+        leaks: rows of ``leak_comparison``, in reading order.
         unavailable: what could not be measured.
         warnings: what a reader must know before the figures.
         decision_threshold: absolute AUC gain that counts (paper: 0.0010).
@@ -56,6 +57,7 @@ class ReportContext:
     model: Mapping[str, Any] = field(default_factory=dict)
     timings: Mapping[str, float] = field(default_factory=dict)
     slots: Sequence[Mapping[str, Any]] = ()
+    leaks: Sequence[Mapping[str, Any]] = ()
     unavailable: Sequence[Unavailable] = ()
     warnings: Sequence[str] = ()
     decision_threshold: float = 0.0010

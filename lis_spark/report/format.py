@@ -22,6 +22,11 @@ def plain(value: float | None, places: int = 4) -> str:
     return MISSING if value is None else signed(value, places).removeprefix("+") if value else f"{0:.{places}f}"
 
 
+def ascii_text(text: str) -> str:
+    """A typographic minus cannot be pasted into a calculator, and some terminals lack the dash."""
+    return text.replace("−", "-").replace("–", "-").replace("\u202f", " ").replace("\u00a0", " ")
+
+
 def percent(value: float | None) -> str:
     """A share as a whole percentage, with one decimal where rounding would say 0 or 100 of what is neither."""
     if value is None:
@@ -52,6 +57,14 @@ def short_interval(low: float | None, high: float | None) -> str:
 def with_interval(value: float | None, low: float | None, high: float | None) -> str:
     """A figure and its 95 % interval in one phrase."""
     return f"{signed(value)} (95 % CI {interval(low, high)})"
+
+
+def data_size(count: int) -> str:
+    """Bytes as people say them."""
+    value, units = float(count), ["B", "kB", "MB", "GB", "TB", "PB"]
+    while value >= 1000 and len(units) > 1:
+        value, units = value / 1000, units[1:]
+    return f"{value:.0f} {units[0]}"
 
 
 def seconds(value: float) -> str:

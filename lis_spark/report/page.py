@@ -16,6 +16,7 @@ from markupsafe import Markup, escape
 from lis_spark.report import format as formats
 from lis_spark.report.answer import OWN_SCORES_LABEL, answers_of
 from lis_spark.report.context import ReportContext, Unavailable
+from lis_spark.report.leak_table import cost, leaks_answer
 from lis_spark.report.measurements import (
     VARIANT_NAMES,
     Row,
@@ -64,6 +65,8 @@ def render(rows: list[dict[str, Any]], context: ReportContext) -> str:
             context=context,
             views=views,
             answers=answers_of(cleaned, context),
+            leaks_answer=leaks_answer(context.leaks),
+            cost=cost,
             scores=scores,
             may_contain_own_labels=may_contain_own_labels,
             own_scores_label=OWN_SCORES_LABEL,

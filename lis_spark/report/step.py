@@ -15,11 +15,13 @@ from lis_spark.config import KuaiRandSource, MovieTweetingsSource, RunConfig
 from lis_spark.errors import InputError
 from lis_spark.lake import Lake
 from lis_spark.lis.arms import SLOT_PERMUTED
+from lis_spark.lis.compare import compared_leaks
 from lis_spark.lis.decision import LARGEST_SIGMA_SEED
 from lis_spark.lis.measure import results_of
 from lis_spark.lis.plan import resolve
 from lis_spark.lis.slots import rank_slots
 from lis_spark.report.context import ReportContext, Unavailable
+from lis_spark.report.leak_table import print_leaks
 from lis_spark.report.page import write_report
 from lis_spark.report.terminal import print_results
 from lis_spark.step import StepResult
@@ -50,9 +52,15 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
     settings.write_text(f"# {command}\n{text}", encoding="utf-8")  # with all overrides: the run itself, not its file
     shown = [row for row in rows if row["variant"] != SLOT_PERMUTED]
     context = _context(lake, rows, text, command)
+    outputs = [results, settings]
+    if context.leaks:
+        outputs.append(folder / "leak_comparison.json")
+        outputs[-1].write_text(json.dumps(context.leaks, indent=1), encoding="utf-8")
     page = write_report(shown, context, folder / "report.html")
-    print_results(Console(width=120), shown, context)
-    written = (str(page), str(results), str(settings))
+    console = Console(width=120)
+    print_results(console, shown, context)
+    print_leaks(console, context.leaks)
+    written = tuple(map(str, (page, *outputs)))
     return StepResult("report", len(rows), len(rows), 0, len(written), 0, written, versions=dict(lake.pinned))
 
 
@@ -98,6 +106,7 @@ def _context(lake: Lake, rows: list[dict[str, object]], config_yaml: str, comman
         },
         timings={row["step"]: row["seconds"] for row in timings},
         slots=[asdict(slot) for slot in rank_slots(rows)],
+        leaks=compared_leaks(lake),
         unavailable=unavailable,
         warnings=_quarantined(lake),
         decision_threshold=config.evaluation.decision_threshold,

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from lis_spark.report.answer import answers_of
 from lis_spark.report.context import ReportContext
-from lis_spark.report.format import percent, signed
+from lis_spark.report.format import ascii_text, percent, signed
 from lis_spark.report.measurements import Row, Subject, clean, may_contain_own_labels, split_subjects
 
 VERDICT_STYLES = {"useful": "bold green", "harmful": "bold red", "not shown": "yellow", "unavailable": "dim"}
@@ -26,7 +26,7 @@ def print_results(console: Console, rows: Sequence[dict[str, Any]], context: Rep
         context: thresholds, and what could not be measured.
     """
     for answer in answers_of([clean(row) for row in rows], context):
-        console.print(Text(_ascii(str(answer)), "bold"))
+        console.print(Text(ascii_text(str(answer)), "bold"))
     table = results_table(rows)
     if table.row_count:
         console.print(table)
@@ -101,21 +101,16 @@ def _add_subject(table: Table, subject: Subject, bounded: bool) -> None:
                 _score(found["naive"]),
                 _score(found["naive_matched"]),
                 _with_error(honest),
-                *([_ascii(signed((honest or found["naive"] or {}).get("truth_bound")))] if bounded else []),
+                *([ascii_text(signed((honest or found["naive"] or {}).get("truth_bound")))] if bounded else []),
                 _score(found["skip_t"]),
                 _score(found["label_shuffled"]),
-                _ascii(percent(honest.get("own_label_share"))) if honest else "-",
+                ascii_text(percent(honest.get("own_label_share"))) if honest else "-",
                 _verdict(honest),
             )
 
 
-def _ascii(text: str) -> str:
-    # A typographic minus cannot be pasted into a calculator, and some terminals lack the dash.
-    return text.replace("−", "-").replace("–", "-")
-
-
 def _score(row: Row | None) -> str:
-    return _ascii(signed(row.get("lis"))) if row else "-"
+    return ascii_text(signed(row.get("lis"))) if row else "-"
 
 
 def _with_error(row: Row | None) -> str:

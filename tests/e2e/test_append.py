@@ -16,6 +16,7 @@ from lis_spark.config import RunConfig
 from lis_spark.errors import InputError
 from lis_spark.lake import Lake
 from lis_spark.lis import train
+from lis_spark.lis.compare import compared_leaks
 from lis_spark.lis.measure import results_of
 from lis_spark.pipeline import run_steps
 from lis_spark.vectors import unpack
@@ -36,8 +37,9 @@ LEAKS = (
     f"[{{kind: id_table}}, {{kind: next_click, name: next_3, clicks: 3}}, {{kind: similar_items}}, {RATES}, {NOISE}]"
 )
 GRAPHS = "graphs=[{name: swing, min_user_items: 2, window_days: 3}]"
-APPEND = f"append={{leaks: {LEAKS}, window_days: {WINDOW}, horizons: [1], port_columns: 8, gaussian_draws: 3}}"
-STEPS = ["graph", "train", "append", "measure", "report"]
+CONTROLS = "gaussian_draws: 3, content: {shuffles: 2, projections: 16}"
+APPEND = f"append={{leaks: {LEAKS}, window_days: {WINDOW}, horizons: [1], port_columns: 8, {CONTROLS}}}"
+STEPS = ["graph", "train", "append", "measure", "compare", "report"]
 
 
 def test_leaks_are_measured_by_retrained_arms(spark: Any, copied: RunConfig, tmp_path: Path) -> None:
@@ -48,10 +50,11 @@ def test_leaks_are_measured_by_retrained_arms(spark: Any, copied: RunConfig, tmp
     counts = {row["date"]: row["count"] for row in lake.read("training_rows").groupBy("date").count().collect()}
     window, on_the_day = sum(counts[day] for day in days), counts[T]
     # features: naive and honest table, leaked and control; clicks of either kind; four graphs; rates; noise
-    # scores: six arms of tables and clicks, six of graphs, four of rates, noise and its three draws
-    assert done["append"].rows_written == window * (4 + 2 + 4 + 4 + 1) + on_the_day * (6 + 6 + 4 + 4)
+    # scores: six arms of tables and clicks, six of graphs, four of rates, noise and its three draws; of each
+    # of the five leaks what content predicts, and that in two wrong orders
+    assert done["append"].rows_written == window * (4 + 2 + 4 + 4 + 1) + on_the_day * (6 + 6 + 4 + 4 + 5 * 3)
     assert done["train"].partitions_written == 2 * (WINDOW + 1), "one chain for each fold, from T - w to T + 1"
-    assert [result.partitions_written for result in run_steps(spark, config, STEPS[:4])] == [0, 0, 0, 0]
+    assert [result.partitions_written for result in run_steps(spark, config, STEPS[:5])] == [0] * 5
 
     scores = lake.read("scores").where("step = 'append'").toPandas()
     rows = {
@@ -61,6 +64,10 @@ def test_leaks_are_measured_by_retrained_arms(spark: Any, copied: RunConfig, tmp
     }
     similar = {("similar_items", variant) for variant in ("naive", "honest", "known_graph", "shuffled_graph")}
     rates = {("click_rates", "naive"), ("click_rates", "honest"), ("noise", "honest")}
+    content = {key for key in rows if key[1] == "content"}
+    assert {leak for leak, _ in content} == {"id_table", "next_3", "similar_items", "click_rates", "noise"}
+    for leak, _ in content:
+        rows.pop((leak, "content"))
     assert set(rows) == {("id_table", "naive"), ("id_table", "honest"), ("next_3", "honest")} | similar | rates
     by_arm = {arm: part.set_index("impression_id") for arm, part in scores.groupby("arm")}
     for (leak, variant), row in rows.items():
@@ -87,8 +94,37 @@ def test_leaks_are_measured_by_retrained_arms(spark: Any, copied: RunConfig, tmp
     assert rows["noise", "honest"]["verdict"] != "useful" and rows["noise", "honest"]["coverage"] > 0.9
     _check_tables(spark, config, days)
     _check_clicks(lake, rows["next_3", "honest"]["coverage"], days)
+    _check_comparison(lake, config, by_arm, rows)
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    assert "next_3" in page and "id_table" in page
+    assert "next_3" in page and "id_table" in page and "Leaks compared" in page
+
+
+def _check_comparison(
+    lake: Lake, config: RunConfig, by_arm: dict[str, pd.DataFrame], rows: dict[tuple[str, str], Any]
+) -> None:
+    """One row a leak with the scores of the measurements, its content score, its cost and its ties."""
+    compared = {row["leak"]: row for row in compared_leaks(Lake(lake.spark, config))}
+    assert set(compared) == {"id_table", "next_3", "similar_items", "click_rates", "noise"}
+    for (leak, variant), row in rows.items():
+        if variant in ("naive", "honest"):
+            found = [compared[leak][f"lis_{variant}{end}"] for end in ("", "_ci_low", "_ci_high")]
+            assert found == pytest.approx([row["lis"], row["ci_low"], row["ci_high"]], abs=1e-12), (leak, variant)
+    for leak, row in compared.items():
+        auc = {
+            name: roc_auc_score(by_arm[arm]["label"], by_arm[arm]["logit"])
+            for name in ("content", "control_content_0", "control_content_1")
+            for arm in [f"append|{name}|1|port|-1|{leak}"]
+        }
+        expected = auc["content"] - (auc["control_content_0"] + auc["control_content_1"]) / 2
+        assert row["lis_content"] == pytest.approx(expected, abs=1e-12)
+        assert row["lis_content_ci_low"] < expected < row["lis_content_ci_high"]
+        assert row["leak_rows"] > 0 and row["leak_bytes"] > 1000 and row["leak_seconds"] > 0
+        assert all(leak in compared[other]["tied_with"] for other in row["tied_with"]), "a tie has two sides"
+    share = compared["id_table"]["own_label_share"]
+    assert share == pytest.approx(1 - compared["id_table"]["lis_honest"] / compared["id_table"]["lis_naive"], abs=1e-12)
+    assert compared["next_3"]["own_label_share"] is None and compared["next_3"]["lis_naive"] is None
+    places = {row["leak"]: row["place"] for row in compared.values()}
+    assert min(places.values()) == 1 and places["noise"] >= places["id_table"]
 
 
 def _check_tables(spark: Any, config: RunConfig, days: list[dt.date]) -> None:

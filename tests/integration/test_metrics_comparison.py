@@ -12,7 +12,7 @@ import pytest
 from pyspark.sql import functions as F
 
 from lis_spark.errors import InputError, StepFailed
-from lis_spark.metrics import compare, influence, ratio_interval
+from lis_spark.metrics import compare, influence, ratio_interval, sum_intervals
 from lis_spark.metrics.influence import MEASURES
 
 GROUPS = ("evaluated_date", "arm", "fold")
@@ -152,6 +152,24 @@ def test_folds_are_weighted_by_their_pairs_and_days_share_their_users(influences
     # users come back on the second day: rows of two days are not twice as many clusters
     separate = sum(len(set(ranking(date, "a", fold).user)) for date in DATES for fold in (0, 1))
     assert days.users < separate
+
+
+def test_a_difference_of_two_scores_knows_that_they_share_users(influences: Any, ranking: Any) -> None:
+    cells = [(date, fold) for date in DATES for fold in (0, 1)]
+    pairs = [pair(arm, arm, date, fold) for arm in ("b", "c") for date, fold in cells]
+    difference, weighted = sum_intervals(influences, pairs, [{"b": 1, "c": -1}, {"c": 2}])
+    (_, psi_a), (auc_b, psi_b), (auc_c, psi_c) = (
+        pooled([ranking(date, arm, fold) for date, fold in cells]) for arm in "abc"
+    )
+    auc_a = pooled([ranking(date, "a", fold) for date, fold in cells])[0]
+    assert difference.value == pytest.approx(auc_b - auc_c, abs=1e-12)
+    assert difference.standard_error == pytest.approx(clustered(psi_b - psi_c), rel=1e-9)
+    assert difference.ci_high - difference.value == pytest.approx(1.959964 * difference.standard_error, rel=1e-6)
+    assert weighted.value == pytest.approx(2 * (auc_c - auc_a), abs=1e-12)
+    assert weighted.standard_error == pytest.approx(2 * clustered(psi_c - psi_a), rel=1e-9)
+    assert sum_intervals(influences, pairs, []) == []
+    with pytest.raises(InputError, match="a sum names a comparison that is not there"):
+        sum_intervals(influences, pairs, [{"b": 1, "d": -1}])
 
 
 def test_replicates_within_a_ranking_are_averaged(influences: Any, ranking: Any) -> None:

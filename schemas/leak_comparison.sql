@@ -1,0 +1,36 @@
+-- PROPERTY delta.dataSkippingNumIndexedCols = 0
+-- One leak among others that were measured together, over all evaluated dates.
+CREATE TABLE IF NOT EXISTS {table} (
+  row_id STRING NOT NULL COMMENT 'Fingerprint of what was compared on what: merged when not there',
+  run_name STRING NOT NULL COMMENT 'Name of the configuration',
+  config_fingerprint STRING NOT NULL COMMENT 'Of all choices',
+  leak STRING NOT NULL COMMENT 'Name of the leak',
+  horizon_days INT NOT NULL COMMENT 'n: the longest that it was measured at',
+  decided_by STRING NOT NULL COMMENT 'honest; naive where there is no honest score, which decides nothing',
+  lis_naive DOUBLE COMMENT 'AUC with the leak less AUC with its control; the dates are ranked apart and weighed by their pairs',
+  lis_naive_ci_low DOUBLE COMMENT '95 % interval, clustered by user',
+  lis_naive_ci_high DOUBLE COMMENT '95 % interval',
+  lis_honest DOUBLE COMMENT 'The same without the labels that are scored; null where that is not available',
+  lis_honest_ci_low DOUBLE COMMENT '95 % interval',
+  lis_honest_ci_high DOUBLE COMMENT '95 % interval',
+  sigma_seed DOUBLE COMMENT 'Standard deviation over training seeds of the score that decides; null with one seed',
+  lis_gauc DOUBLE COMMENT 'GAUC with the leak less GAUC with its control, of the score that decides',
+  lis_gauc_ci_low DOUBLE COMMENT '95 % interval',
+  lis_gauc_ci_high DOUBLE COMMENT '95 % interval',
+  coverage DOUBLE COMMENT 'Share of the scored impressions that have the leak',
+  own_label_share DOUBLE COMMENT '1 - honest / naive, where the interval of naive keeps off 0; naive has seen more days of the fold',
+  own_label_share_ci_low DOUBLE COMMENT '95 % interval',
+  own_label_share_ci_high DOUBLE COMMENT '95 % interval',
+  lis_content DOUBLE COMMENT 'LIS of what content predicts of the leak, against the same in the wrong order',
+  lis_content_ci_low DOUBLE COMMENT '95 % interval',
+  lis_content_ci_high DOUBLE COMMENT '95 % interval',
+  leak_rows BIGINT COMMENT 'Feature rows of all dates, leaked and control',
+  leak_bytes BIGINT COMMENT 'Their bytes on disk',
+  leak_seconds DOUBLE COMMENT 'Seconds that they took',
+  place INT COMMENT '1 + leaks whose honest score is above with its interval; null without an honest score',
+  tied_with STRING NOT NULL COMMENT 'Leaks that the interval of the difference cannot tell from it, comma separated',
+  verdict STRING NOT NULL COMMENT 'In words',
+  misleading STRING NOT NULL COMMENT 'JSON list: ways in which its LIS may mislead',
+  created_ts TIMESTAMP NOT NULL COMMENT 'When it was compared'
+) USING DELTA
+COMMENT 'Leaks compared with each other'
