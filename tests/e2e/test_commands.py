@@ -109,9 +109,14 @@ def test_the_lis_spark_lines_of_the_readme_run(
             words += ["--output", str(tmp_path / "own")]
         elif "simulate" in words:
             words = [word if "impressions_a_day" not in word else f"{word[:-6]}4000" for word in words] + world
+        elif "compare" in words:  # the same leaks are measured in test_append.py
+            two = "{kind: next_click}, {kind: next_click, name: next_2, clicks: 2}"
+            leaks = [f"append={{leaks: [{two}], horizons: [1], port_columns: 4}}"]
+            words = ["conf/kuairand_small.yaml" if "kuairand_compare" in word else word for word in words]
+            words += places + few_arms + leaks
         else:
             words = ["conf/kuairand_small.yaml" if "kuairand_demo" in word else word for word in words] + places
-            more = any("seeds=" in word or "append=" in word or word == "--force" for word in words)
+            more = any("seeds=" in word or word == "--force" for word in words)
             words += few_arms if more else []
         assert cli.main(words[1:]) == 0, line
 
@@ -139,7 +144,7 @@ def test_the_yaml_of_the_readme_is_a_source_and_leaks() -> None:
     config = load_config(ROOT / "conf" / "kuairand_demo.yaml", overrides)
     assert config.source.kind == "table"
     assert config.append is not None
-    assert [leak.name for leak in config.append.leaks] == ["id_table", "next_5", "similar_items"]
+    assert [leak.name for leak in config.append.leaks] == ["id_table", "next_5", "similar_items", "click_rates"]
 
 
 def test_the_python_of_the_readme_runs(spark: Any, small_run: SmallRun) -> None:
