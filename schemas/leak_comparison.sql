@@ -5,6 +5,7 @@ CREATE TABLE IF NOT EXISTS {table} (
   run_name STRING NOT NULL COMMENT 'Name of the configuration',
   config_fingerprint STRING NOT NULL COMMENT 'Of all choices',
   leak STRING NOT NULL COMMENT 'Name of the leak',
+  kind STRING NOT NULL COMMENT 'As configured: id_table, next_click, similar_items, table, sql or planted',
   horizon_days INT NOT NULL COMMENT 'n: the longest that it was measured at',
   decided_by STRING NOT NULL COMMENT 'honest; naive where there is no honest score, which decides nothing',
   lis_naive DOUBLE COMMENT 'AUC with the leak less AUC with its control; the dates are ranked apart and weighed by their pairs',

@@ -7,6 +7,7 @@ import datetime as dt
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql.types import TimestampType
 
 from lis_spark.config import SqlLeak, TableLeak
 from lis_spark.errors import InputError
@@ -15,6 +16,7 @@ from lis_spark.lake import Lake
 from lis_spark.leaks.own_values import ID_COLUMN, ValueUse
 from lis_spark.sources.columns import column_of
 from lis_spark.sources.table import open_table
+from lis_spark.sources.times import local_date
 
 
 def query_rows(lake: Lake, leak: SqlLeak, use: ValueUse, held_out_from: dt.date, is_control: bool) -> DataFrame:
@@ -65,7 +67,10 @@ def dated_rows(lake: Lake, leak: TableLeak, use: ValueUse) -> DataFrame:
             expected=", ".join(missing),
             remedy="correct append.leaks",
         )
-    day = column_of(leak.date_column).cast("date")
+    day = column_of(leak.date_column)
+    if isinstance(frame.schema[leak.date_column].dataType, TimestampType):  # an instant is of another day elsewhere
+        day = local_date(day, lake.config.time_zone)
+    day = day.cast("date")
     known = frame.where(day < F.lit(use.as_of))
     if leak.excluded_fold_column:
         known = known.where(column_of(leak.excluded_fold_column) == use.held_out_fold)

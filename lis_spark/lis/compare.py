@@ -110,6 +110,7 @@ def _rows(
     impressions = sum(plan.rows[date] for date in config.evaluation.dates)
     claimed = {leak.name for leak in config.append.leaks if isinstance(leak, SimilarItemsLeak)}
     now, rows = dt.datetime.now(dt.UTC), []
+    kinds = {leak.name: leak.kind for leak in config.append.leaks}
     for name, leak in leaks.items():
         shares = [
             share
@@ -128,6 +129,7 @@ def _rows(
                 "run_name": config.run_name,
                 "config_fingerprint": config.fingerprint,
                 "leak": name,
+                "kind": kinds[name],
                 "horizon_days": leak.horizon_days,
                 "decided_by": leak.decided_by,
                 **_columns("lis_naive", leak.scores.get(NAIVE)),
@@ -172,7 +174,7 @@ def _ranked(
 def _verdict(leak: LeakScores, coverage: float | None, impressions: int, config: RunConfig, claimed: set[str]) -> str:
     """In words; of leaks that are said to do nothing, by two one-sided tests."""
     if leak.decided_by != HONEST:
-        return "not decided: there is no honest score"
+        return "no honest score"
     score, threshold = leak.decides, config.evaluation.decision_threshold
     told = verdict(score.value, score.ci_low, score.ci_high, leak.by_date, threshold, leak.sigma_seed)
     if leak.leak in claimed:

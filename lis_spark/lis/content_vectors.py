@@ -16,11 +16,13 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from lis_spark.config import ContentConfig
+from lis_spark.errors import InputError
 from lis_spark.folds import NO_FOLD
 from lis_spark.lake import Lake
 from lis_spark.leaks.content import Regressor, content_features, fit
 from lis_spark.lis.append_arms import AppendFeature
 from lis_spark.lis.wrong_order import in_the_wrong_order
+from lis_spark.ranker.plans import file_url
 from lis_spark.vectors import BYTES_PER_VALUE, pack, unpack
 
 _MEANS = pa.schema([("place", pa.int32()), ("group", pa.int32()), ("item_id", pa.string()), ("vector", pa.binary())])
@@ -55,18 +57,30 @@ def content_vectors(
         impressions: date, impression_id, item_id, fold: who is given predictions.
         features: all arms.
         content: see :class:`lis_spark.config.ContentConfig`.
-        folder: for the regressors, where every worker can open it.
+        folder: for features and regressors, where every worker can open it.
+
+    Raises:
+        InputError: items show nothing.
     """
-    shown = shown_content(lake, content).persist()
+    shown_content(lake, content).write.parquet(file_url(folder / "features"))
+    shown = lake.spark.read.parquet(file_url(folder / "features"))
+    count = shown.count()
+    if not count:
+        raise InputError(
+            "no item shows anything, so content predicts nothing",
+            table="items",
+            found="no item with a value",
+            expected=f"values of {', '.join((*content.columns, *content.context))}, or attributes",
+            remedy="leave append.content out, or give the source a table of items",
+        )
     folds = lake.config.evaluation.folds
     means = _means(rows, folds)
     item_fold = F.pmod(F.xxhash64(F.lit("content fold"), "item_id"), F.lit(content.folds)).cast("int")
     listed = shown.withColumn("item_fold", item_fold)
-    limit = 1_000_000 * content.sampled_items / max(shown.count(), 1)
+    limit = 1_000_000 * content.sampled_items / count
     drawn = F.pmod(F.xxhash64(F.lit("content sample"), "item_id"), F.lit(1_000_000)) < limit
     # what the regressors learn from: sorted, so that the same rows give the same bits
     sample = means.join(listed.where(drawn), "item_id").orderBy("place", "group", "item_id").toArrow()
-    folder.mkdir(parents=True, exist_ok=True)
     for place, group, part in _parts(sample):
         inputs = unpack(part["features"], 2 * content.projections)
         width = len(part["vector"][0].as_py()) // BYTES_PER_VALUE

@@ -52,15 +52,20 @@ def print_leaks(console: Console, leaks: Sequence[Mapping[str, Any]]) -> None:
 
 
 def leaks_answer(leaks: Sequence[Mapping[str, Any]]) -> str:
-    """The comparison in a sentence: which are useful, the best, and what cannot be told from it."""
-    useful = [row for row in leaks if row["verdict"] == "useful"]
+    """The comparison in a sentence: which are useful, the best, and what cannot be told from it.
+
+    The planted truth of a simulated world is a control, and no preference data.
+    """
+    data = [row for row in leaks if row["kind"] != "planted"]
+    useful = [row for row in data if row["verdict"] == "useful"]
     if not useful:
-        return f"None of {len(leaks)} leaks is shown to be useful."
+        return f"None of {len(data)} leaks is shown to be useful."
     best = useful[0]
     score = with_interval(best["lis_honest"], best["lis_honest_ci_low"], best["lis_honest_ci_high"])
     tied = f", not to be told from {' and '.join(best['tied_with'])}" if best["tied_with"] else ""
     names = ", ".join(row["leak"] for row in useful)
-    return f"Of {len(leaks)} leaks {len(useful)} are useful ({names}); the best is {best['leak']}, {score}{tied}."
+    several = f"{len(useful)} are useful" if len(useful) > 1 else "one is useful"
+    return f"Of {len(data)} leaks {several} ({names}); the best is {best['leak']}, {score}{tied}."
 
 
 def cost(row: Mapping[str, Any]) -> str:

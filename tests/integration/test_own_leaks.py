@@ -129,6 +129,25 @@ def test_a_dated_table_says_what_it_said_last(spark: Any, lake: Lake, tmp_path: 
         rows_of(lake, leak.model_copy(update={"columns": ("w",)}), USES[:1])
 
 
+def test_rows_from_the_future_and_ties_at_the_boundary_are_seen(spark: Any, lake: Lake, tmp_path: Any) -> None:
+    """Errors of as-of joins that peers have had: a row of the day itself taken for the past, a tie matched twice."""
+    keys: dict[str, Any] = {"keyed_by": "item", "key_column": "item", "date_column": "created", "columns": ("v",)}
+    leak = TableLeak(kind="table", name="mine", path=str(tmp_path / "mine"), format="parquet", **keys)
+    midnight = dt.datetime.combine(T, dt.time(), dt.UTC)
+    said = [("v1", midnight - dt.timedelta(microseconds=1), [1.0]), ("v1", midnight, [2.0])]
+    frame = spark.createDataFrame(said, "item string, created timestamp, v array<double>")
+    frame.write.parquet(leak.path)
+    before = rows_of(lake, leak, [ValueUse("naive", 0, T)])
+    assert {np.frombuffer(bytes(v), "<f4")[2] for v in before["vector"].dropna()} == {1.0}, "of the day before T"
+    after = rows_of(lake, leak, [ValueUse("naive", 1, T + dt.timedelta(days=1))])
+    assert {np.frombuffer(bytes(v), "<f4")[2] for v in after["vector"].dropna()} == {2.0}
+    assert len(before) == len(after) == len(set(before["impression_id"])), "each impression once"
+    frame.unionAll(frame.where("v[0] = 1")).write.mode("overwrite").parquet(leak.path + "2")
+    with pytest.raises(InputError, match="one row for each key") as error:
+        rows_of(lake, leak.model_copy(update={"path": leak.path + "2"}), [ValueUse("naive", 0, T)])
+    assert "the key v1 more than once" in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("query", "found", "expected"),
     [
