@@ -21,8 +21,9 @@ from rich.table import Table
 
 from lis_spark.config import RunConfig, WorldSource
 from lis_spark.errors import InputError, LisError
+from lis_spark.lis.append_arms import append_features
 from lis_spark.lis.arms import feature_requests, plan_arms
-from lis_spark.lis.chains import plan_chains
+from lis_spark.lis.chains import ONE_DAY, all_chains, days_between
 from lis_spark.lis.plan import FULL_DAY_SHARE, knows_truth
 from lis_spark.progress import described
 from lis_spark.ranker.feature_columns import column_name
@@ -139,7 +140,7 @@ def _skew(impressions: DataFrame) -> str:
 
 def _range(config: RunConfig, days: dict[dt.date, Day]) -> str:
     present = sorted(date for date, day in days.items() if day.accepted)  # type: ignore[type-var]
-    chains = plan_chains(config.evaluation, config.seeds, present[0], present[-1])  # type: ignore[arg-type]
+    chains = all_chains(config, present[0], present[-1])  # type: ignore[arg-type]
     return f"{len(config.evaluation.dates)} days T, n in {list(config.evaluation.horizons)}, {len(chains)} chains"
 
 
@@ -237,6 +238,9 @@ class _Rows:
     scores: float
     chains: int
     chain_days: int
+    arms: int
+    retrained: float
+    appended: float
 
 
 def _row_counts(config: RunConfig, days: dict[dt.date, Day]) -> _Rows:
@@ -245,7 +249,7 @@ def _row_counts(config: RunConfig, days: dict[dt.date, Day]) -> _Rows:
     median = sorted(present.values())[len(present) // 2]
     first_full = next(date for date in ordered if present[date] >= FULL_DAY_SHARE * median)
     evaluation = config.evaluation
-    chains = plan_chains(evaluation, config.seeds, ordered[0], ordered[-1])
+    chains = all_chains(config, ordered[0], ordered[-1])
     trained = sum(
         present.get(day, 0) * (1 - 1 / evaluation.folds if chain.held_out_fold >= 0 else 1)
         for chain in chains
@@ -263,8 +267,16 @@ def _row_counts(config: RunConfig, days: dict[dt.date, Day]) -> _Rows:
             scores += present[date] * sum(
                 share[arm.served] for arm in plan_arms(evaluation, requests, date, names, truth)
             )
+    arms, retrained, appended = 0, 0.0, 0.0
+    for date in evaluation.dates if config.append else ():
+        of_date = len(config.seeds) * len(append_features(config, date))
+        first = date - ONE_DAY * config.append.window_days if config.append else date
+        arms += of_date
+        retrained += of_date * sum(present.get(day, 0) for day in days_between(first, date))
+        appended += of_date * present[date]
     chain_days = sum(len(chain.days) for chain in chains)
-    return _Rows(sum(present.values()), trained, features, scores, len(chains), chain_days)
+    total = sum(present.values())
+    return _Rows(total, trained, features, scores, len(chains), chain_days, arms, retrained, appended)
 
 
 def _forecast(config: RunConfig, days: dict[dt.date, Day]) -> Table:
@@ -274,7 +286,7 @@ def _forecast(config: RunConfig, days: dict[dt.date, Day]) -> Table:
         table.add_column(heading, justify="left" if heading == "step" else "right")
     trained_seconds = rows.trained / TRAINED_ROWS_PER_SECOND_AND_RANK / ranks
     scored_seconds = rows.scores / SCORED_ROWS_PER_SECOND_AND_RANK / ranks
-    for step, rows_in, rows_out, size, seconds in (
+    steps = [
         ("ingest", rows.impressions, rows.impressions, BYTES_PER_IMPRESSION, rows.impressions * SECONDS_PER_ROW),
         (
             "training-rows",
@@ -286,8 +298,24 @@ def _forecast(config: RunConfig, days: dict[dt.date, Day]) -> Table:
         (f"train ({rows.chains} chains, {rows.chain_days} chain-days)", rows.trained, rows.trained, 0, trained_seconds),
         ("features", rows.features, rows.features, BYTES_PER_FEATURE_ROW, rows.features * SECONDS_PER_ROW),
         ("score", rows.scores, rows.scores, BYTES_PER_SCORE, scored_seconds),
-        ("measure", rows.scores, rows.scores, 0, rows.scores * SECONDS_PER_ROW),
-    ):
+        (
+            f"append ({rows.arms} arms)",
+            rows.retrained + rows.appended,
+            rows.appended,
+            BYTES_PER_SCORE,
+            (rows.retrained + rows.appended) / TRAINED_ROWS_PER_SECOND_AND_RANK / ranks,
+        ),
+        (
+            "measure",
+            rows.scores + rows.appended,
+            rows.scores + rows.appended,
+            0,
+            (rows.scores + rows.appended) * SECONDS_PER_ROW,
+        ),
+    ]
+    for step, rows_in, rows_out, size, seconds in steps:
+        if step.startswith("append") and not rows.arms:
+            continue
         disk = f"{rows_out * size / 1e6:,.1f} MB" if size else ""
         table.add_row(step, f"{rows_in:,.0f}", f"{rows_out:,.0f}", disk, f"{seconds:,.0f} s")
     return table

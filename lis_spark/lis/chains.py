@@ -114,6 +114,12 @@ def append_chains(config: RunConfig, seed: int, first_day: dt.date, last_day: dt
     return chains
 
 
+def all_chains(config: RunConfig, first_day: dt.date, last_day: dt.date) -> list[Chain]:
+    """Every chain that a configuration needs: those of substitution, then the held-out ones of protocol append."""
+    chains = plan_chains(config.evaluation, config.seeds, first_day, last_day)
+    return chains + [c for seed in config.seeds for c in append_chains(config, seed, first_day, last_day)]
+
+
 def plan_chains(
     evaluation: EvaluationConfig, seeds: Sequence[int], first_day: dt.date, last_day: dt.date
 ) -> list[Chain]:

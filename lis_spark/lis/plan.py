@@ -15,7 +15,7 @@ from lis_spark.lake import Lake
 from lis_spark.leaks.id_embedding import FeatureRequest
 from lis_spark.lis.append_arms import append_arms
 from lis_spark.lis.arms import Arm, feature_requests, plan_arms
-from lis_spark.lis.chains import Chain, Unavailable, append_chains, backward_horizons, lineage, plan_chains
+from lis_spark.lis.chains import Chain, Unavailable, all_chains, backward_horizons, lineage
 from lis_spark.ranker.snapshots import SnapshotKey, source_partitions
 
 # A day counts as full when it holds at least this share of the median day's impressions.
@@ -99,8 +99,7 @@ def resolve(lake: Lake) -> EvaluationPlan:
     median = ordered[len(ordered) // 2]
     first_full_day = next(date for date, count in rows.items() if count >= FULL_DAY_SHARE * median)
     config = lake.config
-    chains = plan_chains(config.evaluation, config.seeds, min(rows), max(rows))
-    chains += [chain for seed in config.seeds for chain in append_chains(config, seed, min(rows), max(rows))]
+    chains = all_chains(config, min(rows), max(rows))
     fingerprints = {dt.date.fromisoformat(key[0]): value for key, value in lake.fingerprints("training_rows").items()}
     return EvaluationPlan(config, rows, fingerprints, tuple(chains), first_full_day)
 

@@ -210,6 +210,11 @@ def test_analyze_says_what_each_step_would_do(
     assert analyze.run(spark, further) == 2
     refused = capsys.readouterr().out
     assert "REFUSED" in refused and "T+n lies beyond the data" in refused
+    leaks = "append={leaks: [{kind: next_click}], horizons: [1], window_days: %d}"
+    assert analyze.run(spark, small_config(small_run.source.parent, small_run.source, leaks % 2)) == 0
+    assert "append (2 arms)" in capsys.readouterr().out
+    assert analyze.run(spark, small_config(small_run.source.parent, small_run.source, leaks % 6)) == 2
+    assert "protocol append at T = 2022-04-30 needs a model of 2022-04-24" in capsys.readouterr().out
 
 
 def test_slots_are_ranked_by_what_the_ranker_loses(
