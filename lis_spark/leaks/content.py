@@ -98,6 +98,19 @@ class Regressor:
             found[own] = features[own] @ self.maps[fold, :-1] + self.maps[fold, -1]
         return found
 
+    def standardised(self, features: np.ndarray, folds: np.ndarray) -> Regressor:
+        """The same predictions less their mean over some items and divided by their deviation, column by column.
+
+        Ridge draws predictions of what is hard to tell towards their mean; a port would see hardly any difference
+        between items, and it normalises each vector by itself.
+        """
+        known = self.predict(features, folds).astype(np.float64)
+        deviation = known.std(axis=0)
+        told_apart = deviation > 1e-5 * np.abs(known).max(axis=0, initial=0.0)  # a constant column has rounding alone
+        maps = self.maps.astype(np.float64)
+        maps[:, -1] -= known.mean(axis=0)
+        return Regressor((maps / np.where(told_apart, deviation, 1.0)).astype(np.float32))
+
 
 def fit(features: np.ndarray, targets: np.ndarray, folds: np.ndarray, count: int) -> Regressor:
     """Ridge regression, cross-fitted over items; the penalty of each fold is the best on the fold after it.

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from lis_spark.config import RunConfig, SimilarItemsLeak, fingerprint
 from lis_spark.errors import ConfigError
 from lis_spark.lake import Lake
-from lis_spark.lis.append_arms import CONTENT
+from lis_spark.lis.append_arms import CONTENT, SHUFFLED_GRAPH
 from lis_spark.lis.comparisons import plan_measurements
 from lis_spark.lis.coverage import append_coverage
 from lis_spark.lis.decision import negligible, verdict
@@ -122,7 +122,8 @@ def _rows(
         told = _verdict(leak, coverage, impressions, config, claimed)
         content = leak.scores.get(CONTENT)
         threshold = config.evaluation.decision_threshold
-        ways = warnings(leak.decides, content, leak.gauc, leak.by_horizon, leak.rises, threshold)
+        presence = leak.scores.get(SHUFFLED_GRAPH)
+        ways = warnings(leak.decides, content, leak.gauc, leak.by_horizon, leak.rises, threshold, presence)
         rows.append(
             {
                 "row_id": wanted[name],

@@ -84,8 +84,9 @@ def content_vectors(
     for place, group, part in _parts(sample):
         inputs = unpack(part["features"], 2 * content.projections)
         width = len(part["vector"][0].as_py()) // BYTES_PER_VALUE
-        fitted = fit(inputs, unpack(part["vector"], width), part["item_fold"].to_numpy(), content.folds)
-        np.save(folder / f"{place}-{group}.npy", fitted.maps)
+        item_folds = part["item_fold"].to_numpy()
+        fitted = fit(inputs, unpack(part["vector"], width), item_folds, content.folds)
+        np.save(folder / f"{place}-{group}.npy", fitted.standardised(inputs, item_folds).maps)
     shuffles = {
         place: [number for number, f in enumerate(features) if f.made == "content_shuffled" and _same(f, c)]
         for place, c in enumerate(features)

@@ -9,13 +9,14 @@ from itertools import combinations
 
 from pyspark.sql import DataFrame
 
-from lis_spark.lis.append_arms import CONTENT
+from lis_spark.lis.append_arms import CONTENT, SHUFFLED_GRAPH
 from lis_spark.lis.comparisons import Measurement
 from lis_spark.lis.decision import combine_seeds, interval
 from lis_spark.lis.misleading import Score
 from lis_spark.metrics import Comparison, compare, ratio_interval, sum_intervals
 
 HONEST, NAIVE = "honest", "naive"
+COMPARED = (HONEST, NAIVE, CONTENT, SHUFFLED_GRAPH)
 
 
 @dataclass
@@ -88,7 +89,7 @@ def scores_of_leaks(
         if measurement.variant in (HONEST, NAIVE):
             leak.horizon_days = max(leak.horizon_days, measurement.horizon_days)
     for leak in leaks.values():
-        for variant in (HONEST, NAIVE, CONTENT):
+        for variant in COMPARED:
             own = [entries.get((seed, leak.leak, variant, leak.horizon_days)) for seed in seeds]
             if all(own):
                 leak.scores[variant] = _mean([_score(entry, found) for entry in own if entry])
@@ -134,7 +135,7 @@ def _entries(measurements: Sequence[Measurement]) -> dict[tuple[int, str, str, i
     """(seed, leak, variant, n) -> its measurements on all dates."""
     groups: dict[tuple[int, str, str, int], list[Measurement]] = {}
     for measurement in measurements:
-        if measurement.variant in (HONEST, NAIVE, CONTENT):
+        if measurement.variant in COMPARED:
             key = (measurement.seed, measurement.leak, measurement.variant, measurement.horizon_days)
             groups.setdefault(key, []).append(measurement)
     return {key: _Entry("|".join(map(str, key)), tuple(members)) for key, members in groups.items()}

@@ -23,6 +23,7 @@ def warnings(
     by_horizon: Mapping[int, Score],
     rises: bool,
     threshold: float,
+    presence: Score | None = None,
 ) -> list[str]:
     """What a reader must know before LIS is taken for what an encoder would gain.
 
@@ -33,6 +34,7 @@ def warnings(
         by_horizon: the score that decides at each n.
         rises: whether the score at the longest n is above that at the shortest, with the interval of the difference.
         threshold: absolute AUC that counts.
+        presence: of similar items, a graph of T + n with the wrong neighbours against no graph.
     """
     found = []
     if content is not None:
@@ -54,6 +56,11 @@ def warnings(
     if len(by_horizon) > 1 and rises:
         listed = ", ".join(f"n = {n}: {score.value:+.4f}" for n, score in sorted(by_horizon.items()))
         found.append(f"a longer horizon raises LIS ({listed}) and need not raise what an encoder gains")
+    if presence is not None and presence.ci_low > 0 and lis.ci_low > 0:
+        found.append(
+            f"presence: with the wrong neighbours a graph of T + n still gains {presence.value:+.4f} over none; that "
+            "an item stands in it says that it was clicked"
+        )
     if gauc is not None and lis.ci_low > 0 and lis.value >= threshold and gauc.ci_low <= 0:
         found.append(
             f"popularity: within users it is {gauc.value:+.4f} ({gauc.ci_low:+.4f} to {gauc.ci_high:+.4f}), so the "

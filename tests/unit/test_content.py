@@ -42,6 +42,18 @@ def test_targets_that_content_does_not_carry_are_not_predicted() -> None:
     assert min(np.corrcoef(found[:, d], targets[:, d])[0, 1] for d in range(3)) > 0.9
 
 
+def test_standardised_predictions_tell_items_apart_as_the_predictions_do() -> None:
+    features, targets, folds = world(signal=0.05)
+    targets[:, 2] = 4.0
+    fitted = fit(features, targets, folds, COUNT)
+    raw, found = fitted.predict(features, folds), fitted.standardised(features, folds).predict(features, folds)
+    np.testing.assert_allclose(found[:, :2].mean(axis=0), 0, atol=1e-4)
+    np.testing.assert_allclose(found[:, :2].std(axis=0), 1, rtol=1e-3)
+    for column in range(2):
+        assert np.corrcoef(raw[:, column], found[:, column])[0, 1] > 0.9999
+    assert np.abs(found[:, 2]).max() < 1e-3, "a constant says nothing"
+
+
 def test_colours_are_means_of_a_grid() -> None:
     import io
 

@@ -35,3 +35,9 @@ def test_each_way_is_named_where_it_shows(
     by_horizon = {n: score(value) for n, value in horizons.items()}
     found = warnings(lis, content, gauc, by_horizon, rises, 0.001)
     assert [text.split(":")[0].split(" (")[0] for text in found] == expected
+
+
+def test_a_graph_with_the_wrong_neighbours_gains_by_who_stands_in_it() -> None:
+    (told,) = warnings(score(0.004), None, None, {}, False, 0.001, score(0.0037))
+    assert told.startswith("presence: with the wrong neighbours a graph of T + n still gains +0.0037 over none")
+    assert warnings(score(0.004), None, None, {}, False, 0.001, score(0.0001)) == []
