@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import sqlglot
@@ -40,6 +41,7 @@ class Query:
         return not set(self.tables) <= set(WITHOUT_LABELS)
 
 
+@cache  # a leak asks its query for its key, its variants and its tables, once for each arm
 def parse_query(text: str) -> Query:
     """Parses one SELECT in Spark's dialect.
 

@@ -77,7 +77,7 @@ def own_value_rows(
     try:
         singles = [column for column in columns if column not in arrays]
         lengths = _checked(rows, uses, arrays, name)
-        edges = _edges(rows, singles, bins)
+        edges = _edges(rows, len(uses), singles, bins)
         schema = "use int, key string, vector binary"
         packed = rows.select("use", "key", *columns).mapInArrow(encoder(columns, edges, lengths, _KEPT), schema)
         listed = [(number, *vars(use).values()) for number, use in enumerate(uses)]
@@ -158,9 +158,9 @@ def _one_length(rows: Iterable[Row], column: str, name: str) -> int:
     return int(lengths.pop())
 
 
-def _edges(rows: DataFrame, columns: Sequence[str], bins: int) -> dict[int, dict[str, list[float]]]:
+def _edges(rows: DataFrame, uses: int, columns: Sequence[str], bins: int) -> dict[int, dict[str, list[float]]]:
     """use -> column -> quantiles of its values: exact, on a sample that only the keys decide."""
-    by_use: dict[int, dict[str, list[float]]] = {row["use"]: {} for row in rows.select("use").distinct().collect()}
+    by_use: dict[int, dict[str, list[float]]] = {use: {} for use in range(uses)}
     if not columns:
         return by_use
     share = [number / bins for number in range(bins + 1)]

@@ -11,13 +11,14 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from lis_spark.config import RunConfig, SimilarItemsLeak, fingerprint
+from lis_spark.config.leaks import HONEST, NAIVE
 from lis_spark.errors import ConfigError
 from lis_spark.lake import Lake
 from lis_spark.lis.append_arms import CONTENT, SHUFFLED_GRAPH
 from lis_spark.lis.comparisons import plan_measurements
 from lis_spark.lis.coverage import append_coverage
 from lis_spark.lis.decision import negligible, verdict
-from lis_spark.lis.leak_comparison import HONEST, NAIVE, LeakScores, scores_of_leaks
+from lis_spark.lis.leak_comparison import LeakScores, scores_of_leaks
 from lis_spark.lis.misleading import Score, warnings
 from lis_spark.lis.plan import EvaluationPlan, resolve
 from lis_spark.lis.strata import ALL

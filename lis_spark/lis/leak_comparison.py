@@ -9,13 +9,13 @@ from itertools import combinations
 
 from pyspark.sql import DataFrame
 
+from lis_spark.config.leaks import HONEST, NAIVE
 from lis_spark.lis.append_arms import CONTENT, SHUFFLED_GRAPH
 from lis_spark.lis.comparisons import Measurement
-from lis_spark.lis.decision import combine_seeds, interval
+from lis_spark.lis.decision import combine_seeds
 from lis_spark.lis.misleading import Score
 from lis_spark.metrics import Comparison, compare, ratio_interval, sum_intervals
 
-HONEST, NAIVE = "honest", "naive"
 COMPARED = (HONEST, NAIVE, CONTENT, SHUFFLED_GRAPH)
 
 
@@ -122,9 +122,7 @@ def scores_of_leaks(
     gathered: dict[tuple[str, str], list[Score]] = {}
     for (first_name, second_name, one, other), told in zip(names, sum_intervals(per_user, listed, sums), strict=True):
         error = (told.standard_error**2 + _scatter(one, found) + _scatter(other, found)) ** 0.5
-        gathered.setdefault((first_name, second_name), []).append(
-            Score(told.value, error, *interval(told.value, error))
-        )
+        gathered.setdefault((first_name, second_name), []).append(Score.of(told.value, error))
     differences = {key: _mean(values) for key, values in gathered.items()}
     for leak in rising:
         leak.rises = differences.pop((leak.leak, leak.leak)).ci_low > 0
@@ -151,7 +149,7 @@ def _score(entry: _Entry, found: Mapping[str, Comparison]) -> Score:
     comparison = found[entry.name]
     value = entry.sign * comparison.lis
     error = (comparison.standard_error**2 + _scatter(entry, found)) ** 0.5
-    return Score(value, error, *interval(value, error))
+    return Score.of(value, error)
 
 
 def _gauc(entry: _Entry, found: Mapping[str, Comparison]) -> Score | None:
@@ -159,7 +157,7 @@ def _gauc(entry: _Entry, found: Mapping[str, Comparison]) -> Score | None:
     if comparison.lis_gauc is None or comparison.lis_gauc_standard_error is None:
         return None
     value, error = entry.sign * comparison.lis_gauc, comparison.lis_gauc_standard_error
-    return Score(value, error, *interval(value, error))
+    return Score.of(value, error)
 
 
 def _mean(scores: Sequence[Score]) -> Score:
@@ -167,7 +165,7 @@ def _mean(scores: Sequence[Score]) -> Score:
     if len(scores) == 1:
         return scores[0]
     value, error, _ = combine_seeds([s.value for s in scores], [s.standard_error for s in scores])
-    return Score(value, error, *interval(value, error))
+    return Score.of(value, error)
 
 
 def _add_dates(

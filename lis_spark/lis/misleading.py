@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from lis_spark.lis.decision import interval
+
 
 @dataclass(frozen=True)
 class Score:
@@ -14,6 +16,11 @@ class Score:
     standard_error: float
     ci_low: float
     ci_high: float
+
+    @classmethod
+    def of(cls, value: float, standard_error: float) -> Score:
+        """With the interval that follows."""
+        return cls(value, standard_error, *interval(value, standard_error))
 
 
 def warnings(
