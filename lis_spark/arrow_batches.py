@@ -1,4 +1,4 @@
-"""Arrow batches that come sorted by user, cut so that a chunk holds whole users."""
+"""Arrow batches that come sorted by a key, cut so that a chunk holds whole keys."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import numpy as np
 import pyarrow as pa
 
 
-def whole_users(batches: Iterable[pa.RecordBatch], chunk_rows: int) -> Iterator[pa.Table]:
-    """Cuts rows sorted by user_id into tables of at least ``chunk_rows`` rows (the last: any), never within a user."""
+def whole_keys(batches: Iterable[pa.RecordBatch], key: str, chunk_rows: int) -> Iterator[pa.Table]:
+    """Cuts rows sorted by ``key`` into tables of at least ``chunk_rows`` rows (the last: any), never within a key."""
     held: list[pa.RecordBatch] = []
     count = 0
     for batch in batches:
         if not batch.num_rows:
             continue
         if count >= chunk_rows:
-            users = batch.column("user_id")
-            last = held[-1].column("user_id")[-1]
-            others = np.flatnonzero(users.dictionary_encode().indices.to_numpy() > 0)
-            cut = 0 if users[0] != last else (int(others[0]) if len(others) else batch.num_rows)
+            keys = batch.column(key)
+            last = held[-1].column(key)[-1]
+            others = np.flatnonzero(keys.dictionary_encode().indices.to_numpy() > 0)
+            cut = 0 if keys[0] != last else (int(others[0]) if len(others) else batch.num_rows)
             if cut < batch.num_rows:
                 yield pa.Table.from_batches([*held, batch.slice(0, cut)])
                 held, count, batch = [], 0, batch.slice(cut)

@@ -7,9 +7,15 @@ import datetime as dt
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from lis_spark import __version__
 from lis_spark.errors import LisError
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from lis_spark.config import RunConfig
 
 EXIT_DONE, EXIT_REFUSED, EXIT_FAILED = 0, 2, 3
 STEP_NAMES = (
@@ -29,6 +35,7 @@ _HELP = {
     "append": "the ranker retrained with each leak as a feature, and with its control -> logits",
     "measure": "exact AUC, LIS, intervals, verdicts; with --scores: from logits of your own",
     "compare": "every leak of the configuration side by side: runs what is not up to date, then compares",
+    "audit": "which columns of a feature table know what came after the impression",
     "slots": "which embedding table matters most (permutation importance)",
     "report": "build the HTML report from what has been measured",
     "forget": "delete one user's rows everywhere, or leaked features by age",
@@ -38,7 +45,11 @@ _HELP = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point. Exit codes: 0 done, 2 input or configuration refused, 3 failed."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if any(argument.startswith("-") or "=" not in argument for argument in rest):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    options.overrides = [*getattr(options, "overrides", []), *rest]  # argparse drops those behind TABLE --config FILE
     try:
         return _run(options)
     except LisError as error:
@@ -75,6 +86,10 @@ def _parser() -> argparse.ArgumentParser:
                 scores.add_argument(f"--{name}-column", default=default)
             scores.add_argument("--threshold", type=float, default=0.0010, help="absolute AUC that counts")
             scores.add_argument("--output", default="build/scores", help="folder of report.html and lis_results.json")
+    audit = verbs.add_parser("audit", help=_HELP["audit"])
+    audit.add_argument("table", nargs="?", metavar="TABLE", help="a path or catalog.schema.table; audit.path if absent")
+    audit.add_argument("--config", required=True, help="whose impressions; a YAML file")
+    audit.add_argument("overrides", nargs="*", metavar="key=value", help="for instance audit.keyed_by=item")
     forget = verbs.add_parser("forget", help=_HELP["forget"])
     forget.add_argument("--config", required=True, help="whose lake; a YAML file")
     forget.add_argument("overrides", nargs="*", metavar="key=value", help="for instance lake.path=/data/lake")
@@ -96,7 +111,10 @@ def _run(options: argparse.Namespace) -> int:
         raise ConfigError("measure needs --config, or --scores for logits of your own")
     if options.verb == "forget" and options.user is None and options.leaked_before is None:
         raise ConfigError("forget needs to know what", expected="--user ID, or --leaked-before YYYY-MM-DD, or both")
-    config = load_config(options.config, options.overrides)
+    overrides = options.overrides
+    if options.verb == "audit" and options.table:  # audit.path=... alone stands where the table would
+        overrides = [options.table if "=" in options.table else f"audit.path={options.table}", *overrides]
+    config = load_config(options.config, overrides)
     # Spark starts only now: a misspelt key is told at once.
     from lis_spark import pipeline
     from lis_spark.session import get_session
@@ -111,6 +129,8 @@ def _run(options: argparse.Namespace) -> int:
 
         forget.run(spark, config, options.user, options.leaked_before, options.vacuum)
         return EXIT_DONE
+    if options.verb == "audit":
+        return _audit(spark, config)
     if options.verb == "slots":
         from lis_spark.lis import slots
 
@@ -121,6 +141,24 @@ def _run(options: argparse.Namespace) -> int:
 
         refuse_fewer_than_two(config)  # before hours of work
     pipeline.run_steps(spark, config, names, force=options.force)
+    return EXIT_DONE
+
+
+def _audit(spark: SparkSession, config: RunConfig) -> int:
+    import json
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from lis_spark.audit import step
+    from lis_spark.report.audit_table import print_audit
+
+    rows = step.run(spark, config)
+    file = Path(config.output_path) / "audit.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(rows, indent=1, default=str), encoding="utf-8")
+    print_audit(Console(width=130), rows)
+    print(file)
     return EXIT_DONE
 
 

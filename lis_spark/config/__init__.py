@@ -5,6 +5,7 @@ result (method section 0).
 """
 
 from lis_spark.config.append import AppendConfig, ContentConfig
+from lis_spark.config.audit import AuditConfig
 from lis_spark.config.evaluation import EvaluationConfig, LeakChains
 from lis_spark.config.graph import GraphConfig
 from lis_spark.config.leaks import (
@@ -26,6 +27,7 @@ from lis_spark.config.world import WorldSource
 
 __all__ = [
     "AppendConfig",
+    "AuditConfig",
     "ContentConfig",
     "EvaluationConfig",
     "FeatureConfig",

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import Field, field_validator, model_validator
 
 from lis_spark.config.append import AppendConfig
+from lis_spark.config.audit import AuditConfig
 from lis_spark.config.evaluation import EvaluationConfig
 from lis_spark.config.graph import GraphConfig
 from lis_spark.config.leaks import PlantedLeak, SimilarItemsLeak
@@ -59,6 +60,7 @@ class RunConfig(Section):
     graphs: tuple[GraphConfig, ...] = Field((), description="graphs of similar items, as of each T and T + n")
     evaluation: EvaluationConfig
     append: AppendConfig | None = Field(None, description="protocol append: arms retrained with a leak as a feature")
+    audit: AuditConfig | None = Field(None, description="a feature table that is believed honest (lis-spark audit)")
     spark: dict[str, str] = Field(default_factory=dict, description="extra Spark settings of this run")
 
     @field_validator("time_zone")
@@ -141,7 +143,7 @@ class RunConfig(Section):
 
     @property
     def fingerprint(self) -> str:
-        """Fingerprint of all choices. Places and Spark settings are left out: a lake that is moved holds the same."""
-        chosen = self.model_dump(mode="json", exclude={"lake", "output_path", "spark"})
+        """Fingerprint of all choices of a run. Places, Spark settings and what is audited beside it are left out."""
+        chosen = self.model_dump(mode="json", exclude={"lake", "output_path", "spark", "audit"})
         chosen["source"].pop("path", None)
         return fingerprint(chosen)

@@ -14,7 +14,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from lis_spark.arrow_batches import whole_users
+from lis_spark.arrow_batches import whole_keys
 from lis_spark.leaks.nearest_clicks import Exclusions, UserEvents, nearest_clicks
 from lis_spark.vectors import pack
 
@@ -68,7 +68,7 @@ def _with_clicks(
     count: int, days: int, exclusions: Exclusions
 ) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     def add(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for chunk in whole_users(batches, CHUNK_ROWS):
+        for chunk in whole_keys(batches, "user_id", CHUNK_ROWS):
             numbers = chunk["user_id"].combine_chunks().dictionary_encode().indices.to_numpy()
             events = UserEvents(
                 user=numbers.astype(np.int64),

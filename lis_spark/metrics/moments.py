@@ -19,7 +19,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from lis_spark.arrow_batches import whole_users
+from lis_spark.arrow_batches import whole_keys
 from lis_spark.errors import InputError, StepFailed
 from lis_spark.metrics.checks import SAMPLE_ROWS, check_columns, group_name, sides_differ
 from lis_spark.metrics.influence import MEASURES
@@ -134,7 +134,7 @@ def _chunk_sums(
     units: Sequence[Unit], bundles: Sequence[Sequence[int]], chunk_rows: int = CHUNK_ROWS
 ) -> Callable[[Iterable[pa.RecordBatch]], Iterable[pa.RecordBatch]]:
     def chunks(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for chunk in whole_users(batches, chunk_rows):
+        for chunk in whole_keys(batches, "user_id", chunk_rows):
             users = chunk.column("user_id").combine_chunks().dictionary_encode().indices.to_numpy()
             measures = {name: chunk.column(name).to_numpy() for name in MEASURES}
             rankings = chunk.column("ranking").to_numpy()

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lis_spark.arrow_batches import whole_users
+from lis_spark.arrow_batches import whole_keys
 from lis_spark.metrics.products import Unit, exact_dot, exact_sum, pair_sums
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
@@ -33,7 +33,7 @@ def test_exact_dot_over_several_blocks() -> None:
 def test_chunks_hold_whole_users_and_every_row(sizes: list[int], batch_rows: int, chunk_rows: int) -> None:
     users = np.repeat([f"u{number:02d}" for number in range(len(sizes))], sizes)
     rows = pa.table({"user_id": users, "row": np.arange(len(users))})
-    chunks = list(whole_users(iter(rows.to_batches(batch_rows)), chunk_rows))
+    chunks = list(whole_keys(iter(rows.to_batches(batch_rows)), "user_id", chunk_rows))
     assert [row for chunk in chunks for row in chunk["row"].to_pylist()] == list(range(len(users)))
     owners = [user for chunk in chunks for user in set(chunk["user_id"].to_pylist())]
     assert len(owners) == len(set(owners)) == len(sizes)

@@ -1,0 +1,143 @@
+"""Evidence on every column of an audited table: dates, what it knew before and after, and of later labels."""
+
+from __future__ import annotations
+
+import numpy as np
+from pyspark.sql import functions as F
+
+from lis_spark.audit.excess import WINDOWS
+from lis_spark.audit.findings import Finding
+from lis_spark.audit.joined import AFTER, MATCHED, Joined, joined, key_rows
+from lis_spark.audit.key_rows import UNITS
+from lis_spark.audit.movement import Estimate, auc_gain, cross_fitted_auc
+from lis_spark.audit.passes import (
+    BY,
+    KeyedRows,
+    counted_cells,
+    dealt,
+    sampled_scales,
+    summed_influence,
+    summed_moments,
+)
+from lis_spark.audit.scales import Scale, number_of_codes
+from lis_spark.config import AuditConfig
+from lis_spark.errors import InputError, StepFailed
+from lis_spark.lake import Lake
+from lis_spark.progress import Bar, described
+
+KEYS = ("user", "item")
+
+
+def findings(lake: Lake, audit: AuditConfig) -> list[Finding]:
+    """What can be said of each column of the table, in no order.
+
+    Raises:
+        InputError: the table cannot be audited as it is, or none of its keys is that of an impression.
+        StepFailed: the join lost or doubled impressions.
+    """
+    source = joined(lake, audit)
+    with described(lake.spark, f"audit of {audit.path}: join and dates"):
+        coverage, after, rows, days = _looked_at(lake, source, audit)
+    numbers = tuple(column.place for column in source.columns if column.kind != "id")
+    ids = tuple(column.place for column in source.columns if column.kind == "id")
+    kept = max(int(rows * audit.key_share), 1)
+    scales: dict[str, list[Scale]] = {}
+    with Bar("audit", len(KEYS) * 4) as bar:
+        for key in KEYS:
+            with described(lake.spark, f"audit of {audit.path}: bins by {key}"):
+                whole = KeyedRows(key_rows(source, key, numbers, ids, audit.key_share), numbers, ids)
+                scales[key] = sampled_scales(whole, kept)
+            bar.advance()
+        if not all(scales.values()):
+            raise InputError("the sample holds no user or no item", table=audit.path, remedy="raise audit.key_share")
+        # a column belongs to the key in whose rows it changes least
+        keys = {column.place: min(KEYS, key=lambda key: scales[key][column.place].change) for column in source.columns}
+        tests = len(source.columns) * (len(UNITS) + len(WINDOWS))
+        found: list[Finding] = []
+        for key in KEYS:
+            mine = [column for column in source.columns if keys[column.place] == key]
+            if not mine:
+                bar.advance(3)
+                continue
+            of_key = (tuple(p for p in numbers if keys[p] == key), tuple(p for p in ids if keys[p] == key))
+            keyed = dealt(KeyedRows(key_rows(source, key, *of_key, audit.key_share), *of_key), kept)
+            keyed.rows.persist()
+            try:
+                chosen = [scales[key][place] for place in keyed.places]
+                with described(lake.spark, f"audit of {audit.path}: before and after, by {key}"):
+                    cells = counted_cells(keyed, chosen)
+                bar.advance()
+                with described(lake.spark, f"audit of {audit.path}: later labels, by {key}"):
+                    fits = summed_moments(keyed, chosen, days)
+                    bar.advance()
+                    influence = summed_influence(keyed, chosen, days, fits)
+                bar.advance()
+            finally:
+                keyed.rows.unpersist()
+            for index, place in enumerate(keyed.places):
+                column = source.columns[place]
+                added, alone = _added(cells, index, chosen[index])
+                excess = {
+                    window: fit.estimate(index, squared[index], count)
+                    for window, fit, (squared, count) in zip(WINDOWS, fits, influence, strict=True)
+                }
+                found.append(Finding(column.name, key, coverage[place], after[place], alone, added, excess, tests))
+    return found
+
+
+def _added(
+    cells: dict[tuple[int, int, int, int], np.ndarray], index: int, scale: Scale
+) -> tuple[dict[str, Estimate], float | None]:
+    """What the last change adds above the next one, by unit; and the AUC of the value alone."""
+    added: dict[str, Estimate] = {}
+    for unit, name in enumerate(UNITS):
+        # by blocks of keys and by blocks of days: whichever the column varies by, the larger error is its own
+        found = [auc_gain(cells[index, unit, 0, by], cells[index, unit, 1, by]) for by in range(len(BY))]
+        widest = max(found, key=lambda estimate: estimate.standard_error)
+        added[name] = Estimate(found[0].value, widest.standard_error, widest.freedom)
+    counts = cells[index, 0, 0, 0]
+    width = number_of_codes(scale.change_edges[0])
+    alone = cross_fitted_auc(counts.reshape(len(counts), -1, width, 2).sum(2))
+    return added, None if np.isnan(alone) else alone
+
+
+def _looked_at(
+    lake: Lake, source: Joined, audit: AuditConfig
+) -> tuple[dict[int, float], dict[int, float], int, np.ndarray]:
+    """Coverage and share dated after, by column; rows; and the days, ascending."""
+    sums = [F.count(F.lit(1)).alias("rows"), F.count_if(MATCHED).alias("matched")]
+    for column in source.columns:
+        value = F.col(f"{'id' if column.kind == 'id' else 'value'}_{column.place}")
+        there = value.isNotNull() & (~F.isnan(value) if column.kind == "number" else F.lit(True))
+        late = F.col(AFTER) | (F.col(f"later_{column.place}") if column.kind in ("day", "instant") else F.lit(False))
+        sums += [
+            F.count_if(there).alias(f"there_{column.place}"),
+            F.count_if(there & late).alias(f"late_{column.place}"),
+        ]
+    row = source.rows.agg(*sums).first()
+    assert row is not None
+    impressions = lake.read("impressions").where(F.col("scenario") == lake.config.scenario)
+    days = np.array(
+        sorted(day["day"] for day in impressions.select(F.unix_date("date").alias("day")).distinct().collect()),
+        np.int64,
+    )
+    expected = impressions.count()
+    if row["rows"] != expected:
+        raise StepFailed(
+            "the join with the audited table lost or doubled impressions",
+            table=audit.path,
+            found=f"{row['rows']:,} rows",
+            expected=f"{expected:,} impressions",
+        )
+    if not row["matched"]:
+        raise InputError(
+            f"no impression has its {audit.keyed_by} in the audited table",
+            table=audit.path,
+            found=f"{audit.key} is never an {audit.keyed_by}_id of impressions, or all dates are after them",
+            expected=f"ids as in the lake's impressions ({audit.keyed_by}_id, text)",
+            remedy="correct audit.keyed_by and audit.key_column",
+        )
+    places = [column.place for column in source.columns]
+    coverage = {place: row[f"there_{place}"] / expected for place in places}
+    after = {place: row[f"late_{place}"] / max(row[f"there_{place}"], 1) for place in places}
+    return coverage, after, expected, days

@@ -1,0 +1,110 @@
+"""``lis-spark audit TABLE``: which columns of a feature table carry information from after the impression."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from typing import Any
+
+from delta.tables import DeltaTable
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from lis_spark.audit.evidence import findings
+from lis_spark.audit.findings import ranked
+from lis_spark.audit.movement import Estimate
+from lis_spark.config import AuditConfig, RunConfig, fingerprint
+from lis_spark.errors import ConfigError, InputError
+from lis_spark.lake import Lake
+
+STEP_VERSION = 1
+
+
+def run(spark: SparkSession, config: RunConfig, *, run_id: str = "") -> list[dict[str, Any]]:
+    """Audits the table of the section ``audit``; one row for each column, the accused first.
+
+    The table ``audits`` keeps the rows; an audit of the same versions is told from there.
+
+    Raises:
+        ConfigError: no table is named.
+        InputError: the table cannot be audited as it is, or none of its keys is that of an impression.
+    """
+    audit = config.audit
+    if audit is None or audit.path is None:
+        raise ConfigError(
+            "which table?", expected="lis-spark audit TABLE --config FILE, or audit: {path: ...} in the configuration"
+        )
+    lake = Lake(spark, config, run_id=run_id, step="audit", measurement=True)
+    lake.pin("impressions")
+    lake.create("audits")
+    if audit.version is None and audit.format in ("delta", "table"):
+        audit = audit.model_copy(update={"version": _newest(spark, audit)})
+    state = fingerprint("audit", STEP_VERSION, audit, config.label, config.scenario, lake.pinned["impressions"])
+    threshold = config.evaluation.decision_threshold
+    known = _stored(lake, fingerprint(state, threshold))
+    if known:
+        return known
+    now, rows = dt.datetime.now(dt.UTC), []
+    for place, finding in enumerate(ranked(findings(lake, audit), threshold), 1):
+        verdict, reasons = finding.judged(threshold)
+        rows.append(
+            {
+                "row_id": f"{fingerprint(state, threshold)}-{place}",
+                "run_name": config.run_name,
+                "audited_table": audit.path,
+                "audited_version": audit.version,
+                "impressions_version": lake.pinned["impressions"],
+                "audited_column": finding.column,
+                "place": place,
+                "verdict": verdict,
+                "reasons": json.dumps(reasons),
+                "key": finding.key,
+                "coverage": finding.coverage,
+                "dated_after": finding.dated_after,
+                "auc_alone": finding.auc_alone,
+                **_columns("added_by_request", finding.added.get("request")),
+                **_columns("added_by_day", finding.added.get("day")),
+                **_columns("excess", finding.excess.get(finding.worst_window)),
+                "excess_window": finding.worst_window,
+                "tests": finding.tests,
+                "created_ts": now,
+            }
+        )
+    schema = lake.read("audits").schema
+    lake.append_new(
+        "audits", spark.createDataFrame([tuple(row[c] for c in schema.names) for row in rows], schema), "row_id"
+    )
+    return _stored(lake, fingerprint(state, threshold))
+
+
+def _stored(lake: Lake, audit_id: str) -> list[dict[str, Any]]:
+    rows = lake.read("audits").where(F.col("row_id").startswith(audit_id)).orderBy("place").collect()
+    return [{**row.asDict(), "reasons": json.loads(row["reasons"])} for row in rows]
+
+
+def _newest(spark: SparkSession, audit: AuditConfig) -> int | None:
+    """The version of a Delta table that this audit reads throughout."""
+    assert audit.path is not None
+    if audit.format == "table":
+        if (
+            spark.catalog.tableExists(audit.path)
+            and spark.sql(f"DESCRIBE EXTENDED {audit.path}")
+            .where("col_name = 'Provider' AND data_type = 'delta'")
+            .count()
+        ):
+            return int(DeltaTable.forName(spark, audit.path).history(1).collect()[0]["version"])
+        return None
+    if not DeltaTable.isDeltaTable(spark, audit.path):
+        raise InputError(
+            "there is no Delta table",
+            table=audit.path,
+            remedy="check the path, or say audit.format=parquet, csv or json",
+        )
+    return int(DeltaTable.forPath(spark, audit.path).history(1).collect()[0]["version"])
+
+
+def _columns(name: str, estimate: Estimate | None) -> dict[str, float | None]:
+    if estimate is None:
+        return dict.fromkeys((name, f"{name}_ci_low", f"{name}_ci_high"))
+    low, high = estimate.interval() if estimate.freedom > 1 else (estimate.value, estimate.value)
+    return {name: estimate.value, f"{name}_ci_low": low, f"{name}_ci_high": high}
