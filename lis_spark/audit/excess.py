@@ -28,7 +28,8 @@ WINDOWS = {
     "all later": 36_500 * _DAY,
 }
 _PAST = (_HOUR, *(window for window in WINDOWS.values() if window is not None))
-_PAST_DAYS = (1, 3, 7, 36_500)
+# Sums over whole days: what daily tables are made of, by the week and by the month.
+_PAST_DAYS = (*range(1, 8), 13, 14, 27, 28, 29, 30, 36_500)
 # Of a column that the past explains but for so little of its variance, nothing is left to be looked at.
 NOTHING_LEFT = 1e-6
 
@@ -64,7 +65,7 @@ def past(rows: KeyRows, days: np.ndarray) -> Numbers:
         rows: whole keys.
         days: all days of the data, ascending.
     """
-    columns = [np.ones(len(rows))]
+    columns = [np.ones(len(rows)), *_of_window(*rows.today())]
     for milliseconds in _PAST:
         columns += _of_window(*rows.earlier(milliseconds))
     for number in _PAST_DAYS:

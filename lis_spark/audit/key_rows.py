@@ -116,7 +116,7 @@ class KeyRows:
         )
 
     def later(self, milliseconds: int | None) -> tuple[Numbers, Numbers]:
-        """Labels and rows of the key within (t, t + milliseconds], or on the rest of the day, by half: [rows, 2] each."""
+        """Labels and rows of the key after t, for so long or for the rest of the day, by half: [rows, 2]."""
         composed, span = self._composed(self.time)
         low = np.searchsorted(composed, self.keys * span + self.time - self.time.min(), "right")
         if milliseconds is None:
@@ -136,6 +136,14 @@ class KeyRows:
         composed, span = self._composed(self.time)
         low = np.searchsorted(composed, self.keys * span + self._offset(self.time, -milliseconds), "left")
         high = np.searchsorted(composed, self.keys * span + self.time - self.time.min(), "left")
+        return _between(self.label, low, high), (high - low).astype(np.float64)
+
+    def today(self) -> tuple[Numbers, Numbers]:
+        """Labels and rows of the key earlier on the row's own day."""
+        times, span = self._composed(self.time)
+        days, _ = self._composed(self.day)
+        low = np.searchsorted(days, days, "left")
+        high = np.searchsorted(times, self.keys * span + self.time - self.time.min(), "left")
         return _between(self.label, low, high), (high - low).astype(np.float64)
 
     def days_before(self, days: int) -> tuple[Numbers, Numbers]:

@@ -53,7 +53,9 @@ def _apply(data: dict[str, Any], override: str) -> None:
     node = data
     *parents, last = key.split(".")
     for parent in parents:
-        node = node.setdefault(parent, {})
+        if node.get(parent) is None:  # a section that was left out may stand there as null
+            node[parent] = {}
+        node = node[parent]
         if not isinstance(node, dict):
             raise ConfigError("an override goes through a key that holds no mapping", found=override)
     node[last] = yaml.safe_load(value)
