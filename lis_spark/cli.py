@@ -45,11 +45,7 @@ _HELP = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point. Exit codes: 0 done, 2 input or configuration refused, 3 failed."""
-    parser = _parser()
-    options, rest = parser.parse_known_args(arguments)
-    if any(argument.startswith("-") or "=" not in argument for argument in rest):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    options.overrides = [*getattr(options, "overrides", []), *rest]  # argparse drops those behind TABLE --config FILE
+    options = parsed(arguments)
     try:
         return _run(options)
     except LisError as error:
@@ -62,6 +58,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped; what was finished stays, and the same command goes on from there", file=sys.stderr)
         return EXIT_FAILED
+
+
+def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line, or exit code 2 with what is wrong with it."""
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if any(argument.startswith("-") or "=" not in argument for argument in rest):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    options.overrides = [*options.overrides, *rest]  # argparse sees one run of them, and TABLE may stand in it
+    if options.verb == "audit" and options.table:  # audit.path=... alone stands where the table would
+        table = options.table if "=" in options.table else f"audit.path={options.table}"
+        options.overrides.insert(0, table)
+    return options
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -111,10 +120,7 @@ def _run(options: argparse.Namespace) -> int:
         raise ConfigError("measure needs --config, or --scores for logits of your own")
     if options.verb == "forget" and options.user is None and options.leaked_before is None:
         raise ConfigError("forget needs to know what", expected="--user ID, or --leaked-before YYYY-MM-DD, or both")
-    overrides = options.overrides
-    if options.verb == "audit" and options.table:  # audit.path=... alone stands where the table would
-        overrides = [options.table if "=" in options.table else f"audit.path={options.table}", *overrides]
-    config = load_config(options.config, overrides)
+    config = load_config(options.config, options.overrides)
     # Spark starts only now: a misspelt key is told at once.
     from lis_spark import pipeline
     from lis_spark.session import get_session

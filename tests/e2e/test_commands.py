@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyspark.sql import functions as F
 
 from lis_spark import analyze, cli
 from lis_spark.config import load_config
@@ -78,7 +79,7 @@ def test_the_first_screen_has_the_two_commands_and_make_knows_them() -> None:
 
 @pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith("lis-spark ")])
 def test_every_lis_spark_line_of_the_readme_is_understood(command: str) -> None:
-    options = cli._parser().parse_args(shlex.split(command)[1:])
+    options = cli.parsed(shlex.split(command)[1:])
     if options.config:
         load_config(ROOT / options.config, options.overrides)
 
@@ -96,6 +97,9 @@ def test_the_lis_spark_lines_of_the_readme_run(
         str(scores)
     )
     places = small_overrides(tmp_path, small_run.source)
+    features = tmp_path / "features"
+    hours = "impression_id", F.hour("request_ts").alias("hour")
+    Lake(spark, small_run.config).read("impressions").select(*hours).write.format("delta").save(str(features))
     world = [f"lake.path={tmp_path / 'world'}", "source.days=2", "source.content.rendered=none"]
     # lines that train more than the small run has: that they run is looked at here, what they find elsewhere
     few_arms = ["evaluation.variants=[naive]", "evaluation.horizons=[0,1]", "evaluation.scopes=[both]"]
@@ -107,6 +111,9 @@ def test_the_lis_spark_lines_of_the_readme_run(
         if "measure" in words:
             words = [str(scores) if word == "/data/my_scores" else word for word in words]
             words += ["--output", str(tmp_path / "own")]
+        elif "audit" in words:
+            words = [str(features) if word == "/data/features" else word for word in words]
+            words = ["conf/kuairand_small.yaml" if "kuairand_demo" in word else word for word in words] + places
         elif "simulate" in words:
             words = [word if "impressions_a_day" not in word else f"{word[:-6]}4000" for word in words] + world
         elif "compare" in words:  # the same leaks are measured in test_append.py
@@ -126,7 +133,7 @@ def test_the_spark_submit_line_of_the_readme_is_understood() -> None:
     words = shlex.split(command)
     job = next(word for word in words if word.endswith(".py"))
     assert (ROOT / job).is_file() and (ROOT / words[words.index("--properties-file") + 1]).is_file()
-    options = cli._parser().parse_args(["run", *words[words.index(job) + 1 :]])
+    options = cli.parsed(["run", *words[words.index(job) + 1 :]])
     assert load_config(ROOT / options.config, options.overrides).launch.ranks_per_chain == 2
 
 
