@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
@@ -54,7 +55,7 @@ class SimilarItemsLeak(Section):
         return "item"
 
 
-class OwnLeak(Section):
+class OwnLeak(Section, ABC):
     """Numbers that are neither rows of the ID table nor items: one's own table, query, or the planted truth."""
 
     name: str = Field(pattern=_NAME)
@@ -64,19 +65,19 @@ class OwnLeak(Section):
     )
 
     @property
+    @abstractmethod
     def key(self) -> Key:
         """What a row belongs to."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def is_by_fold(self) -> bool:
         """Whether there is one for each fold of users that is left out."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def control_is_gaussian(self) -> bool:
         """Whether the control are Gaussian draws of the same width; otherwise it is the same as of T."""
-        raise NotImplementedError
 
     @property
     def variants(self) -> tuple[str, ...]:
@@ -182,6 +183,11 @@ class SqlLeak(OwnLeak):
     def _horizon_and_control(self) -> SqlLeak:
         query = self.parsed  # a query that cannot be read is refused here
         dated = AS_OF in query.parameters
+        if dated and query.key == "impression":
+            raise ValueError(
+                f"query: an impression has no row as of an earlier day, so :{AS_OF} would leave T's own out of the "
+                "control; leave it out, and say horizon_days and control: gaussian"
+            )
         if dated and self.horizon_days is not None:
             raise ValueError(f"horizon_days: the query asks for :{AS_OF}, append.horizons say of which days")
         if not dated and self.horizon_days is None:

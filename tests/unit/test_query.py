@@ -75,6 +75,10 @@ def test_variants_follow_from_what_a_leak_can_leave_out() -> None:
     ("keys", "message"),
     [
         ({"query": RATES, "horizon_days": 3}, "append.horizons say of which days"),
+        (
+            {"query": "SELECT impression_id, position AS a FROM impressions WHERE date < :as_of"},
+            "an impression has no row as of an earlier day",
+        ),
         ({"query": "SELECT item_id, 1 AS a FROM items"}, "say how far its data reaches"),
         ({"query": "SELECT item_id, 1 AS a FROM items", "horizon_days": 1}, "say control: gaussian"),
         ({"query": RATES, "control": "as_of", "control_query": RATES}, "either control or control_query"),
