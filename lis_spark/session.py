@@ -21,6 +21,9 @@ LOCAL_SETTINGS: dict[str, str] = {
     "spark.databricks.delta.snapshotPartitions": "2",
     # A laptop's data needs no 200 shuffle tasks.
     "spark.sql.shuffle.partitions": "4",
+    # A run makes thousands of different stages, and Spark keeps the compiled code of 100: compiling them again and
+    # again was a sixth of a small run.
+    "spark.sql.codegen.cache.maxEntries": "5000",
     # Times are instants; the configured zone is applied where a day is cut, never by the session.
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
