@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from pyspark import StorageLevel
 from pyspark.sql import functions as F
 
 from lis_spark.audit.excess import WINDOWS
@@ -36,6 +37,14 @@ def findings(lake: Lake, audit: AuditConfig) -> list[Finding]:
         StepFailed: the join lost or doubled impressions.
     """
     source = joined(lake, audit)
+    source.rows.persist(StorageLevel.DISK_ONLY)  # five jobs read what is joined once
+    try:
+        return _found(lake, source, audit)
+    finally:
+        source.rows.unpersist()
+
+
+def _found(lake: Lake, source: Joined, audit: AuditConfig) -> list[Finding]:
     with described(lake.spark, f"audit of {audit.path}: join and dates"):
         coverage, after, rows, days = _looked_at(lake, source, audit)
     numbers = tuple(column.place for column in source.columns if column.kind != "id")

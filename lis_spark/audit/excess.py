@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lis_spark.audit.key_rows import KeyRows, Numbers
-from lis_spark.audit.movement import Estimate
+from lis_spark.audit.movement import FEWEST_BLOCKS, Estimate
 
 _HOUR, _DAY = 3_600_000, 86_400_000
 # How far the later labels reach that a column is held against, in ms; None is the rest of the day.
@@ -51,7 +51,7 @@ class Fit:
 
     def estimate(self, column: int, squared: float, keys: int) -> Estimate:
         """How much more the column explains than is to be known, as a share of the variance of the later labels."""
-        if keys < 3 or self.variance[column] <= NOTHING_LEFT or self.of_mean <= 0:
+        if keys < FEWEST_BLOCKS or self.variance[column] <= NOTHING_LEFT or self.of_mean <= 0:
             return Estimate(0.0, 0.0, 1)
         beyond = self.covariance[column] ** 2 / self.variance[column] - self.knowable
         error = math.sqrt(keys / (keys - 1) * squared)

@@ -32,7 +32,10 @@ def test_the_auc_is_scikit_learns_on_rates_of_the_other_blocks() -> None:
 
 def test_equal_arms_gain_nothing_and_one_class_has_no_auc() -> None:
     rng = np.random.default_rng(3)
-    counts = counted(rng.integers(0, 5, 500), rng.integers(0, 4, 500), rng.integers(0, 2, 500), 5, 4)
+    counts = counted(rng.integers(0, 9, 500), rng.integers(0, 4, 500), rng.integers(0, 2, 500), 9, 4)
+    other = counted(rng.integers(0, 9, 500), rng.integers(0, 4, 500), rng.integers(0, 2, 500), 9, 4)
+    assert auc_gain(counts, other).freedom == 8
+    assert auc_gain(counts[:7], other[:7]).t == 0, "seven blocks are too few to know an error from"
     assert auc_gain(counts, counts).value == auc_gain(counts, counts).standard_error == 0
     one_class = counts.copy()
     one_class[..., 1] = 0
@@ -57,7 +60,7 @@ def test_what_only_one_arm_knows_is_found_and_noise_is_rarely_called_so() -> Non
     assert low < gain.value < high
 
 
-@pytest.mark.parametrize("freedom", [15, 39, 1000])
+@pytest.mark.parametrize("freedom", [7, 15, 39, 1000])
 @pytest.mark.parametrize("probability", [0.6, 0.975, 0.9998])
 def test_quantiles_are_scipys(probability: float, freedom: int) -> None:
     assert student_quantile(probability, freedom) == pytest.approx(student.ppf(probability, freedom), rel=0.01)
