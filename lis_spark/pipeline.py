@@ -48,7 +48,7 @@ def plan_of(config: RunConfig) -> tuple[str, ...]:
     """The steps of ``lis-spark run``: worlds are simulated, others ingested; graphs and leaks only if asked for."""
     left_out = {"ingest" if isinstance(config.source, WorldSource) else "simulate"}
     leaks = config.append.leaks if config.append else ()
-    wanted = {"graph": bool(config.graphs), "append": bool(leaks), "compare": len(leaks) > 1}
+    wanted = {"graph": bool(config.graphs), "append": bool(leaks), "compare": config.compares_leaks}
     left_out |= {name for name, asked_for in wanted.items() if not asked_for}
     return tuple(name for name in STEPS if name not in left_out)
 

@@ -136,6 +136,11 @@ class RunConfig(Section):
         return self.append.horizons or tuple(h for h in self.evaluation.horizons if h > 0)
 
     @property
+    def compares_leaks(self) -> bool:
+        """Whether there are leaks to put side by side."""
+        return self.append is not None and len(self.append.leaks) > 1
+
+    @property
     def slot_is_in_histories(self) -> bool:
         """Whether the swapped table is the one that the histories look up: that of the item."""
         item = next(feature for feature in self.features if feature.name == "item")

@@ -61,7 +61,7 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
 
 def refuse_fewer_than_two(config: RunConfig) -> None:
     """Raises :class:`ConfigError` where there is nothing to compare."""
-    if config.append is None or len(config.append.leaks) < 2:
+    if not config.compares_leaks:
         raise ConfigError(
             "a comparison needs at least two leaks",
             found="none" if config.append is None else config.append.leaks[0].name,
@@ -73,7 +73,7 @@ def refuse_fewer_than_two(config: RunConfig) -> None:
 def compared_leaks(lake: Lake) -> list[dict[str, Any]]:
     """The stored rows of this configuration on the scores as they are now, the best honest score first."""
     config = lake.config
-    if config.append is None or len(config.append.leaks) < 2 or not lake.exists("leak_comparison"):
+    if not config.compares_leaks or not lake.exists("leak_comparison"):
         return []
     wanted = sorted(_row_ids(lake).values())
     rows = lake.read("leak_comparison").where(F.col("row_id").isin(wanted))
