@@ -23,7 +23,8 @@ STEP_VERSION = 1
 def run(spark: SparkSession, config: RunConfig, *, run_id: str = "") -> list[dict[str, Any]]:
     """Audits the table of the section ``audit``; one row for each column, the accused first.
 
-    The table ``audits`` keeps the rows; an audit of the same versions is told from there.
+    The table ``audits`` keeps the rows; an audit of the same versions is told from there. Files without versions are
+    audited anew each time.
 
     Raises:
         ConfigError: no table is named.
@@ -39,17 +40,19 @@ def run(spark: SparkSession, config: RunConfig, *, run_id: str = "") -> list[dic
     lake.create("audits")
     if audit.version is None and audit.format in ("delta", "table"):
         audit = audit.model_copy(update={"version": _newest(spark, audit)})
-    state = fingerprint("audit", STEP_VERSION, audit, config.label, config.scenario, lake.pinned["impressions"])
-    threshold = config.evaluation.decision_threshold
-    known = _stored(lake, fingerprint(state, threshold))
+    now, threshold = dt.datetime.now(dt.UTC), config.evaluation.decision_threshold
+    version = audit.version if audit.version is not None else now.isoformat()
+    chosen = (audit, config.label, config.scenario, config.time_zone, threshold)
+    audit_id = fingerprint("audit", STEP_VERSION, *chosen, lake.pinned["impressions"], version)
+    known = _stored(lake, audit_id)
     if known:
         return known
-    now, rows = dt.datetime.now(dt.UTC), []
+    rows = []
     for place, finding in enumerate(ranked(findings(lake, audit), threshold), 1):
         verdict, reasons = finding.judged(threshold)
         rows.append(
             {
-                "row_id": f"{fingerprint(state, threshold)}-{place}",
+                "row_id": f"{audit_id}-{place}",
                 "run_name": config.run_name,
                 "audited_table": audit.path,
                 "audited_version": audit.version,
@@ -74,7 +77,7 @@ def run(spark: SparkSession, config: RunConfig, *, run_id: str = "") -> list[dic
     lake.append_new(
         "audits", spark.createDataFrame([tuple(row[c] for c in schema.names) for row in rows], schema), "row_id"
     )
-    return _stored(lake, fingerprint(state, threshold))
+    return _stored(lake, audit_id)
 
 
 def _stored(lake: Lake, audit_id: str) -> list[dict[str, Any]]:

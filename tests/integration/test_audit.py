@@ -131,6 +131,14 @@ def test_dates_accuse_rows_that_were_made_later(lake: Lake, shown: pd.DataFrame,
     again = step.run(lake.spark, configured(lake, {"path": path, "columns": ["noise", "seen_at"]}))
     assert again == rows
     assert lake.spark.read.format("delta").load(f"{lake.config.lake.path}/audits").count() == 4
+    # a file has no version, so what it said once says nothing of it now
+    file = str(tmp_path / "file.parquet")
+    audit = {"path": file, "format": "parquet", "columns": ["noise"]}
+    for change in (0.0, 1.0):
+        lake.spark.createDataFrame(table[["impression_id"]].assign(noise=change)).write.mode("overwrite").parquet(file)
+        (row,) = step.run(lake.spark, configured(lake, audit))
+        assert row["verdict"] == "no sign" and row["audited_version"] is None
+    assert lake.spark.read.format("delta").load(f"{lake.config.lake.path}/audits").count() == 6
 
 
 def test_rows_of_a_key_carry_what_the_impressions_say(lake: Lake, shown: pd.DataFrame, tmp_path: Any) -> None:
