@@ -64,11 +64,10 @@ def _found(lake: Lake, source: Joined, audit: AuditConfig) -> list[Finding]:
         tests = len(source.columns) * (len(UNITS) + len(WINDOWS))
         found: list[Finding] = []
         for key in KEYS:
-            mine = [column for column in source.columns if keys[column.place] == key]
-            if not mine:
+            of_key = (tuple(p for p in numbers if keys[p] == key), tuple(p for p in ids if keys[p] == key))
+            if not any(of_key):
                 bar.advance(3)
                 continue
-            of_key = (tuple(p for p in numbers if keys[p] == key), tuple(p for p in ids if keys[p] == key))
             keyed = dealt(KeyedRows(key_rows(source, key, *of_key, audit.key_share), *of_key), kept)
             keyed.rows.persist()
             try:
@@ -126,11 +125,10 @@ def _looked_at(
     row = source.rows.agg(*sums).first()
     assert row is not None
     impressions = lake.read("impressions").where(F.col("scenario") == lake.config.scenario)
-    days = np.array(
-        sorted(day["day"] for day in impressions.select(F.unix_date("date").alias("day")).distinct().collect()),
-        np.int64,
-    )
-    expected = impressions.count()
+    by_day = {
+        day["day"]: day["count"] for day in impressions.groupBy(F.unix_date("date").alias("day")).count().collect()
+    }
+    days, expected = np.array(sorted(by_day), np.int64), sum(by_day.values())
     if row["rows"] != expected:
         raise StepFailed(
             "the join with the audited table lost or doubled impressions",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -86,6 +87,14 @@ class KeyRows:
 
     def neighbours(self, unit: str) -> tuple[Integers, Integers]:
         """The last row of the key's request (or day) before, and the first of the one after; -1 where there is none."""
+        return self._neighbours[UNITS.index(unit)]
+
+    @cached_property
+    def _neighbours(self) -> list[tuple[Integers, Integers]]:
+        """By unit: every column asks for them."""
+        return [self._found(unit) for unit in UNITS]
+
+    def _found(self, unit: str) -> tuple[Integers, Integers]:
         units = self.time if unit == "request" else self.day
         begins = np.r_[True, (self.keys[1:] != self.keys[:-1]) | (units[1:] != units[:-1])]
         first = np.flatnonzero(begins)

@@ -196,7 +196,7 @@ def _added(partial: DataFrame) -> list[Numbers]:
         for window, total in totals.items():
             yield _packed(window, total)
 
-    numbered = partial.withColumn("task", F.spark_partition_id()).withColumn("order", F.monotonically_increasing_id())
+    numbered = partial.withColumn("order", F.monotonically_increasing_id())
     ordered = numbered.repartition(len(WINDOWS), "window").sortWithinPartitions("order").select("window", "sums")
     found = {row["window"]: np.frombuffer(row["sums"]) for row in ordered.mapInArrow(add, _SUMS_DDL).collect()}
     return [found[window] for window in range(len(WINDOWS))]

@@ -6,16 +6,16 @@ import datetime as dt
 import json
 from typing import Any
 
-from delta.tables import DeltaTable
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from lis_spark.audit.evidence import findings
 from lis_spark.audit.findings import ranked
 from lis_spark.audit.movement import Estimate
-from lis_spark.config import AuditConfig, RunConfig, fingerprint
+from lis_spark.config import RunConfig, fingerprint
 from lis_spark.errors import ConfigError, InputError
 from lis_spark.lake import Lake
+from lis_spark.sources.state import table_state
 
 STEP_VERSION = 1
 
@@ -23,8 +23,8 @@ STEP_VERSION = 1
 def run(spark: SparkSession, config: RunConfig, *, run_id: str = "") -> list[dict[str, Any]]:
     """Audits the table of the section ``audit``; one row for each column, the accused first.
 
-    The table ``audits`` keeps the rows; an audit of the same versions is told from there. Files without versions are
-    audited anew each time.
+    The table ``audits`` keeps the rows; an audit of the same state of both tables is told from there. Where only rows
+    could tell the state (a view), the table is audited anew.
 
     Raises:
         ConfigError: no table is named.
@@ -38,12 +38,18 @@ def run(spark: SparkSession, config: RunConfig, *, run_id: str = "") -> list[dic
     lake = Lake(spark, config, run_id=run_id, step="audit", measurement=True)
     lake.pin("impressions")
     lake.create("audits")
-    if audit.version is None and audit.format in ("delta", "table"):
-        audit = audit.model_copy(update={"version": _newest(spark, audit)})
+    state = table_state(spark, audit.path, audit.format, audit.version)
+    if state is None and audit.format == "delta":
+        raise InputError(
+            "there is no Delta table",
+            table=audit.path,
+            remedy="check the path, or say audit.format=parquet, csv or json",
+        )
+    if isinstance(state, tuple):  # of Delta: one version is read throughout
+        audit = audit.model_copy(update={"version": state[1]})
     now, threshold = dt.datetime.now(dt.UTC), config.evaluation.decision_threshold
-    version = audit.version if audit.version is not None else now.isoformat()
     chosen = (audit, config.label, config.scenario, config.time_zone, threshold)
-    audit_id = fingerprint("audit", STEP_VERSION, *chosen, lake.pinned["impressions"], version)
+    audit_id = fingerprint("audit", STEP_VERSION, *chosen, lake.pinned["impressions"], state or now.isoformat())
     known = _stored(lake, audit_id)
     if known:
         return known
@@ -83,27 +89,6 @@ def run(spark: SparkSession, config: RunConfig, *, run_id: str = "") -> list[dic
 def _stored(lake: Lake, audit_id: str) -> list[dict[str, Any]]:
     rows = lake.read("audits").where(F.col("row_id").startswith(audit_id)).orderBy("place").collect()
     return [{**row.asDict(), "reasons": json.loads(row["reasons"])} for row in rows]
-
-
-def _newest(spark: SparkSession, audit: AuditConfig) -> int | None:
-    """The version of a Delta table that this audit reads throughout."""
-    assert audit.path is not None
-    if audit.format == "table":
-        if (
-            spark.catalog.tableExists(audit.path)
-            and spark.sql(f"DESCRIBE EXTENDED {audit.path}")
-            .where("col_name = 'Provider' AND data_type = 'delta'")
-            .count()
-        ):
-            return int(DeltaTable.forName(spark, audit.path).history(1).collect()[0]["version"])
-        return None
-    if not DeltaTable.isDeltaTable(spark, audit.path):
-        raise InputError(
-            "there is no Delta table",
-            table=audit.path,
-            remedy="check the path, or say audit.format=parquet, csv or json",
-        )
-    return int(DeltaTable.forPath(spark, audit.path).history(1).collect()[0]["version"])
 
 
 def _columns(name: str, estimate: Estimate | None) -> dict[str, float | None]:
