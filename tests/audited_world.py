@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from lis_spark.config import RunConfig
+from lis_spark.lake import Lake
+from lis_spark.pipeline import run_steps
+
 HONEST = (
     *("user_clicks_before", "user_rate_before", "user_shown_before", "user_clicks_7_days", "user_shown_today"),
     *("seconds_since_click", "last_clicked_item", "user_tag_rate"),
@@ -84,3 +92,17 @@ FROM shown JOIN of_users u USING (user_id, day) JOIN of_tags g USING (user_id, t
      JOIN of_authors a USING (author_id, day) JOIN of_items v USING (item_id, day)
 WINDOW before AS (PARTITION BY user_id ORDER BY ms {_BEFORE})
 """
+
+
+def views(lake: Lake, *names: str) -> None:
+    """The lake's tables by their names in SQL."""
+    for name in names:
+        lake.read(name).createOrReplaceTempView(name)
+
+
+def simulated_features(spark: SparkSession, config: RunConfig, place: Path) -> str:
+    """Simulates the world of the configuration and writes the feature table of its impressions; returns its path."""
+    run_steps(spark, config, ("simulate",))
+    views(Lake(spark, config, measurement=True), "impressions", "items", "truth", "truth_items")
+    spark.sql(TABLE).write.format("delta").save(str(place))
+    return str(place)

@@ -1,11 +1,16 @@
 """Whether a column says more of later labels than can be known of them.
 
-Labels are drawn: of the mean label of a key's later impressions, only their probabilities can be known before, never
-how the draws fell. How much there is to know shows when the later impressions are split into two halves at random:
-halves share the probabilities and not the draws, so with V the variance of what is to be known, given the key's own
-past, V = Cov(F1, F2). An honest column x, given the same past, has Cov(x, F)^2 <= Var(x) V by Cauchy and Schwarz,
-whoever made it and of whatever. One that was made of the draws goes beyond, for instance a mean over the whole month,
-which no comparison in time can find: it never changes.
+Labels are drawn: of the mean label F of a key's later impressions, only their probabilities can be known before, never
+how the draws fell. How much there is to know shows between the later impressions of one row: two of them share what is
+to be known and not their draws, so V, the variance of what is to be known given the key's own past, is the mean product
+of what the past leaves of two different later labels, over all pairs. (Two random halves of them say the same on
+average; all pairs say it without the scatter of one split.) An honest column x, given the same past, has
+Cov(x, F)^2 <= Var(x) V by Cauchy and Schwarz, whoever made it and of whatever. One that was made of the draws goes
+beyond, for instance a mean over the whole month, which no comparison in time can find: it never changes.
+
+A mean of n labels scatters by its draws like 1/n, so a row counts as n / (n + NOISE_ROWS). What the past says is
+learned on other keys: on its own it would learn of the draws too, and what is left of V would be too little. The bound
+holds with any past, or none; the more it says, the less is left in which a leak could hide.
 """
 
 from __future__ import annotations
@@ -32,14 +37,24 @@ _PAST = (_HOUR, *(window for window in WINDOWS.values() if window is not None))
 _PAST_DAYS = (*range(1, 8), 13, 14, 27, 28, 29, 30, 36_500)
 # Of a column that the past explains but for so little of its variance, nothing is left to be looked at.
 NOTHING_LEFT = 1e-6
+# From so many later labels on, their draws scatter the mean by less than what is to be known of it: at a click rate of
+# .2, .16 / 30 is a variance of .005, or a standard deviation of .07 between probabilities.
+NOISE_ROWS = 30.0
+# Fewer labels are no pair.
+PAIR = 2
+# Parts of the keys, by their blocks: what the past says in one is learned on the others.
+FOLDS = 5
+# What the past says of F is drawn to its mean by so much of each regressor's square: learned well, V is small.
+RIDGE = 0.01
 
 
 @dataclass(frozen=True)
 class Fit:
-    """What the past says, by least squares: ``slopes`` [past, columns + 2] and moments of what it leaves.
+    """What the past says, by weighted least squares, and moments of what it leaves.
 
-    ``covariance``: of each column with the mean of the halves. ``variance``: of each column. ``knowable``: Cov(F1, F2).
-    ``of_mean``: variance of the mean of the halves. ``rows``: how many there are with a label in each half.
+    ``slopes``: [folds, past, columns + 1], of the columns and of F, each learned on the keys of the other folds.
+    ``covariance``: of each column with F. ``variance``: of each column. ``knowable``: V, of pairs.
+    ``of_mean``: variance of F. ``weight``: of all rows.
     """
 
     slopes: Numbers
@@ -47,7 +62,7 @@ class Fit:
     variance: Numbers
     knowable: float
     of_mean: float
-    rows: float
+    weight: float
 
     def estimate(self, column: int, squared: float, keys: int) -> Estimate:
         """How much more the column explains than is to be known, as a share of the variance of the later labels."""
@@ -58,29 +73,52 @@ class Fit:
         return Estimate(float(beyond) / self.of_mean, error / self.of_mean, keys - 1)
 
 
-def past(rows: KeyRows, days: np.ndarray) -> Numbers:
-    """What the key's own past says at each row, with the hour and the day: [rows, width], the first a constant.
-
-    Args:
-        rows: whole keys.
-        days: all days of the data, ascending.
-    """
+def past(rows: KeyRows) -> Numbers:
+    """What the own past of whole keys says at each row, with the hour: [rows, width], the first a constant."""
     columns = [np.ones(len(rows)), *_of_window(*rows.today())]
     for milliseconds in _PAST:
         columns += _of_window(*rows.earlier(milliseconds))
     for number in _PAST_DAYS:
         columns += _of_window(*rows.days_before(number))
     hours = rows.hour[:, None] == np.arange(1, 24)
-    own_day = rows.day[:, None] == days[1:]
-    return np.column_stack([*columns, hours, own_day]).astype(np.float64)
+    return np.column_stack([*columns, hours]).astype(np.float64)
 
 
 def _of_window(clicks: Numbers, shown: Numbers) -> list[Numbers]:
     return [clicks, np.log1p(shown), (clicks + 1.0) / (shown + 4.0)]
 
 
+@dataclass(frozen=True)
+class Later:
+    """Of the rows with two later labels or more: which they are, fold, weight, how many labels and clicks follow."""
+
+    there: np.ndarray
+    fold: np.ndarray
+    weight: Numbers
+    shown: Numbers
+    clicks: Numbers
+
+    @classmethod
+    def of(cls, rows: KeyRows, milliseconds: int | None) -> Later:
+        """Within a window, see WINDOWS."""
+        clicks, shown = rows.later(milliseconds)
+        there = shown >= PAIR
+        clicks, shown = clicks[there], shown[there]
+        return cls(there, rows.blocks[there] % FOLDS, shown / (shown + NOISE_ROWS), shown, clicks)
+
+    @property
+    def mean(self) -> Numbers:
+        """F."""
+        return self.clicks / self.shown
+
+    @property
+    def both(self) -> Numbers:
+        """Mean product of two different labels of a row."""
+        return self.clicks * (self.clicks - 1) / (self.shown * (self.shown - 1))
+
+
 def moments(rows: KeyRows, known: Numbers, values: Numbers, milliseconds: int | None) -> Numbers:
-    """Sums of products of (past, columns, the two halves), over rows with a label in both halves.
+    """Weighted sums of products of (past, columns, F, product of two labels), by fold: [folds, width, width].
 
     Args:
         rows: whole keys.
@@ -88,35 +126,52 @@ def moments(rows: KeyRows, known: Numbers, values: Numbers, milliseconds: int | 
         values: [rows, columns], standardised.
         milliseconds: how far the later labels reach, see WINDOWS.
     """
-    there, halves = _halves(rows, milliseconds)
-    joined = np.column_stack([known[there], values[there], halves])
-    return joined.T @ joined
+    later = Later.of(rows, milliseconds)
+    joined = np.column_stack([known[later.there], values[later.there], later.mean, later.both])
+    parts = [(joined[later.fold == fold], later.weight[later.fold == fold]) for fold in range(FOLDS)]
+    return np.stack([part.T @ (part * weight[:, None]) for part, weight in parts])
 
 
 def fitted(summed: Numbers, width: int) -> Fit:
     """From the sums of all keys.
 
     Args:
-        summed: see :func:`moments`; the first place is the number of rows.
+        summed: see :func:`moments`; the first place of each fold is its weight.
         width: of the past.
     """
-    rows = float(summed[0, 0])
-    if rows < 1:
-        none = np.zeros(len(summed) - width - 2)
-        return Fit(np.zeros((width, len(summed) - width)), none, none, 0.0, 0.0, 0.0)
-    spread = np.sqrt(np.maximum(np.diag(summed)[:width], 1e-300))
-    scaled = summed[:width, :width] / np.outer(spread, spread)
-    slopes = np.linalg.lstsq(scaled, summed[:width, width:] / spread[:, None], rcond=1e-9)[0] / spread[:, None]
-    left = (summed[width:, width:] - slopes.T @ summed[:width, width:]) / rows
-    half = left[-2:, -2:]
+    both, summed = float(summed[:, 0, -1].sum()), summed[:, :-1, :-1]
+    total = summed.sum(0)
+    weight, targets = float(total[0, 0]), len(total) - width
+    slopes, left = np.zeros((FOLDS, width, targets)), np.zeros((targets, targets))
+    knowable = both
+    for fold, own in enumerate(summed):
+        slopes[fold] = _slopes(total - own, width)
+        said = slopes[fold].T @ own[:width, width:]
+        of_said = slopes[fold].T @ own[:width, :width] @ slopes[fold]
+        left += own[width:, width:] - said - said.T + of_said
+        knowable += of_said[-1, -1] - 2 * said[-1, -1]  # the mean of (y - m)(y' - m), where m is said of F
+    if weight <= 0:
+        return Fit(slopes, np.zeros(targets - 1), np.zeros(targets - 1), 0.0, 0.0, 0.0)
+    left /= weight
     return Fit(
         slopes=slopes,
-        covariance=(left[:-2, -2] + left[:-2, -1]) / 2,
-        variance=np.diag(left)[:-2].copy(),
-        knowable=float(half[0, 1]),
-        of_mean=float(half.sum() / 4),
-        rows=rows,
+        covariance=left[:-1, -1].copy(),
+        variance=np.diag(left)[:-1].copy(),
+        knowable=knowable / weight,
+        of_mean=float(left[-1, -1]),
+        weight=weight,
     )
+
+
+def _slopes(summed: Numbers, width: int) -> Numbers:
+    """Of every target on the past: [width, targets]; of F, the last, drawn to its mean."""
+    spread = np.sqrt(np.maximum(np.diag(summed)[:width], 1e-300))
+    scaled = summed[:width, :width] / np.outer(spread, spread)
+    targets = summed[:width, width:] / spread[:, None]
+    found: Numbers = np.linalg.lstsq(scaled, targets, rcond=1e-9)[0]
+    drawn = np.diag(np.r_[0.0, np.full(width - 1, RIDGE)])
+    found[:, -1] = np.linalg.lstsq(scaled + drawn, targets[:, -1], rcond=1e-9)[0]
+    return found / spread[:, None]
 
 
 def squared_influence(
@@ -127,28 +182,24 @@ def squared_influence(
     Returns:
         [columns], and the number of keys with a row that counts.
     """
-    there, halves = _halves(rows, milliseconds)
-    if not there.any():
+    later = Later.of(rows, milliseconds)
+    if not later.there.any():
         return np.zeros(values.shape[1]), 0
-    left = np.column_stack([values[there], halves]) - known[there] @ fit.slopes
-    columns, first, second = left[:, :-2], left[:, -2], left[:, -1]
-    keys = np.cumsum(np.r_[True, np.diff(rows.keys[there]) != 0]) - 1
+    from_past = np.empty((len(later.fold), values.shape[1] + 1))
+    for fold in range(FOLDS):
+        from_past[later.fold == fold] = known[later.there][later.fold == fold] @ fit.slopes[fold]
+    columns, expected = values[later.there] - from_past[:, :-1], from_past[:, -1]
+    of_pairs = later.both - 2 * expected * later.mean + expected**2
+    keys = rows.keys[later.there]
     starts = np.flatnonzero(np.r_[True, np.diff(keys) != 0])
-    counts = np.bincount(keys).astype(np.float64)
+    weights = np.add.reduceat(later.weight, starts)
 
     def by_key(products: Numbers) -> Numbers:
-        return np.add.reduceat(products, starts, axis=0)
+        return np.add.reduceat(products * later.weight[:, None], starts, axis=0)
 
     slope = np.divide(fit.covariance, fit.variance, out=np.zeros_like(fit.variance), where=fit.variance > NOTHING_LEFT)
-    explained = by_key(columns * ((first + second) / 2)[:, None]) - np.outer(counts, fit.covariance)
-    varied = by_key(columns**2) - np.outer(counts, fit.variance)
-    to_be_known = by_key(first * second) - counts * fit.knowable
-    influence = (2 * slope * explained - slope**2 * varied - to_be_known[:, None]) / fit.rows
+    explained = by_key(columns * (later.mean - expected)[:, None]) - np.outer(weights, fit.covariance)
+    varied = by_key(columns**2) - np.outer(weights, fit.variance)
+    to_be_known = by_key(of_pairs[:, None]) - weights[:, None] * fit.knowable
+    influence = (2 * slope * explained - slope**2 * varied - to_be_known) / fit.weight
     return np.square(influence).sum(0), len(starts)
-
-
-def _halves(rows: KeyRows, milliseconds: int | None) -> tuple[np.ndarray, Numbers]:
-    """Which rows have later labels in both halves, and the mean label of each half there."""
-    clicks, shown = rows.later(milliseconds)
-    there = (shown > 0).all(1)
-    return there, clicks[there] / shown[there]

@@ -103,7 +103,6 @@ def key_rows(source: Joined, key: str, numbers: Sequence[int], ids: Sequence[int
         F.unix_date("date").alias("day"),
         "hour",
         "label",
-        F.pmod(F.xxhash64(F.lit("half"), "impression_id"), F.lit(2)).alias("half"),
         *[f"value_{place}" for place in numbers],
         *[F.coalesce(f"id_{place}", F.lit(0)).alias(f"id_{place}") for place in ids],
         *[F.xxhash64(F.col(names[place] or "item_id")).alias(f"named_{place}") for place in ids],

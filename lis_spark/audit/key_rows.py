@@ -25,9 +25,9 @@ class KeyRows:
     """Columns of a chunk, one entry a row.
 
     ``keys``: dense integers, ascending. ``blocks``: the block that a key belongs to. ``time``: ms. ``day``: days since
-    1970, of the configured zone. ``halves``: 0 or 1, which half of the rows a row belongs to. ``values``: [rows,
-    columns], NaN where there is none; of a column of ids, 1 where it names the row's own. ``ids``, ``named``: hashes of
-    the ids, and of what the row shows, for columns of ids; 0 where there is none.
+    1970, of the configured zone. ``values``: [rows, columns], NaN where there is none; of a column of ids, 1 where it
+    names the row's own. ``ids``, ``named``: hashes of the ids, and of what the row shows, for columns of ids; 0 where
+    there is none.
     """
 
     keys: Integers
@@ -36,7 +36,6 @@ class KeyRows:
     day: Integers
     hour: Integers
     label: Numbers
-    halves: Integers
     values: Numbers
     ids: Integers
     named: Integers
@@ -75,7 +74,6 @@ class KeyRows:
             day=integers("day"),
             hour=integers("hour"),
             label=table.column("label").to_numpy().astype(np.float64),
-            halves=integers("half"),
             values=values,
             ids=by_id,
             named=named,
@@ -125,7 +123,7 @@ class KeyRows:
         )
 
     def later(self, milliseconds: int | None) -> tuple[Numbers, Numbers]:
-        """Labels and rows of the key after t, for so long or for the rest of the day, by half: [rows, 2]."""
+        """Labels and rows of the key after t, for so long or for the rest of the day."""
         composed, span = self._composed(self.time)
         low = np.searchsorted(composed, self.keys * span + self.time - self.time.min(), "right")
         if milliseconds is None:
@@ -133,12 +131,7 @@ class KeyRows:
             high = np.searchsorted(days, days, "right")
         else:
             high = np.searchsorted(composed, self.keys * span + self._offset(self.time, milliseconds), "right")
-        sums, counts = np.empty((len(self), 2)), np.empty((len(self), 2))
-        for half in (0, 1):
-            mine = self.halves == half
-            sums[:, half] = _between(self.label * mine, low, high)
-            counts[:, half] = _between(mine.astype(np.float64), low, high)
-        return sums, counts
+        return _between(self.label, low, high), (high - low).astype(np.float64)
 
     def earlier(self, milliseconds: int) -> tuple[Numbers, Numbers]:
         """Labels and rows of the key within [t - milliseconds, t)."""

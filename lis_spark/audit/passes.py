@@ -15,7 +15,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from lis_spark.arrow_batches import whole_keys
-from lis_spark.audit.excess import WINDOWS, Fit, fitted, moments, past, squared_influence
+from lis_spark.audit.excess import FOLDS, WINDOWS, Fit, fitted, moments, past, squared_influence
 from lis_spark.audit.key_rows import NONE, UNITS, KeyRows, Numbers
 from lis_spark.audit.scales import Scale, number_of_codes, scales_of
 
@@ -120,31 +120,29 @@ def counted_cells(keyed: KeyedRows, scales: Sequence[Scale]) -> dict[tuple[int, 
     return found
 
 
-def summed_moments(keyed: KeyedRows, scales: Sequence[Scale], days: np.ndarray) -> list[Fit]:
+def summed_moments(keyed: KeyedRows, scales: Sequence[Scale]) -> list[Fit]:
     """What the past says of each column and of the later labels, for each window."""
     chunks = keyed.chunks()
 
     def sums(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for rows in chunks(batches):
-            known, values = past(rows, days), _standardised(rows, scales)
+            known, values = past(rows), _standardised(rows, scales)
             for window, milliseconds in enumerate(WINDOWS.values()):
                 yield _packed(window, moments(rows, known, values, milliseconds))
 
-    width = _width_of_past(days)
+    width = _width_of_past()
     whole = width + len(scales) + 2
     partial = keyed.rows.mapInArrow(sums, _SUMS_DDL)
-    return [fitted(total.reshape(whole, whole), width) for total in _added(partial)]
+    return [fitted(total.reshape(FOLDS, whole, whole), width) for total in _added(partial)]
 
 
-def summed_influence(
-    keyed: KeyedRows, scales: Sequence[Scale], days: np.ndarray, fits: Sequence[Fit]
-) -> list[tuple[Numbers, int]]:
+def summed_influence(keyed: KeyedRows, scales: Sequence[Scale], fits: Sequence[Fit]) -> list[tuple[Numbers, int]]:
     """Of each window, the sum over keys of the squared influence of each column, and the number of keys."""
     chunks = keyed.chunks()
 
     def sums(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for rows in chunks(batches):
-            known, values = past(rows, days), _standardised(rows, scales)
+            known, values = past(rows), _standardised(rows, scales)
             for window, (milliseconds, fit) in enumerate(zip(WINDOWS.values(), fits, strict=True)):
                 squared, keys = squared_influence(rows, known, values, milliseconds, fit)
                 yield _packed(window, np.r_[squared, keys])
@@ -178,11 +176,11 @@ def _packed(window: int, sums: Numbers) -> pa.RecordBatch:
     )
 
 
-def _width_of_past(days: np.ndarray) -> int:
+def _width_of_past() -> int:
     """Columns of :func:`lis_spark.audit.excess.past`, from a row that stands alone."""
     zero, one = np.zeros(1, np.int64), np.zeros((1, 1), np.int64)
-    alone = KeyRows(zero, zero, zero, zero, zero, np.zeros(1), zero, np.zeros((1, 1)), one, one, np.zeros(1, bool))
-    return past(alone, days).shape[1]
+    alone = KeyRows(zero, zero, zero, zero, zero, np.zeros(1), np.zeros((1, 1)), one, one, np.zeros(1, bool))
+    return past(alone).shape[1]
 
 
 def _added(partial: DataFrame) -> list[Numbers]:

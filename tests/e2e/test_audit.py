@@ -11,16 +11,10 @@ import pytest
 from lis_spark.cli import main
 from lis_spark.config import load_config
 from lis_spark.lake import Lake
-from lis_spark.pipeline import run_steps
-from tests.audited_world import HONEST, LEAKS, TABLE
+from tests.audited_world import HONEST, LEAKS, simulated_features, views
 from tests.e2e.conftest import SmallRun
 
 CONFIG = Path(__file__).resolve().parents[2] / "conf" / "world_reference_small.yaml"
-
-
-def views(lake: Lake, *names: str) -> None:
-    for name in names:
-        lake.read(name).createOrReplaceTempView(name)
 
 
 def test_six_planted_leaks_are_found_and_none_of_twenty_honest_columns_is_accused(
@@ -33,11 +27,7 @@ def test_six_planted_leaks_are_found_and_none_of_twenty_honest_columns_is_accuse
     ]
     overrides = [*places, "source.content.rendered=none"]
     config = load_config(CONFIG, overrides)
-    run_steps(spark, config, ("simulate",))
-    lake = Lake(spark, config, measurement=True)
-    views(lake, "impressions", "items", "truth", "truth_items")
-    features = str(tmp_path / "features")
-    spark.sql(TABLE).write.format("delta").save(features)
+    features = simulated_features(spark, config, tmp_path / "features")
     capsys.readouterr()
     assert main(["audit", features, "--config", str(CONFIG), *overrides]) == 0
     rows = json.loads((tmp_path / "out" / "audit.json").read_text(encoding="utf-8"))

@@ -13,10 +13,10 @@ from lis_spark.audit.scales import codes, number_of_codes, scales_of
 DAY = 86_400_000
 
 
-def key_rows(keys: np.ndarray, time: np.ndarray, label: np.ndarray, half: np.ndarray, values: np.ndarray) -> KeyRows:
+def key_rows(keys: np.ndarray, time: np.ndarray, label: np.ndarray, values: np.ndarray) -> KeyRows:
     """Sorted, on days of UTC, one column of numbers."""
     order = np.lexsort((time, keys))
-    keys, time, label, half, values = keys[order], time[order], label[order], half[order], values[order]
+    keys, time, label, values = keys[order], time[order], label[order], values[order]
     dense = np.unique(keys, return_inverse=True)[1].astype(np.int64)
     none = np.zeros((len(keys), 1), np.int64)
     return KeyRows(
@@ -26,7 +26,6 @@ def key_rows(keys: np.ndarray, time: np.ndarray, label: np.ndarray, half: np.nda
         day=time // DAY,
         hour=time // 3_600_000 % 24,
         label=label.astype(np.float64),
-        halves=half,
         values=values[:, None].astype(np.float64),
         ids=none,
         named=none,
@@ -41,7 +40,7 @@ def some_rows(draw: st.DrawFn) -> KeyRows:
     keys = draw(st.lists(st.integers(0, 3), min_size=rows, max_size=rows))
     time = draw(st.lists(st.integers(0, 12).map(lambda n: n * DAY // 4), min_size=rows, max_size=rows))
     values = draw(st.lists(st.integers(0, 5), min_size=rows, max_size=rows))
-    arrays = [np.array(x, np.int64) for x in (keys, time, draw(whole), draw(whole), values)]
+    arrays = [np.array(x, np.int64) for x in (keys, time, draw(whole), values)]
     return key_rows(*arrays)
 
 
@@ -59,18 +58,10 @@ def test_windows_hold_the_rows_of_a_loop(rows: KeyRows, reach: int) -> None:
             (earlier, shown_earlier, same & (since < 0) & (since >= -reach)),
             (before, shown_before, same & (days > 0) & (days <= 2)),
             (today, shown_today, same & own_day & (since < 0)),
+            (later, shown_later, same & (since > 0) & (since <= reach)),
+            (rest, shown_rest, same & own_day & (since > 0)),
         ):
             assert (found[row], counted[row]) == (rows.label[chosen].sum(), chosen.sum())
-        for half in (0, 1):
-            mine = same & (rows.halves == half) & (since > 0)
-            assert (later[row, half], shown_later[row, half]) == (
-                rows.label[mine & (since <= reach)].sum(),
-                (mine & (since <= reach)).sum(),
-            )
-            assert (rest[row, half], shown_rest[row, half]) == (
-                rows.label[mine & own_day].sum(),
-                (mine & own_day).sum(),
-            )
 
 
 @given(some_rows(), st.sampled_from(["request", "day"]))
@@ -93,7 +84,7 @@ def test_neighbours_are_of_another_request_or_day_of_the_same_key(rows: KeyRows,
 
 
 def test_ids_move_when_the_neighbour_names_what_is_shown() -> None:
-    rows = key_rows(np.zeros(3, np.int64), np.arange(3) * DAY, np.zeros(3), np.zeros(3, np.int64), np.zeros(3))
+    rows = key_rows(np.zeros(3, np.int64), np.arange(3) * DAY, np.zeros(3), np.zeros(3))
     ids, named = np.array([[7], [0], [8]]), np.array([[1], [7], [3]])
     of_ids = KeyRows(**{**vars(rows), "ids": ids, "named": named, "is_id": np.ones(1, bool)})
     before, after = of_ids.moved(0, "day")
@@ -111,9 +102,9 @@ def test_a_column_of_the_key_changes_less_than_one_that_is_not() -> None:
     rng = np.random.default_rng(1)
     keys = np.repeat(np.arange(50), 20)
     time = np.tile(np.arange(20) * DAY, 50)
-    label, half = rng.integers(0, 2, 1000), rng.integers(0, 2, 1000)
-    own = scales_of(key_rows(keys, time, label, half, rng.normal(size=50)[keys]))[0]
-    noise = scales_of(key_rows(keys, time, label, half, rng.normal(size=1000)))[0]
+    label = rng.integers(0, 2, 1000)
+    own = scales_of(key_rows(keys, time, label, rng.normal(size=50)[keys]))[0]
+    noise = scales_of(key_rows(keys, time, label, rng.normal(size=1000)))[0]
     assert own.change == 0
     assert noise.change == pytest.approx(1, abs=0.1)
     np.testing.assert_allclose(own.standardised(np.array([np.nan, np.inf, -np.inf])), 0)
