@@ -14,6 +14,7 @@ from pathlib import Path
 import pyspark
 
 START_SECONDS = 60
+SHORT_LIVED = "-XX:TieredStopAtLevel=1"
 
 
 def free_port() -> int:
@@ -41,6 +42,8 @@ def standalone_cluster(folder: Path, python: Path, workers: int = 2) -> Iterator
         "SPARK_LOG_DIR": str(folder),
         "SPARK_WORKER_DIR": str(folder / "workers"),
         "OMP_NUM_THREADS": "1",
+        # They live for minutes: what the second compiler makes faster, they never run.
+        "SPARK_DAEMON_JAVA_OPTS": SHORT_LIVED,
     }
     port, ui = free_port(), free_port()
     url = f"spark://127.0.0.1:{port}"

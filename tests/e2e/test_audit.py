@@ -11,7 +11,7 @@ import pytest
 from lis_spark.cli import main
 from lis_spark.config import load_config
 from lis_spark.lake import Lake
-from tests.audited_world import HONEST, LEAKS, simulated_features, views
+from tests.audited_world import HONEST, LEAKS, simulated_features, views, written
 from tests.e2e.conftest import SmallRun
 
 CONFIG = Path(__file__).resolve().parents[2] / "conf" / "world_reference_small.yaml"
@@ -49,16 +49,16 @@ def test_statistics_of_the_whole_month_and_a_join_on_the_wrong_day_are_found_on_
     lake = Lake(spark, small_run.config, measurement=True)
     views(lake, "impressions", "items")
     # item by day, as of the end of the day: right by the lag of a day, wrong without it
-    daily = spark.sql(
+    daily = (
         "SELECT item_id, date AS day, sum(sum(label_click)) OVER w / sum(count(*)) OVER w AS click_rate "
         "FROM impressions GROUP BY item_id, date WINDOW w AS (PARTITION BY item_id ORDER BY date)"
     )
-    daily.write.format("delta").save(str(tmp_path / "daily"))
-    month = spark.sql(
+    written(spark, daily, tmp_path / "daily")
+    month = (
         "SELECT item_id, avg(label_click) AS month_click_rate, max(double(attribute_video_duration)) AS duration "
         "FROM impressions JOIN items USING (item_id) GROUP BY item_id"
     )
-    month.write.format("delta").save(str(tmp_path / "month"))
+    written(spark, month, tmp_path / "month")
 
     def audited(table: str, *audit: str) -> dict[str, Any]:
         out = tmp_path / "out"

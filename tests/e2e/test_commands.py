@@ -20,7 +20,7 @@ from lis_spark.config import load_config
 from lis_spark.lake import Lake
 from lis_spark.lis import slots
 from lis_spark.lis.measure import results_of
-from tests.e2e.conftest import ROOT, SMALL, SmallRun, small_config, small_overrides
+from tests.e2e.conftest import ONE_PROCESS, ROOT, SMALL, SmallRun, small_config, small_overrides
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
@@ -96,7 +96,7 @@ def test_the_lis_spark_lines_of_the_readme_run(
     spark.createDataFrame(rows, "user_id string, label int, logit_today double, logit_with_leak double").write.parquet(
         str(scores)
     )
-    places = small_overrides(tmp_path, small_run.source)
+    places = [*small_overrides(tmp_path, small_run.source), ONE_PROCESS]
     features = tmp_path / "features"
     hours = "impression_id", F.hour("request_ts").alias("hour")
     Lake(spark, small_run.config).read("impressions").select(*hours).write.format("delta").save(str(features))
@@ -106,7 +106,7 @@ def test_the_lis_spark_lines_of_the_readme_run(
     few_arms += ["evaluation.swap_refit=false", "evaluation.whole=false", "evaluation.slots=false"]
     for line in COMMANDS:
         words = shlex.split(line)
-        if words[0] != "lis-spark":
+        if words[0] != "lis-spark" or "compare" in words:  # leaks are compared in test_append.py
             continue
         if "measure" in words:
             words = [str(scores) if word == "/data/my_scores" else word for word in words]
@@ -116,11 +116,6 @@ def test_the_lis_spark_lines_of_the_readme_run(
             words = ["conf/kuairand_small.yaml" if "kuairand_demo" in word else word for word in words] + places
         elif "simulate" in words:
             words = [word if "impressions_a_day" not in word else f"{word[:-6]}4000" for word in words] + world
-        elif "compare" in words:  # the same leaks are measured in test_append.py
-            two = "{kind: next_click}, {kind: next_click, name: next_2, clicks: 2}"
-            leaks = [f"append={{leaks: [{two}], horizons: [1], port_columns: 4}}"]
-            words = ["conf/kuairand_small.yaml" if "kuairand_compare" in word else word for word in words]
-            words += places + few_arms + leaks
         else:
             words = ["conf/kuairand_small.yaml" if "kuairand_demo" in word else word for word in words] + places
             more = any("seeds=" in word or word == "--force" for word in words)

@@ -12,7 +12,7 @@ from typing import Any
 import pyspark
 import pytest
 
-from tests.e2e.cluster import standalone_cluster
+from tests.e2e.cluster import SHORT_LIVED, standalone_cluster
 from tests.e2e.conftest import SmallRun
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,6 +78,7 @@ def test_spark_submit_on_a_standalone_cluster_in_barrier_mode(
             str(submit),
             *("--master", url, "--properties-file", str(ROOT / "conf" / "spark-defaults.conf")),
             *("--conf", "spark.executor.memory=1g", "--conf", "spark.executor.cores=1"),
+            *("--conf", f"spark.executor.extraJavaOptions={SHORT_LIVED}"),
             *("--conf", "spark.databricks.delta.snapshotPartitions=2", "--conf", "spark.sql.shuffle.partitions=2"),
             *("--conf", "spark.driver.host=127.0.0.1", "--conf", "spark.ui.enabled=false"),
             *(str(job), "--config", str(config)),
