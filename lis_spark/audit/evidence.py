@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from pyspark import StorageLevel
+from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from lis_spark.audit.excess import WINDOWS
@@ -27,6 +30,9 @@ from lis_spark.lake import Lake
 from lis_spark.progress import Bar, described
 
 KEYS = ("user", "item")
+# Of the bar, after the bins: cells, moments, influence.
+_PASSES = 3
+_Evidence = tuple[dict[str, Estimate], float | None, dict[str, Estimate]]
 
 
 def findings(lake: Lake, audit: AuditConfig) -> list[Finding]:
@@ -51,7 +57,7 @@ def _found(lake: Lake, source: Joined, audit: AuditConfig) -> list[Finding]:
     ids = tuple(column.place for column in source.columns if column.kind == "id")
     kept = max(int(rows * audit.key_share), 1)
     scales: dict[str, list[Scale]] = {}
-    with Bar("audit", len(KEYS) * 4) as bar:
+    with Bar("audit", len(KEYS) * (1 + _PASSES)) as bar:
         for key in KEYS:
             with described(lake.spark, f"audit of {audit.path}: bins by {key}"):
                 whole = KeyedRows(key_rows(source, key, numbers, ids, audit.key_share), numbers, ids)
@@ -66,30 +72,40 @@ def _found(lake: Lake, source: Joined, audit: AuditConfig) -> list[Finding]:
         for key in KEYS:
             of_key = (tuple(p for p in numbers if keys[p] == key), tuple(p for p in ids if keys[p] == key))
             if not any(of_key):
-                bar.advance(3)
+                bar.advance(_PASSES)
                 continue
             keyed = dealt(KeyedRows(key_rows(source, key, *of_key, audit.key_share), *of_key), kept)
-            keyed.rows.persist()
-            try:
-                chosen = [scales[key][place] for place in keyed.places]
-                with described(lake.spark, f"audit of {audit.path}: before and after, by {key}"):
-                    cells = counted_cells(keyed, chosen)
-                bar.advance()
-                with described(lake.spark, f"audit of {audit.path}: later labels, by {key}"):
-                    fits = summed_moments(keyed, chosen)
-                    bar.advance()
-                    influence = summed_influence(keyed, chosen, fits)
-                bar.advance()
-            finally:
-                keyed.rows.unpersist()
-            for index, place in enumerate(keyed.places):
-                column = source.columns[place]
-                added, alone = _added(cells, index, chosen[index])
-                excess = {
-                    window: fit.estimate(index, squared[index], count)
-                    for window, fit, (squared, count) in zip(WINDOWS, fits, influence, strict=True)
-                }
-                found.append(Finding(column.name, key, coverage[place], after[place], alone, added, excess, tests))
+            evidence = _of_key(lake.spark, audit.path, key, keyed, scales[key], bar)
+            for place, (added, alone, excess) in evidence.items():
+                name = source.columns[place].name
+                found.append(Finding(name, key, coverage[place], after[place], alone, added, excess, tests))
+    return found
+
+
+def _of_key(
+    spark: SparkSession, table: str | None, key: str, keyed: KeyedRows, scales: Sequence[Scale], bar: Bar
+) -> dict[int, _Evidence]:
+    """Of each column of the key, by its place: AUC added by unit, AUC of the value alone, and excess by window."""
+    chosen = [scales[place] for place in keyed.places]
+    keyed.rows.persist()
+    try:
+        with described(spark, f"audit of {table}: before and after, by {key}"):
+            cells = counted_cells(keyed, chosen)
+        bar.advance()
+        with described(spark, f"audit of {table}: later labels, by {key}"):
+            fits = summed_moments(keyed, chosen)
+            bar.advance()
+            influence = summed_influence(keyed, chosen, fits)
+        bar.advance()
+    finally:
+        keyed.rows.unpersist()
+    found: dict[int, _Evidence] = {}
+    for index, place in enumerate(keyed.places):
+        excess = {
+            window: fit.estimate(index, squared[index], count)
+            for window, fit, (squared, count) in zip(WINDOWS, fits, influence, strict=True)
+        }
+        found[place] = (*_added(cells, index, chosen[index]), excess)
     return found
 
 

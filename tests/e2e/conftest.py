@@ -20,8 +20,8 @@ ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "data" / "kuairand_pure"
 SMALL = ROOT / "conf" / "kuairand_small.yaml"
 LAST_DAY = dt.date(2022, 5, 2)
-# The finished run trains and scores in two processes. What comes after it starts faster in one; chains are the same bits
-# then, and logits differ in their last bits, for they come from other batches.
+# The finished run trains and scores in two processes. What comes after it starts faster in one: its chains are the same
+# bits, its logits differ in their last, for they come from other batches.
 ONE_PROCESS = "launch.processes=1"
 
 
