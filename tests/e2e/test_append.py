@@ -22,7 +22,7 @@ from lis_spark.lis.compare import compared_leaks
 from lis_spark.lis.measure import results_of
 from lis_spark.pipeline import run_steps
 from lis_spark.vectors import unpack
-from tests.e2e.conftest import ONE_PROCESS, small_config, small_overrides
+from tests.e2e.conftest import small_config, small_overrides
 from tests.e2e.test_changes import copied, versions
 from tests.e2e.test_commands import COMMANDS
 
@@ -69,7 +69,7 @@ def test_leaks_are_measured_by_retrained_arms(
     (line,) = [line for line in COMMANDS if line.startswith("lis-spark compare ")]
     words = shlex.split(line.replace("kuairand_compare", "kuairand_small"))
     capsys.readouterr()
-    assert cli.main([*words[1:], *small_overrides(tmp_path, tmp_path / "source"), ONE_PROCESS, APPEND, GRAPHS]) == 0
+    assert cli.main([*words[1:], *small_overrides(tmp_path, tmp_path / "source"), APPEND, GRAPHS]) == 0
     assert versions(spark, config) == before
     said = capsys.readouterr()
     assert all(f"{step.replace('_', '-')}: nothing to do" in said.err for step in STEPS[:4])

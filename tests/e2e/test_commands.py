@@ -20,7 +20,7 @@ from lis_spark.config import load_config
 from lis_spark.lake import Lake
 from lis_spark.lis import slots
 from lis_spark.lis.measure import results_of
-from tests.e2e.conftest import ONE_PROCESS, ROOT, SMALL, SmallRun, small_config, small_overrides
+from tests.e2e.conftest import ROOT, SMALL, SmallRun, small_config, small_overrides
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
@@ -96,7 +96,7 @@ def test_the_lis_spark_lines_of_the_readme_run(
     spark.createDataFrame(rows, "user_id string, label int, logit_today double, logit_with_leak double").write.parquet(
         str(scores)
     )
-    places = [*small_overrides(tmp_path, small_run.source), ONE_PROCESS]
+    places = small_overrides(tmp_path, small_run.source)
     features = tmp_path / "features"
     hours = "impression_id", F.hour("request_ts").alias("hour")
     Lake(spark, small_run.config).read("impressions").select(*hours).write.format("delta").save(str(features))

@@ -263,11 +263,9 @@ def test_a_second_run_from_scratch_gives_the_same_bits(
     spark: Any, small_run: SmallRun, results: list[dict[str, Any]], tmp_path: Path
 ) -> None:
     """Also where the ranks read an export instead of the table's own files, and features hold references."""
-    staging, ranks = (
-        f"lake.staging_path={tmp_path / 'staging'}",
-        f"launch.processes={small_run.config.launch.processes}",
+    other = small_config(
+        tmp_path, small_run.source, f"lake.staging_path={tmp_path / 'staging'}", "evaluation.layout=reference"
     )
-    other = small_config(tmp_path, small_run.source, staging, ranks, "evaluation.layout=reference")
     run_steps(spark, other)
     states = [
         {

@@ -12,7 +12,6 @@ from lis_spark.config import load_config
 from lis_spark.lake import Lake
 from lis_spark.lis.measure import results_of
 from lis_spark.pipeline import run_steps
-from tests.e2e.conftest import ONE_PROCESS
 
 CONFIG = Path(__file__).resolve().parents[2] / "conf" / "world_reference_small.yaml"
 T = "2026-01-05"
@@ -36,7 +35,7 @@ def test_every_score_stands_beside_its_truth_bound(
                 "source.traffic.impressions_a_day=3000",
             ),
             *("evaluation.horizons=[0, 1, 3, 4]", "evaluation.folds=2", "evaluation.variants=[naive, honest]"),
-            *("evaluation.whole=false", "evaluation.swap_refit=false", ONE_PROCESS),
+            *("evaluation.whole=false", "evaluation.swap_refit=false"),
         ],
     )
     run_steps(spark, config)
