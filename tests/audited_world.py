@@ -24,6 +24,28 @@ LEAKS = (
 )
 _BEFORE = "RANGE BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING"
 _HOUR = 3_600_000
+# What both queries make in the same way of ``shown``: impression_id, user_id, item_id, click, ms, day.
+_USER_DAYS = "user_days AS (SELECT user_id, day, sum(click) AS clicks FROM shown GROUP BY user_id, day)"
+_ITEM_DAYS = "item_days AS (SELECT item_id, day, sum(click) AS clicks, count(*) AS n FROM shown GROUP BY item_id, day)"
+_OF_USERS = """of_users AS (
+  SELECT user_id, day,
+         sum(clicks) OVER (PARTITION BY user_id ORDER BY day RANGE BETWEEN 7 PRECEDING AND 1 PRECEDING) AS week,
+         sum(clicks) OVER (PARTITION BY user_id ORDER BY day RANGE BETWEEN 6 PRECEDING AND CURRENT ROW) AS wrong_week
+  FROM user_days
+)"""
+_USER_HONEST = f"""sum(click) OVER before AS user_clicks_before,
+       avg(click) OVER before AS user_rate_before,
+       count(*) OVER before AS user_shown_before,
+       u.week AS user_clicks_7_days,
+       count(*) OVER (PARTITION BY user_id, day ORDER BY ms {_BEFORE}) AS user_shown_today,
+       (ms - max(if(click = 1, ms, NULL)) OVER before) / 1000 AS seconds_since_click,
+       max(if(click = 1, struct(ms, item_id), NULL)) OVER before.item_id AS last_clicked_item"""
+_USER_LEAKS = f"""sum(click) OVER (PARTITION BY user_id ORDER BY ms) AS user_clicks_with_own,
+       max(if(click = 1, struct(-ms AS ms, item_id), NULL)) OVER
+         (PARTITION BY user_id ORDER BY -ms {_BEFORE}).item_id AS next_clicked_item,
+       sum(click) OVER (PARTITION BY user_id ORDER BY ms
+                        RANGE BETWEEN {16 * _HOUR} PRECEDING AND {8 * _HOUR} FOLLOWING)
+         AS user_clicks_24_hours_other_zone"""
 TABLE = f"""
 WITH shown AS (
   SELECT i.impression_id, i.user_id, i.item_id, i.label_click AS click, i.position, i.date,
@@ -32,16 +54,11 @@ WITH shown AS (
   FROM impressions i JOIN items m USING (item_id) JOIN truth t USING (impression_id) JOIN truth_items w
     ON w.item_id = i.item_id
 ),
-user_days AS (SELECT user_id, day, sum(click) AS clicks FROM shown GROUP BY user_id, day),
+{_USER_DAYS},
 user_tags AS (SELECT user_id, tag, day, sum(click) AS clicks, count(*) AS n FROM shown GROUP BY user_id, tag, day),
-item_days AS (SELECT item_id, day, sum(click) AS clicks, count(*) AS n FROM shown GROUP BY item_id, day),
+{_ITEM_DAYS},
 author_days AS (SELECT author_id, day, sum(click) AS clicks, count(*) AS n FROM shown GROUP BY author_id, day),
-of_users AS (
-  SELECT user_id, day,
-         sum(clicks) OVER (PARTITION BY user_id ORDER BY day RANGE BETWEEN 7 PRECEDING AND 1 PRECEDING) AS week,
-         sum(clicks) OVER (PARTITION BY user_id ORDER BY day RANGE BETWEEN 6 PRECEDING AND CURRENT ROW) AS wrong_week
-  FROM user_days
-),
+{_OF_USERS},
 of_tags AS (
   SELECT user_id, tag, day, sum(clicks) OVER w / sum(n) OVER w AS rate FROM user_tags
   WINDOW w AS (PARTITION BY user_id, tag ORDER BY day {_BEFORE})
@@ -65,13 +82,7 @@ of_items AS (
          next AS (PARTITION BY item_id ORDER BY day RANGE BETWEEN CURRENT ROW AND 6 FOLLOWING)
 )
 SELECT impression_id,
-       sum(click) OVER before AS user_clicks_before,
-       avg(click) OVER before AS user_rate_before,
-       count(*) OVER before AS user_shown_before,
-       u.week AS user_clicks_7_days,
-       count(*) OVER (PARTITION BY user_id, day ORDER BY ms {_BEFORE}) AS user_shown_today,
-       (ms - max(if(click = 1, ms, NULL)) OVER before) / 1000 AS seconds_since_click,
-       max(if(click = 1, struct(ms, item_id), NULL)) OVER before.item_id AS last_clicked_item,
+       {_USER_HONEST},
        g.rate AS user_tag_rate,
        count(*) OVER (PARTITION BY item_id ORDER BY ms {_BEFORE}) AS item_shown_before,
        v.rate AS item_rate_yesterday, v.three_days AS item_rate_3_days, v.trend AS item_trend,
@@ -82,13 +93,8 @@ SELECT impression_id,
        pmod(ms DIV {_HOUR}, 24) AS hour, position,
        pmod(xxhash64(impression_id, 1), 1000003) / 1000003 AS noise,
        ln(p / (1 - p)) + pmod(xxhash64(impression_id, 2), 1000) / 250 AS model_score,
-       sum(click) OVER (PARTITION BY user_id ORDER BY ms) AS user_clicks_with_own,
        v.next_week AS item_rate_next_7_days, v.month AS item_rate_month,
-       max(if(click = 1, struct(-ms AS ms, item_id), NULL)) OVER
-         (PARTITION BY user_id ORDER BY -ms {_BEFORE}).item_id AS next_clicked_item,
-       sum(click) OVER (PARTITION BY user_id ORDER BY ms
-                        RANGE BETWEEN {16 * _HOUR} PRECEDING AND {8 * _HOUR} FOLLOWING)
-         AS user_clicks_24_hours_other_zone,
+       {_USER_LEAKS},
        u.wrong_week AS user_clicks_7_days_wrong_day
 FROM shown JOIN of_users u USING (user_id, day) JOIN of_tags g USING (user_id, tag, day)
      JOIN of_authors a USING (author_id, day) JOIN of_items v USING (item_id, day)
@@ -109,14 +115,9 @@ WITH shown AS (
          unix_date(i.date) AS day, double(m.attribute_video_duration) AS duration
   FROM impressions i JOIN items m USING (item_id)
 ),
-user_days AS (SELECT user_id, day, sum(click) AS clicks FROM shown GROUP BY user_id, day),
-item_days AS (SELECT item_id, day, sum(click) AS clicks, count(*) AS n FROM shown GROUP BY item_id, day),
-of_users AS (
-  SELECT user_id, day,
-         sum(clicks) OVER (PARTITION BY user_id ORDER BY day RANGE BETWEEN 7 PRECEDING AND 1 PRECEDING) AS week,
-         sum(clicks) OVER (PARTITION BY user_id ORDER BY day RANGE BETWEEN 6 PRECEDING AND CURRENT ROW) AS wrong_week
-  FROM user_days
-),
+{_USER_DAYS},
+{_ITEM_DAYS},
+{_OF_USERS},
 of_items AS (
   SELECT item_id, day, sum(clicks) OVER past / sum(n) OVER past AS rate,
          sum(clicks) OVER three / sum(n) OVER three AS three_days,
@@ -127,22 +128,11 @@ of_items AS (
          wrong AS (PARTITION BY item_id ORDER BY day RANGE BETWEEN 2 PRECEDING AND CURRENT ROW)
 )
 SELECT impression_id,
-       sum(click) OVER before AS user_clicks_before,
-       avg(click) OVER before AS user_rate_before,
-       count(*) OVER before AS user_shown_before,
-       u.week AS user_clicks_7_days,
-       count(*) OVER (PARTITION BY user_id, day ORDER BY ms {_BEFORE}) AS user_shown_today,
-       (ms - max(if(click = 1, ms, NULL)) OVER before) / 1000 AS seconds_since_click,
-       max(if(click = 1, struct(ms, item_id), NULL)) OVER before.item_id AS last_clicked_item,
+       {_USER_HONEST},
        v.rate AS item_rate_yesterday, v.three_days AS item_rate_3_days, duration,
        pmod(xxhash64(impression_id, 1), 1000003) / 1000003 AS noise,
        count(*) OVER (PARTITION BY item_id) AS item_month_shown,
-       sum(click) OVER (PARTITION BY user_id ORDER BY ms) AS user_clicks_with_own,
-       max(if(click = 1, struct(-ms AS ms, item_id), NULL)) OVER
-         (PARTITION BY user_id ORDER BY -ms {_BEFORE}).item_id AS next_clicked_item,
-       sum(click) OVER (PARTITION BY user_id ORDER BY ms
-                        RANGE BETWEEN {16 * _HOUR} PRECEDING AND {8 * _HOUR} FOLLOWING)
-         AS user_clicks_24_hours_other_zone,
+       {_USER_LEAKS},
        u.wrong_week AS user_clicks_7_days_wrong_day, v.wrong_days AS item_rate_3_days_wrong_day,
        avg(click) OVER (PARTITION BY user_id) AS user_rate_month,
        avg(click) OVER (PARTITION BY item_id) AS item_rate_month
