@@ -15,7 +15,6 @@ holds with any past, or none; the more it says, the less is left in which a leak
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,13 +63,28 @@ class Fit:
     of_mean: float
     weight: float
 
-    def estimate(self, column: int, squared: float, keys: int) -> Estimate:
-        """How much more the column explains than is to be known, as a share of the variance of the later labels."""
-        if keys < FEWEST_BLOCKS or self.variance[column] <= NOTHING_LEFT or self.of_mean <= 0:
+    @property
+    def excess(self) -> Numbers:
+        """Of each column: how much more it explains than is to be known, as a share of the variance of F."""
+        beyond = self.covariance**2 / np.maximum(self.variance, NOTHING_LEFT) - self.knowable
+        return beyond / self.of_mean if self.of_mean > 0 else np.zeros_like(beyond)
+
+    def estimate(self, column: int, squared: Numbers, keys: int) -> Estimate:
+        """The excess of a column; 0 where nothing can be said of it.
+
+        Nothing can be said where less than nothing is to be known: later labels push each other away then (a click
+        that makes the next less likely), and every column, even noise, would be beyond such a bound.
+
+        Args:
+            column: place.
+            squared: see :func:`squared_influence`.
+            keys: how many there are.
+        """
+        told = self.variance[column] > NOTHING_LEFT and self.of_mean > 0 and self.knowable >= 0
+        if keys < FEWEST_BLOCKS or not told:
             return Estimate(0.0, 0.0, 1)
-        beyond = self.covariance[column] ** 2 / self.variance[column] - self.knowable
-        error = math.sqrt(keys / (keys - 1) * squared)
-        return Estimate(float(beyond) / self.of_mean, error / self.of_mean, keys - 1)
+        at_zero, error = np.sqrt(keys / (keys - 1) * squared[:, column])
+        return Estimate(float(self.excess[column]), float(error), keys - 1, float(at_zero))
 
 
 def past(rows: KeyRows) -> Numbers:
@@ -164,27 +178,34 @@ def fitted(summed: Numbers, width: int) -> Fit:
 
 
 def _slopes(summed: Numbers, width: int) -> Numbers:
-    """Of every target on the past: [width, targets]; of F, the last, drawn to its mean."""
-    spread = np.sqrt(np.maximum(np.diag(summed)[:width], 1e-300))
-    scaled = summed[:width, :width] / np.outer(spread, spread)
-    targets = summed[:width, width:] / spread[:, None]
-    found: Numbers = np.linalg.lstsq(scaled, targets, rcond=1e-9)[0]
-    drawn = np.diag(np.r_[0.0, np.full(width - 1, RIDGE)])
-    found[:, -1] = np.linalg.lstsq(scaled + drawn, targets[:, -1], rcond=1e-9)[0]
-    return found / spread[:, None]
+    """Of every target on the past: [width, targets]; of F, the last, drawn to its mean; 0 of what is 0 in all rows."""
+    squares = np.diag(summed)[:width]
+    there = np.flatnonzero(squares > 1e-12 * squares.max(initial=0.0))
+    slopes = np.zeros((width, len(summed) - width))
+    if not len(there):
+        return slopes
+    spread = np.sqrt(squares[there])
+    scaled = summed[np.ix_(there, there)] / np.outer(spread, spread)
+    targets = summed[there, width:] / spread[:, None]
+    slopes[there] = np.linalg.lstsq(scaled, targets, rcond=1e-9)[0]
+    drawn = np.diag(np.where(there == 0, 0.0, RIDGE))
+    slopes[there, -1] = np.linalg.lstsq(scaled + drawn, targets[:, -1], rcond=1e-9)[0]
+    slopes[there] /= spread[:, None]
+    return slopes
 
 
 def squared_influence(
     rows: KeyRows, known: Numbers, values: Numbers, milliseconds: int | None, fit: Fit
 ) -> tuple[Numbers, int]:
-    """Sum over keys of the squared influence on what a column explains beyond what is to be known; and how many keys.
+    """Sums over keys of the squared influence on the excess of each column; and how many keys.
 
     Returns:
-        [columns], and the number of keys with a row that counts.
+        [2, columns]: at an excess of 0, which is what is tested, and at the one that was found, whose share is of a
+        variance that is estimated too; and the number of keys with a row that counts.
     """
     later = Later.of(rows, milliseconds)
-    if not later.there.any():
-        return np.zeros(values.shape[1]), 0
+    if not later.there.any() or fit.of_mean <= 0:
+        return np.zeros((2, values.shape[1])), 0
     from_past = np.empty((len(later.fold), values.shape[1] + 1))
     for fold in range(FOLDS):
         from_past[later.fold == fold] = known[later.there][later.fold == fold] @ fit.slopes[fold]
@@ -201,5 +222,7 @@ def squared_influence(
     explained = by_key(columns * (later.mean - expected)[:, None]) - np.outer(weights, fit.covariance)
     varied = by_key(columns**2) - np.outer(weights, fit.variance)
     to_be_known = by_key(of_pairs[:, None]) - weights[:, None] * fit.knowable
-    influence = (2 * slope * explained - slope**2 * varied - to_be_known) / fit.weight
-    return np.square(influence).sum(0), len(starts)
+    at_zero = (2 * slope * explained - slope**2 * varied - to_be_known) / (fit.weight * fit.of_mean)
+    of_mean = by_key(np.square(later.mean - expected)[:, None]) - weights[:, None] * fit.of_mean
+    found = at_zero - fit.excess * of_mean / (fit.weight * fit.of_mean)
+    return np.stack([np.square(at_zero).sum(0), np.square(found).sum(0)]), len(starts)

@@ -27,16 +27,18 @@ FEWEST_BLOCKS = 8
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its standard error, and the degrees of freedom of that error."""
+    """A value with its standard error, the degrees of freedom of that error, and the error that it would have at 0."""
 
     value: float
     standard_error: float
     freedom: int
+    error_at_zero: float | None = None
 
     @property
     def t(self) -> float:
-        """Value in standard errors; 0 where nothing varies."""
-        return self.value / self.standard_error if self.standard_error > 0 else 0.0
+        """Value in the standard errors of one that is 0; 0 where nothing varies."""
+        error = self.standard_error if self.error_at_zero is None else self.error_at_zero
+        return self.value / error if error > 0 else 0.0
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Two-sided interval by Student's t."""

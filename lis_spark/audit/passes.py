@@ -137,7 +137,7 @@ def summed_moments(keyed: KeyedRows, scales: Sequence[Scale]) -> list[Fit]:
 
 
 def summed_influence(keyed: KeyedRows, scales: Sequence[Scale], fits: Sequence[Fit]) -> list[tuple[Numbers, int]]:
-    """Of each window, the sum over keys of the squared influence of each column, and the number of keys."""
+    """Of each window, the sums of :func:`lis_spark.audit.excess.squared_influence`, and the number of keys."""
     chunks = keyed.chunks()
 
     def sums(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -145,9 +145,9 @@ def summed_influence(keyed: KeyedRows, scales: Sequence[Scale], fits: Sequence[F
             known, values = past(rows), _standardised(rows, scales)
             for window, (milliseconds, fit) in enumerate(zip(WINDOWS.values(), fits, strict=True)):
                 squared, keys = squared_influence(rows, known, values, milliseconds, fit)
-                yield _packed(window, np.r_[squared, keys])
+                yield _packed(window, np.r_[squared.reshape(-1), keys])
 
-    return [(total[:-1], int(total[-1])) for total in _added(keyed.rows.mapInArrow(sums, _SUMS_DDL))]
+    return [(total[:-1].reshape(2, -1), int(total[-1])) for total in _added(keyed.rows.mapInArrow(sums, _SUMS_DDL))]
 
 
 def _renamed(name: str, places: dict[int, int]) -> str:

@@ -71,14 +71,18 @@ def test_what_is_said_of_pairs_is_that_of_a_loop_and_of_weighted_least_squares()
     assert fit.knowable == pytest.approx(mean(pairs, every), rel=1e-6)
     assert fit.of_mean == pytest.approx(mean(left[:, -1] ** 2, every), rel=1e-6)
     # the influence is what the value loses when a key is left out, to first order
-    estimate = fit.estimate(0, squared[0], keys)
-    without = []
+    estimate = fit.estimate(0, squared, keys)
+    without, shares = [], []
     for key in np.unique(rows.keys[places]):
         kept = rows.keys[places] != key
         covariance = mean(left[:, 0] * left[:, -1], kept)
-        without.append((covariance**2 / mean(left[:, 0] ** 2, kept) - mean(pairs, kept)) / fit.of_mean)
-    jackknife = np.sqrt((keys - 1) / keys * np.square(without - np.mean(without)).sum())
-    assert estimate.standard_error == pytest.approx(jackknife, rel=0.1)
+        beyond = covariance**2 / mean(left[:, 0] ** 2, kept) - mean(pairs, kept)
+        without.append(beyond / fit.of_mean)
+        shares.append(beyond / mean(left[:, -1] ** 2, kept))
+    for error, values in ((estimate.error_at_zero, without), (estimate.standard_error, shares)):
+        jackknife = np.sqrt((keys - 1) / keys * np.square(values - np.mean(values)).sum())
+        assert error == pytest.approx(jackknife, rel=0.1)
+    assert estimate.t == pytest.approx(estimate.value / estimate.error_at_zero)
 
 
 def test_honest_columns_are_not_accused_and_means_over_the_month_are() -> None:
@@ -92,7 +96,30 @@ def test_honest_columns_are_not_accused_and_means_over_the_month_are() -> None:
         noisy_grade = rates + rng.normal(0, 0.1, rates.shape)
         columns = np.column_stack([rates, noisy_grade, own_past, sums])
         fit, squared, keys = looked_at(rows, columns)
-        accused += [fit.estimate(place, squared[place], keys).t > 3 for place in range(4)]
+        accused += [fit.estimate(place, squared, keys).t > 3 for place in range(4)]
     # the rate itself, a grade that knows it, the clicks so far; and the mean that holds the labels themselves
     np.testing.assert_array_equal(accused[:3], 0)
     assert accused[3] == 20
+
+
+def test_where_a_click_pushes_the_next_away_nothing_is_said() -> None:
+    """One click a slate of eight at most: later labels know less than nothing of each other."""
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        keys, slates = np.repeat(np.arange(150), 64), np.repeat(np.arange(1200), 8)
+        time = np.sort(rng.integers(0, 10 * DAY, (150, 8)), axis=1).reshape(-1).repeat(8) + np.tile(np.arange(8), 1200)
+        clicked = np.where(rng.random(1200) < 0.6, rng.integers(0, 8, 1200), -1)
+        label = (np.tile(np.arange(8), 1200) == clicked[slates]).astype(np.int64)
+        rows = key_rows(keys, time, label, np.zeros(len(keys)))
+        fit, squared, count = looked_at(rows, rng.normal(size=(len(keys), 3)))
+        assert fit.knowable < 0
+        assert [fit.estimate(place, squared, count).t for place in range(3)] == [0, 0, 0]
+
+
+def test_an_hour_that_the_other_keys_never_have_says_nothing() -> None:
+    rows, rates = world(3, users=30)
+    own = rows.blocks == 0
+    hours = KeyRows(**{**vars(rows), "hour": np.where(own, 5, 7)})
+    fit, squared, keys = looked_at(hours, rates[:, None])
+    assert np.isfinite(fit.slopes).all() and np.abs(fit.slopes).max() < 1e3
+    assert np.isfinite(fit.estimate(0, squared, keys).interval()).all()
