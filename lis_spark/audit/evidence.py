@@ -102,7 +102,7 @@ def _of_key(
     found: dict[int, _Evidence] = {}
     for index, place in enumerate(keyed.places):
         excess = {
-            window: fit.estimate(index, squared[index], count)
+            window: fit.estimate(index, squared, count)
             for window, fit, (squared, count) in zip(WINDOWS, fits, influence, strict=True)
         }
         found[place] = (*_added(cells, index, chosen[index]), excess)
