@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 EXIT_DONE, EXIT_REFUSED, EXIT_FAILED = 0, 2, 3
 STEP_NAMES = (
-    *("simulate", "ingest", "vocabulary", "training-rows", "graph", "train", "features"),
+    *("simulate", "ingest", "vocabulary", "training-rows", "graph", "train", "curate", "features"),
     *("score", "append", "measure", "compare", "report"),
 )
 _HELP = {
@@ -30,6 +30,7 @@ _HELP = {
     "training-rows": "impressions with point-in-time histories",
     "graph": "clicks -> graphs of similar items (Swing), as of each T and T + n",
     "train": "all chains in one launch -> model and embedding snapshots",
+    "curate": "learned items -> preference_items: evenly spread, split by birth, with whitened targets",
     "features": "leaked and control feature tables",
     "score": "all arms of each evaluated day -> logits",
     "append": "the ranker retrained with each leak as a feature, and with its control -> logits",

@@ -14,6 +14,7 @@ from lis_spark.config import RunConfig, WorldSource
 from lis_spark.graph import step as graph
 from lis_spark.lake import Lake
 from lis_spark.lis import append, compare, features, measure, score, train
+from lis_spark.preference import step as preference
 from lis_spark.progress import say
 from lis_spark.ranker import training_rows, vocabulary
 from lis_spark.report import step as report
@@ -30,6 +31,7 @@ STEPS: dict[str, Step] = {
     "training-rows": training_rows.run,
     "graph": graph.run,
     "train": train.run,
+    "curate": preference.run,
     "features": features.run,
     "score": score.run,
     "append": append.run,
@@ -45,10 +47,11 @@ _RUNS_DDL = (
 
 
 def plan_of(config: RunConfig) -> tuple[str, ...]:
-    """The steps of ``lis-spark run``: worlds are simulated, others ingested; graphs and leaks only if asked for."""
+    """The steps of ``lis-spark run``: worlds are simulated, others ingested; others are left out if not asked for."""
     left_out = {"ingest" if isinstance(config.source, WorldSource) else "simulate"}
     leaks = config.append.leaks if config.append else ()
     wanted = {"graph": bool(config.graphs), "append": bool(leaks), "compare": config.compares_leaks}
+    wanted["curate"] = config.preference is not None
     left_out |= {name for name, asked_for in wanted.items() if not asked_for}
     return tuple(name for name in STEPS if name not in left_out)
 

@@ -19,6 +19,7 @@ from lis_spark.config.leaks import (
     TableLeak,
 )
 from lis_spark.config.loading import load_config, parse_config
+from lis_spark.config.preference import PreferenceConfig
 from lis_spark.config.ranker import FeatureConfig, RankerConfig, TableConfig
 from lis_spark.config.run import RunConfig
 from lis_spark.config.section import fingerprint
@@ -40,6 +41,7 @@ __all__ = [
     "NextClickLeak",
     "OwnLeakKind",
     "PlantedLeak",
+    "PreferenceConfig",
     "RankerConfig",
     "RunConfig",
     "SimilarItemsLeak",

@@ -12,6 +12,7 @@ from lis_spark.config.audit import AuditConfig
 from lis_spark.config.evaluation import EvaluationConfig
 from lis_spark.config.graph import GraphConfig
 from lis_spark.config.leaks import PlantedLeak, SimilarItemsLeak
+from lis_spark.config.preference import PreferenceConfig
 from lis_spark.config.ranker import FeatureConfig, HistoryConfig, LaunchConfig, RankerConfig
 from lis_spark.config.section import Section, fingerprint
 from lis_spark.config.sources import IngestConfig, Source
@@ -61,6 +62,9 @@ class RunConfig(Section):
     evaluation: EvaluationConfig
     append: AppendConfig | None = Field(None, description="protocol append: arms retrained with a leak as a feature")
     audit: AuditConfig | None = Field(None, description="a feature table that is believed honest (lis-spark audit)")
+    preference: PreferenceConfig | None = Field(
+        None, description="items that an encoder is aligned on (lis-spark curate)"
+    )
     spark: dict[str, str] = Field(default_factory=dict, description="extra Spark settings of this run")
 
     @field_validator("time_zone")
@@ -148,7 +152,7 @@ class RunConfig(Section):
 
     @property
     def fingerprint(self) -> str:
-        """Fingerprint of all choices of a run. Places, Spark settings and what is audited beside it are left out."""
-        chosen = self.model_dump(mode="json", exclude={"lake", "output_path", "spark", "audit"})
+        """Fingerprint of all choices of a run. Places, Spark settings and what stands beside it are left out."""
+        chosen = self.model_dump(mode="json", exclude={"lake", "output_path", "spark", "audit", "preference"})
         chosen["source"].pop("path", None)
         return fingerprint(chosen)

@@ -1,0 +1,258 @@
+"""Step ``curate``: learned items -> ``preference_items``, what an encoder is aligned on (method 4)."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from lis_spark.config import PreferenceConfig, RunConfig, fingerprint
+from lis_spark.errors import ConfigError, InputError, StepFailed
+from lis_spark.lake import Lake
+from lis_spark.lis.chains import ONE_DAY, base_name
+from lis_spark.lis.features import snapshot_tables
+from lis_spark.lis.plan import resolve
+from lis_spark.preference.curation import balance, histogram_of, keep_thresholds, t_of_budget, t_of_tail
+from lis_spark.preference.entries import entries_of
+from lis_spark.preference.shown import content_points, looks
+from lis_spark.preference.split import groups, near_duplicates, split_by_birth
+from lis_spark.preference.whitening import Whitening, summed_moments, whitened, whitening
+from lis_spark.progress import described
+from lis_spark.step import StepResult
+
+STEP_VERSION = 1
+NAME = "curate"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where vectors come from: the base chain's table as of a day."""
+
+    chain: str
+    date: dt.date
+
+
+def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: str = "") -> StepResult:
+    """Curates the learned items where their vectors, what they show, or the settings are new.
+
+    Raises:
+        ConfigError: no preference data is configured.
+        InputError: no item is eligible, a column of items is not there, or the items cannot be split by time.
+        StepFailed: items were lost or doubled.
+    """
+    preference = config.preference
+    if preference is None:
+        raise ConfigError(
+            "no preference data is configured",
+            expected="preference: {min_updates: 100, tail_share: .2} in the configuration, or on the command line",
+            remedy="see lis_spark/config/preference.py for the keys",
+        )
+    lake = Lake(spark, config, run_id=run_id, step=NAME)
+    lake.create("preference_items")
+    lake.create("curations")
+    source = Source(base_name(config.seeds[0]), preference.as_of or config.evaluation.dates[0])
+    wanted = _fingerprint(lake, preference, source)
+    if not force and lake.fingerprints("preference_items").get((preference.name,)) == wanted:
+        return StepResult(NAME, partitions_skipped=1, versions=dict(lake.pinned))
+    learned = _learned(lake, preference, source).persist(StorageLevel.DISK_ONLY)
+    try:
+        with described(spark, f"{NAME}: {preference.name}"):
+            items, report = _curated(lake, learned, preference)
+            written = lake.write_partitions(
+                "preference_items", _rows(items, preference, source), {(preference.name,): wanted}
+            )
+    finally:
+        learned.unpersist()
+    if written != report["kept_items"]:
+        raise StepFailed(
+            "items were lost or doubled",
+            table="preference_items",
+            partition=preference.name,
+            found=f"{written:,} rows",
+            expected=f"{report['kept_items']:,} kept items",
+            remedy="look for doubled item ids in items",
+        )
+    row = {
+        "row_id": wanted,
+        "run_name": config.run_name,
+        "name": preference.name,
+        "source_chain": source.chain,
+        "as_of": source.date,
+        "min_updates": preference.min_updates,
+        "created_ts": dt.datetime.now(dt.UTC),
+        **report,
+    }
+    schema = lake.read("curations").schema
+    lake.append_new("curations", spark.createDataFrame([tuple(row[name] for name in schema.names)], schema), "row_id")
+    counts = (report["learned_items"], written, 0, 1, 0)
+    return StepResult(NAME, *counts, notes=_notes(report), versions=dict(lake.pinned), outputs=dict(lake.written))
+
+
+def _fingerprint(lake: Lake, preference: PreferenceConfig, source: Source) -> str:
+    slot = lake.config.evaluation.slot
+    snapshots = {
+        key[2]: value
+        for key, value in lake.fingerprints("embedding_snapshots").items()
+        if key[:2] == (slot, source.chain) and key[2] <= source.date.isoformat()
+    }
+    if source.date.isoformat() not in snapshots:
+        raise InputError(
+            "there is no table of that day",
+            table="embedding_snapshots",
+            partition=f"{source.chain}, {source.date}",
+            found=f"days {min(snapshots)} to {max(snapshots)}" if snapshots else "no day",
+            expected="preference.as_of, or the first of evaluation.dates, among them",
+            remedy="run lis-spark train, or change preference.as_of",
+        )
+    shown = [sorted(lake.fingerprints(name).items()) for name in ("items", "impressions")]
+    return fingerprint(NAME, STEP_VERSION, preference, source.chain, sorted(snapshots.items()), shown)
+
+
+def _learned(lake: Lake, preference: PreferenceConfig, source: Source) -> DataFrame:
+    """item_id, vector, update_count, born_date, title, image and the entries' columns of items that were trained on."""
+    items = lake.read("items")
+    unknown = [column for column in preference.entry_columns if column not in items.columns]
+    if unknown:
+        raise InputError(
+            "a column of entries is not there",
+            table="items",
+            found=", ".join(items.columns),
+            expected=", ".join(unknown),
+            remedy="correct preference.entry_columns",
+        )
+    table = snapshot_tables(lake, resolve(lake), {(source.chain, source.date)}).where("update_count > 0")
+    first_days = lake.read("impressions").groupBy("item_id").agg(F.min("date").alias("first_day"))
+    born = F.coalesce("born_date", "first_day").alias("born_date")
+    columns = [column for column in preference.entry_columns if column not in ("title", "image")]
+    return (
+        table.select("item_id", "vector", "update_count")
+        .join(items, "item_id")
+        .join(first_days, "item_id")
+        .select("item_id", "vector", "update_count", born, "title", "image", *columns)
+    )
+
+
+def _curated(lake: Lake, learned: DataFrame, preference: PreferenceConfig) -> tuple[DataFrame, dict[str, Any]]:
+    """Kept items (item_id, split, target, ...) and what the table ``curations`` says of them."""
+    eligible = learned.where(F.col("update_count") >= preference.min_updates)
+    counted = learned.agg(
+        F.count(F.lit(1)).alias("learned"),
+        F.count_if(F.col("update_count") >= preference.min_updates).alias("eligible"),
+        F.max("update_count").alias("most"),
+    ).first()
+    assert counted is not None
+    if not counted["eligible"]:
+        raise InputError(
+            "no item is eligible",
+            table="embedding_snapshots",
+            found=f"{counted['learned']:,} learned items, the best with {counted['most'] or 0:,} updates",
+            expected=f"items with {preference.min_updates:,} or more",
+            remedy="lower preference.min_updates",
+        )
+    entries = entries_of(eligible, content_points(eligible), preference).localCheckpoint()
+    before = histogram_of(entries)
+    thresholds = keep_thresholds(entries, preference.seed).localCheckpoint()
+    if preference.max_items is None:
+        assert preference.tail_share is not None
+        t = t_of_tail(before, preference.tail_share)
+    else:
+        t = t_of_budget(thresholds, preference.max_items)
+    chosen = thresholds.withColumnRenamed("threshold", "keep_threshold").where(F.col("keep_threshold") < F.lit(t))
+    kept = eligible.join(chosen, "item_id").localCheckpoint()
+    pairs = near_duplicates(looks(kept), preference.near_duplicate_similarity)
+    grouped = kept.join(groups(kept.select("item_id"), pairs), "item_id")
+    split = split_by_birth(grouped, preference.validation_share).localCheckpoint()
+    width = lake.config.ranker.dimension
+    white = whitening(summed_moments(split.where("split = 'train'"), width), preference.popularity_correlation)
+    if not white.directions.shape[1]:
+        raise InputError(
+            "the vectors have no direction to align with",
+            table="embedding_snapshots",
+            found=f"{width} numbers without variance, but for one that is popularity",
+            expected="vectors that differ between items",
+            remedy="raise preference.popularity_correlation, or train the ranker for longer",
+        )
+    items = split.join(whitened(split, white, width), "item_id")
+    after = balance(histogram_of(entries.join(kept.select("item_id"), "item_id")))
+    even = balance(before)
+    report: dict[str, Any] = {
+        "learned_items": counted["learned"],
+        "eligible_items": counted["eligible"],
+        **_counts(split),
+        "t": None if math.isinf(t) else t,
+        "entries_before": even.entries,
+        "entries_after": after.entries,
+        "entropy_before": even.entropy,
+        "entropy_after": after.entropy,
+        "largest_share_before": even.largest_share,
+        "largest_share_after": after.largest_share,
+        "gini_before": even.gini,
+        "gini_after": after.gini,
+        "keep_rate_by_decile": json.dumps(_keep_rates(eligible, kept)),
+        **_of_targets(white),
+    }
+    return items, report
+
+
+def _counts(split: DataFrame) -> dict[str, Any]:
+    of = {
+        name: F.count_if(F.col("split") == name).alias(f"{name}_items") for name in ("train", "validation", "left_out")
+    }
+    duplicates = F.count_if(F.col("duplicate_of") != F.col("item_id")).alias("duplicate_items")
+    row = split.agg(F.count(F.lit(1)).alias("kept_items"), *of.values(), duplicates).first()
+    assert row is not None
+    return row.asDict()
+
+
+def _keep_rates(eligible: DataFrame, kept: DataFrame) -> list[dict[str, float]]:
+    """Of each decile of update_count: its highest count, its items and the share that is kept; equal counts are one."""
+    tenths = [tenth / 10 for tenth in range(1, 11)]
+    row = eligible.agg(F.percentile_approx("update_count", tenths, 100_000).alias("edges")).first()
+    assert row is not None
+    edges = sorted(set(row["edges"]))
+    above = F.size(F.filter(F.array(*map(F.lit, edges)), lambda edge: edge < F.col("update_count")))
+    decile = above.alias("decile")
+    marked = eligible.join(kept.select("item_id", F.lit(1).alias("is_kept")), "item_id", "left")
+    counted = marked.groupBy(decile).agg(F.count(F.lit(1)).alias("items"), F.count("is_kept").alias("kept")).collect()
+    return [
+        {"highest_count": edges[row["decile"]], "items": row["items"], "kept": row["kept"] / row["items"]}
+        for row in sorted(counted, key=lambda row: row["decile"])
+    ]
+
+
+def _of_targets(white: Whitening) -> dict[str, Any]:
+    return {
+        "popularity_correlation": white.popularity_correlation,
+        "drops_popularity": white.drops_popularity,
+        "dimension": white.directions.shape[1],
+    }
+
+
+def _rows(items: DataFrame, preference: PreferenceConfig, source: Source) -> DataFrame:
+    return items.select(
+        *("item_id", "target", "split", "born_date", "duplicate_of", "keep_threshold", "update_count"),
+        F.lit(source.chain).alias("source_chain"),
+        F.lit(source.date - ONE_DAY).alias("source_date"),
+        F.lit(preference.name).alias("name"),
+    )
+
+
+def _notes(report: dict[str, Any]) -> tuple[str, ...]:
+    def of(name: str) -> str:
+        return f"{report[f'{name}_before']:.3f} to {report[f'{name}_after']:.3f}"
+
+    popularity = "left out of the targets" if report["drops_popularity"] else "kept"
+    return (
+        f"of {report['learned_items']:,} learned items {report['eligible_items']:,} are eligible and "
+        f"{report['kept_items']:,} kept: {report['train_items']:,} to train on, {report['validation_items']:,} to "
+        f"validate, {report['left_out_items']:,} left out",
+        f"entries: entropy {of('entropy')}, largest share {of('largest_share')}, Gini {of('gini')}",
+        f"targets of {report['dimension']} numbers; first component and log count correlate "
+        f"{report['popularity_correlation']:+.2f}: {popularity}",
+    )

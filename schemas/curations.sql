@@ -1,0 +1,32 @@
+-- What a curation of preference data did.
+CREATE TABLE IF NOT EXISTS {table} (
+  row_id STRING NOT NULL COMMENT 'Fingerprint of what was curated and how: merged when not there',
+  run_name STRING NOT NULL COMMENT 'Name of the configuration',
+  name STRING NOT NULL COMMENT 'preference.name: partition of preference_items',
+  source_chain STRING NOT NULL COMMENT 'Training history that the vectors come from',
+  as_of DATE NOT NULL COMMENT 't of M_t that the vectors come from',
+  min_updates BIGINT NOT NULL COMMENT 'theta',
+  learned_items BIGINT NOT NULL COMMENT 'Items with a vector and a row in items',
+  eligible_items BIGINT NOT NULL COMMENT 'Of those, with theta updates or more',
+  kept_items BIGINT NOT NULL COMMENT 'Of those, kept by the curation',
+  train_items BIGINT NOT NULL COMMENT 'Of those, to train on',
+  validation_items BIGINT NOT NULL COMMENT 'Born after every item that is trained on: the gallery of mean recall',
+  left_out_items BIGINT NOT NULL COMMENT 'Born as late, and near-duplicates of older items',
+  duplicate_items BIGINT NOT NULL COMMENT 'Kept items that are near-duplicates of one with a smaller id',
+  t DOUBLE COMMENT 'Entries with at most so many items are kept whole; null: everything was kept',
+  entries_before BIGINT NOT NULL COMMENT 'Entries of the eligible items',
+  entries_after BIGINT NOT NULL COMMENT 'Entries of the kept items',
+  entropy_before DOUBLE NOT NULL COMMENT 'Of the mentions of entries, in nats',
+  entropy_after DOUBLE NOT NULL COMMENT 'The same of the kept items',
+  largest_share_before DOUBLE NOT NULL COMMENT 'Share of the mentions that the largest entry has',
+  largest_share_after DOUBLE NOT NULL COMMENT 'The same of the kept items',
+  gini_before DOUBLE NOT NULL COMMENT 'Of the sizes of entries: 0 when all are as large',
+  gini_after DOUBLE NOT NULL COMMENT 'The same of the kept items',
+  keep_rate_by_decile STRING NOT NULL COMMENT 'JSON: of each decile of update_count its highest count, its items and the share that is kept',
+  popularity_correlation DOUBLE NOT NULL COMMENT 'Of the first component of the vectors with log(1 + update_count)',
+  drops_popularity BOOLEAN NOT NULL COMMENT 'Whether that component was left out of the targets',
+  dimension INT NOT NULL COMMENT 'Numbers of a target',
+  created_ts TIMESTAMP NOT NULL COMMENT 'When it was curated',
+  CONSTRAINT counts_add_up CHECK (train_items + validation_items + left_out_items = kept_items)
+) USING DELTA
+COMMENT 'Curations of preference data: what was kept and how evenly'

@@ -1,0 +1,127 @@
+"""Preference data of a small simulated world by the verb: what is kept, its targets, and its side of the split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lis_spark import cli
+from lis_spark.config import RunConfig, load_config
+from lis_spark.errors import InputError
+from lis_spark.lake import Lake
+from lis_spark.pipeline import run_steps
+from lis_spark.preference import step
+from lis_spark.preference.curation import balance
+from lis_spark.vectors import unpack
+from tests.e2e.conftest import small_config
+from tests.e2e.test_changes import copied
+
+__all__ = ["copied"]
+
+CONFIG = Path(__file__).resolve().parents[2] / "conf" / "world_alignment_small.yaml"
+T = "2026-01-10"
+SIZE = ["source.days=11", "source.traffic.impressions_a_day=3000", "source.catalogue.near_duplicate_share=0.25"]
+CHOSEN = "preference={min_updates: 30, max_items: %d}"
+
+
+def test_learned_items_become_preference_data(
+    spark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("lis_spark.session.get_session", lambda *_, **__: spark)
+    places = [
+        f"lake.path={tmp_path / 'lake'}",
+        f"lake.work_path={tmp_path / 'work'}",
+        f"output_path={tmp_path / 'out'}",
+    ]
+    dates = [f"evaluation.dates=[{T}]", "evaluation.horizons=[0, 1]", "evaluation.refit={horizons: [1]}"]
+    base = [
+        *places,
+        *SIZE,
+        *dates,
+        "launch.processes=1",
+        "evaluation.variants=[naive]",
+        "evaluation.backward_horizons=[]",
+    ]
+    run_steps(spark, load_config(CONFIG, base), ("simulate", "vocabulary", "training-rows", "train"))
+    command = ["curate", "--config", str(CONFIG), *base, CHOSEN % 200]
+    assert cli.main(command) == 0
+    assert "200 kept" in capsys.readouterr().err
+
+    config = load_config(CONFIG, [*base, CHOSEN % 200])
+    lake = Lake(spark, config, measurement=True)
+    rows = lake.read("preference_items").toPandas().set_index("item_id")
+    shown = lake.read("training_rows").where(f"date < DATE'{T}'").toPandas()
+    counts = shown["item_id"].value_counts()
+    assert len(rows) == 200 and rows["update_count"].min() >= 30
+    assert (rows["update_count"] == counts[rows.index]).all()
+    # targets: a linear map of the vectors of M_T, white over the items that are trained on
+    snapshots = lake.read("embedding_snapshots").where(f"slot = 'item' AND snapshot_date <= DATE'{T}'").toPandas()
+    vectors = snapshots.sort_values("snapshot_date").groupby("item_id")["vector"].last()[rows.index]
+    x = np.stack([np.frombuffer(v, "<f4") for v in vectors]).astype(float)
+    targets = np.stack([np.frombuffer(v, "<f4") for v in rows["target"]]).astype(float)
+    train = (rows["split"] == "train").to_numpy()
+    np.testing.assert_allclose(np.cov(targets[train].T, ddof=0), np.eye(targets.shape[1]), atol=1e-3)
+    inputs = np.column_stack([x, np.ones(len(x))])
+    left = targets - inputs @ np.linalg.lstsq(inputs[train], targets[train], rcond=None)[0]
+    assert np.abs(left).max() < 1e-3
+    # the split: by birth, and no near-duplicates on both sides; the world knows which items copy which
+    assert set(rows["split"]) >= {"train", "validation"}
+    assert rows[train]["born_date"].max() < rows[rows["split"] == "validation"]["born_date"].min()
+    copies = lake.read("truth_items").where("duplicate_of IS NOT NULL").toPandas().set_index("item_id")["duplicate_of"]
+    both = [(item, of) for item, of in copies.items() if item in rows.index and of in rows.index]
+    together = [rows.loc[item, "duplicate_of"] == rows.loc[of, "duplicate_of"] for item, of in both]
+    assert len(both) >= 5 and np.mean(together) > 0.9
+    own_source = {item: copies.get(item, item) for item in rows.index}
+    grouped = rows[rows["duplicate_of"] != rows.index]
+    assert np.mean([own_source[item] == own_source[row.duplicate_of] for item, row in grouped.iterrows()]) > 0.9
+    # the report: against the tags counted here
+    (report,) = [row.asDict() for row in lake.read("curations").collect()]
+    tags = {row["item_id"]: row["tags"].split(",") for row in lake.read("items").collect()}
+    eligible = counts[counts >= 30].index
+    for when, items in (("before", eligible), ("after", rows.index)):
+        sizes = np.unique([tag for item in items for tag in tags[item]], return_counts=True)[1]
+        expected = balance({int(size): int((sizes == size).sum()) for size in sizes})
+        for name in ("entries", "entropy", "largest_share", "gini"):
+            assert report[f"{name}_{when}"] == pytest.approx(getattr(expected, name))
+    assert report["entropy_after"] > report["entropy_before"] and report["gini_after"] < report["gini_before"]
+    assert report["eligible_items"] == len(eligible) and report["learned_items"] == len(counts)
+
+    # the same again finds it done; a smaller budget keeps a part of it
+    before = lake.version("preference_items")
+    assert cli.main(command) == 0 and lake.version("preference_items") == before
+    assert "curate: nothing to do" in capsys.readouterr().err
+    assert cli.main([*command[:-1], CHOSEN % 60]) == 0
+    smaller = Lake(spark, config).read("preference_items").toPandas()
+    assert len(smaller) == 60 and set(smaller["item_id"]) < set(rows.index)
+    assert unpack(Lake(spark, config).read("preference_items").toArrow()["target"], targets.shape[1]).shape[0] == 60
+
+    with pytest.raises(InputError, match="no item is eligible") as error:
+        step.run(spark, load_config(CONFIG, [*base, "preference={min_updates: 99999, tail_share: .2}"]))
+    assert "99,999 or more" in str(error.value) and "preference.min_updates" in str(error.value)
+    with pytest.raises(InputError, match="a column of entries is not there"):
+        step.run(spark, load_config(CONFIG, [*base, CHOSEN % 60, "preference.entry_columns=[genre]"]))
+    with pytest.raises(InputError, match="there is no table of that day") as error:
+        step.run(spark, load_config(CONFIG, [*base, CHOSEN % 60, "preference.as_of=2026-03-01"]))
+    assert "base-s17, 2026-03-01" in str(error.value)
+
+
+def test_real_items_that_show_neither_title_nor_image_are_curated_by_their_tags(
+    spark: Any, copied: RunConfig, tmp_path: Path
+) -> None:
+    chosen = "preference={min_updates: 20, tail_share: 0.3, validation_share: 0.2}"
+    config = small_config(tmp_path, tmp_path / "source", chosen)
+    result = step.run(spark, config)
+    rows = Lake(spark, config).read("preference_items").toPandas()
+    (report,) = [row.asDict() for row in Lake(spark, config).read("curations").collect()]
+    assert len(rows) == result.rows_written == report["kept_items"] > 100
+    assert (rows["duplicate_of"] == rows["item_id"]).all() and report["duplicate_items"] == 0
+    assert report["kept_items"] < report["eligible_items"] and report["t"] is not None
+    assert report["entropy_after"] > report["entropy_before"]
+    # the first day of the validation items is the latest that gives them their share: a day is on one side
+    held = rows[rows["split"] == "validation"]["born_date"]
+    assert len(held) >= 0.2 * len(rows) > (held > held.min()).sum()
+    assert rows[rows["split"] == "train"]["born_date"].max() < held.min()
+    assert step.run(spark, config).partitions_skipped == 1
