@@ -14,6 +14,8 @@ from lis_spark.preference.shown import GAPS
 
 # Of items that have no entry and show nothing.
 NOTHING = "(nothing)"
+# Items that clusters are learned from: one partition of them is read again and again.
+SAMPLE = 100_000
 
 
 def entries_of(items: DataFrame, points: DataFrame, preference: PreferenceConfig) -> DataFrame:
@@ -51,10 +53,13 @@ def _phrases(items: DataFrame, words: int) -> DataFrame:
 def _clusters(items: DataFrame, points: DataFrame, preference: PreferenceConfig) -> DataFrame:
     """Of items without an entry: the cluster of what they show; those that show nothing are one entry of their own."""
     points = points.join(items, "item_id")
-    few = min(points.count(), preference.clusters)
+    number = points.count()
+    few = min(number, preference.clusters)
     if few < 2:  # one item is no cluster
         return items.select("item_id", F.lit(NOTHING).alias("entry"))
+    share = F.lit(int(1_000_000 * min(SAMPLE / number, 1.0)))
+    sample = points.where(F.pmod(F.xxhash64(F.lit("cluster sample"), "item_id"), F.lit(1_000_000)) < share)
     # one partition in one order, because the first centres are drawn by place
-    model = KMeans(k=few, seed=preference.seed).fit(points.repartition(1).sortWithinPartitions("item_id"))
+    model = KMeans(k=few, seed=preference.seed).fit(sample.repartition(1).sortWithinPartitions("item_id"))
     found = model.transform(points).select("item_id", F.concat(F.lit("cluster="), "prediction").alias("entry"))
     return items.join(found, "item_id", "left").select("item_id", F.coalesce("entry", F.lit(NOTHING)).alias("entry"))

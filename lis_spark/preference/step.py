@@ -110,12 +110,13 @@ def _fingerprint(lake: Lake, preference: PreferenceConfig, source: Source) -> st
             expected="preference.as_of, or the first of evaluation.dates, among them",
             remedy="run lis-spark train, or change preference.as_of",
         )
-    shown = [sorted(lake.fingerprints(name).items()) for name in ("items", "impressions")]
-    return fingerprint(NAME, STEP_VERSION, preference, source.chain, sorted(snapshots.items()), shown)
+    days = {key: value for key, value in lake.fingerprints("impressions").items() if key[0] < source.date.isoformat()}
+    known = [sorted(found.items()) for found in (snapshots, days, lake.fingerprints("items"))]
+    return fingerprint(NAME, STEP_VERSION, preference, source.chain, known)
 
 
 def _learned(lake: Lake, preference: PreferenceConfig, source: Source) -> DataFrame:
-    """item_id, vector, update_count, born_date, title, image and the entries' columns of items that were trained on."""
+    """item_id, vector, update_count, born_date of the items of the table ``items`` that were trained on."""
     items = lake.read("items")
     unknown = [column for column in preference.entry_columns if column not in items.columns]
     if unknown:
@@ -127,15 +128,20 @@ def _learned(lake: Lake, preference: PreferenceConfig, source: Source) -> DataFr
             remedy="correct preference.entry_columns",
         )
     table = snapshot_tables(lake, resolve(lake), {(source.chain, source.date)}).where("update_count > 0")
-    first_days = lake.read("impressions").groupBy("item_id").agg(F.min("date").alias("first_day"))
-    born = F.coalesce("born_date", "first_day").alias("born_date")
-    columns = [column for column in preference.entry_columns if column not in ("title", "image")]
+    earlier = lake.read("impressions").where(F.col("date") < F.lit(source.date))
+    first_days = earlier.groupBy("item_id").agg(F.min("date").alias("first_day"))
     return (
         table.select("item_id", "vector", "update_count")
-        .join(items, "item_id")
+        .join(items.select("item_id", "born_date"), "item_id")
         .join(first_days, "item_id")
-        .select("item_id", "vector", "update_count", born, "title", "image", *columns)
+        .select("item_id", "vector", "update_count", F.coalesce("born_date", "first_day").alias("born_date"))
     )
+
+
+def _shown(lake: Lake, items: DataFrame, *columns: str) -> DataFrame:
+    """item_id, title, image and other columns of some items: images are read where they are looked at, and not kept."""
+    named = [column for column in columns if column not in ("title", "image")]
+    return items.select("item_id").join(lake.read("items").select("item_id", "title", "image", *named), "item_id")
 
 
 def _curated(lake: Lake, learned: DataFrame, preference: PreferenceConfig) -> tuple[DataFrame, dict[str, Any]]:
@@ -155,7 +161,8 @@ def _curated(lake: Lake, learned: DataFrame, preference: PreferenceConfig) -> tu
             expected=f"items with {preference.min_updates:,} or more",
             remedy="lower preference.min_updates",
         )
-    entries = entries_of(eligible, content_points(eligible), preference).localCheckpoint()
+    shown = _shown(lake, eligible, *preference.entry_columns)
+    entries = entries_of(shown, content_points(shown), preference).localCheckpoint()
     before = histogram_of(entries)
     thresholds = keep_thresholds(entries, preference.seed).localCheckpoint()
     if preference.max_items is None:
@@ -165,7 +172,7 @@ def _curated(lake: Lake, learned: DataFrame, preference: PreferenceConfig) -> tu
         t = t_of_budget(thresholds, preference.max_items)
     chosen = thresholds.withColumnRenamed("threshold", "keep_threshold").where(F.col("keep_threshold") < F.lit(t))
     kept = eligible.join(chosen, "item_id").localCheckpoint()
-    pairs = near_duplicates(looks(kept), preference.near_duplicate_similarity)
+    pairs = near_duplicates(looks(_shown(lake, kept)), preference.near_duplicate_similarity)
     grouped = kept.join(groups(kept.select("item_id"), pairs), "item_id")
     split = split_by_birth(grouped, preference.validation_share).localCheckpoint()
     width = lake.config.ranker.dimension
