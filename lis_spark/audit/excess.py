@@ -206,9 +206,11 @@ def squared_influence(
     later = Later.of(rows, milliseconds)
     if not later.there.any() or fit.of_mean <= 0:
         return np.zeros((2, values.shape[1])), 0
-    from_past = np.empty((len(later.fold), values.shape[1] + 1))
+    inputs = known[later.there]
+    from_past = np.empty((len(inputs), values.shape[1] + 1))
     for fold in range(FOLDS):
-        from_past[later.fold == fold] = known[later.there][later.fold == fold] @ fit.slopes[fold]
+        own = later.fold == fold
+        from_past[own] = inputs[own] @ fit.slopes[fold]
     columns, expected = values[later.there] - from_past[:, :-1], from_past[:, -1]
     of_pairs = later.both - 2 * expected * later.mean + expected**2
     keys = rows.keys[later.there]

@@ -208,11 +208,9 @@ def _curated(lake: Lake, learned: DataFrame, preference: PreferenceConfig) -> tu
 
 
 def _counts(split: DataFrame) -> dict[str, Any]:
-    of = {
-        name: F.count_if(F.col("split") == name).alias(f"{name}_items") for name in ("train", "validation", "left_out")
-    }
+    sides = [F.count_if(F.col("split") == name).alias(f"{name}_items") for name in ("train", "validation", "left_out")]
     duplicates = F.count_if(F.col("duplicate_of") != F.col("item_id")).alias("duplicate_items")
-    row = split.agg(F.count(F.lit(1)).alias("kept_items"), *of.values(), duplicates).first()
+    row = split.agg(F.count(F.lit(1)).alias("kept_items"), *sides, duplicates).first()
     assert row is not None
     return row.asDict()
 
@@ -224,9 +222,12 @@ def _keep_rates(eligible: DataFrame, kept: DataFrame) -> list[dict[str, float]]:
     assert row is not None
     edges = sorted(set(row["edges"]))
     above = F.size(F.filter(F.array(*map(F.lit, edges)), lambda edge: edge < F.col("update_count")))
-    decile = above.alias("decile")
     marked = eligible.join(kept.select("item_id", F.lit(1).alias("is_kept")), "item_id", "left")
-    counted = marked.groupBy(decile).agg(F.count(F.lit(1)).alias("items"), F.count("is_kept").alias("kept")).collect()
+    counted = (
+        marked.groupBy(above.alias("decile"))
+        .agg(F.count(F.lit(1)).alias("items"), F.count("is_kept").alias("kept"))
+        .collect()
+    )
     return [
         {"highest_count": edges[row["decile"]], "items": row["items"], "kept": row["kept"] / row["items"]}
         for row in sorted(counted, key=lambda row: row["decile"])
