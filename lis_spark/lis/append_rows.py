@@ -23,10 +23,9 @@ from lis_spark.lis.content_vectors import content_vectors
 from lis_spark.lis.features import VECTOR_COLUMN, item_rows, snapshot_tables
 from lis_spark.lis.plan import EvaluationPlan
 from lis_spark.lis.wrong_order import in_the_wrong_order
-from lis_spark.ranker.arm_scoring import read_vectors
-from lis_spark.ranker.exchange import export_vectors, vector_folder
 from lis_spark.ranker.plans import DaySpec, PortSpec
 from lis_spark.ranker.readable_days import exported_days
+from lis_spark.ranker.vector_files import export_vectors, read_vectors, vector_folder
 from lis_spark.vectors import BYTES_PER_VALUE, pack, unpack, width_of
 
 DISK_ONLY = StorageLevel.DISK_ONLY

@@ -27,9 +27,10 @@ from lis_spark.lis.plan import EvaluationPlan, resolve
 from lis_spark.partitions import PartitionKey
 from lis_spark.progress import described
 from lis_spark.ranker.arm_scoring import score_rank
-from lis_spark.ranker.exchange import export_vectors, launch_plan, launch_spec, ranker_spec, vector_folder
+from lis_spark.ranker.exchange import launch_plan, launch_spec, ranker_spec
 from lis_spark.ranker.plans import ArmSpec, DaySpec, EvaluationSpec, ScorePlan, StateSpec, file_url, state_folder
 from lis_spark.ranker.readable_days import readable_days
+from lis_spark.ranker.vector_files import export_vectors, vector_folder
 from lis_spark.step import StepResult
 from lis_spark.table_files import absolute
 

@@ -21,14 +21,13 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from lis_spark.errors import StaleError
 from lis_spark.ranker.day_reader import DayReader, DayRows, check_count
 from lis_spark.ranker.model_state import TableShard, cold_weights, load_state
 from lis_spark.ranker.network import HISTORY, SHIFT, Inputs, assemble, keyed_rows
 from lis_spark.ranker.one_pass import average_gradients, build_model, new_optimizer, nothing
 from lis_spark.ranker.plans import ArmSpec, EvaluationSpec, ScorePlan, StateSpec
 from lis_spark.ranker.processes import Rank, join, report_progress
-from lis_spark.vectors import unpack
+from lis_spark.ranker.vector_files import read_vectors
 
 CHUNK_ROWS = 65_536
 BATCH_ROWS = 4_096
@@ -244,30 +243,6 @@ def logits_table(arm: str, rows: DayRows, logits: Tensor, slot: int, label: int)
         },
         schema=LOGITS_SCHEMA,
     )
-
-
-def read_vectors(folder: str, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """(rows [n], vectors [n, width]) of an exported table, in row order.
-
-    Raises:
-        StaleError: the folder is not there, or a row has two vectors.
-        InputError: a vector of another width.
-    """
-    files = sorted(Path(folder).glob("*.parquet"))
-    if not files:
-        raise StaleError("an exported table is not there", table=folder, remedy="run score with --force")
-    table = pa.concat_tables([pq.ParquetFile(file).read(["row", "vector"]) for file in files]).sort_by("row")
-    rows = table["row"].to_numpy()
-    doubled = rows[1:][rows[1:] == rows[:-1]]
-    if len(doubled):
-        raise StaleError(
-            "a feature table holds two vectors for one item in one snapshot",
-            table=folder,
-            found=f"row {doubled[0]} and {len(doubled) - 1} more",
-            expected="every impression of an item has the item's one vector",
-            remedy="the table was changed since it was written: run features with --force",
-        )
-    return rows, unpack(table["vector"], width)
 
 
 def put_rows(shard: TableShard, rows: np.ndarray, vectors: np.ndarray) -> None:

@@ -191,18 +191,6 @@ def _snapshot_rows(
     )
 
 
-def export_vectors(frame: DataFrame, keys: Sequence[str], folder: Path) -> None:
-    """Writes the distinct (keys, row, vector) as Parquet folders ``folder/table=.../part-*``, one for each table.
-
-    A row with two vectors, or one of another width, is refused by the rank that reads it
-    (:func:`lis_spark.ranker.arm_scoring.read_vectors`).
-    """
-    distinct = frame.select(*keys, "row", "vector").distinct()
-    named = distinct.withColumn("table", F.concat_ws("_", *[F.col(key).cast("string") for key in keys]))
-    tables = named.select("table", "row", "vector").repartition("table")
-    tables.write.mode("overwrite").partitionBy("table").parquet(file_url(folder))
-
-
 def launch_plan(
     config: RunConfig, name: str, plan: Plain, function: Callable[[str], object], title: str, pieces: int
 ) -> None:
@@ -220,8 +208,3 @@ def launch_plan(
         title=title,
         pieces=pieces,
     )
-
-
-def vector_folder(folder: Path, parts: Sequence[object]) -> str:
-    """The folder that :func:`export_vectors` wrote for one table."""
-    return str(folder / f"table={'_'.join(str(part) for part in parts)}")
