@@ -33,6 +33,8 @@ LOCAL_SETTINGS: dict[str, str] = {
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.driver.memory": "3g",
+    # A batch job waits for no pause: the throughput collector takes a fifth less CPU than G1 on two cores.
+    "spark.driver.extraJavaOptions": "-XX:+UseParallelGC",
     # A partition's rows are one Arrow exchange: fewer, larger batches.
     "spark.sql.execution.arrow.maxRecordsPerBatch": "100000",
     "spark.sql.sources.parallelPartitionDiscovery.parallelism": "4",
@@ -67,7 +69,8 @@ def get_session(settings: Mapping[str, str] | None = None, app_name: str = "lis_
         for key, value in LOCAL_SETTINGS.items():
             builder = builder.config(key, value)
         log = (resource_folder("conf") / "log4j2.properties").as_uri()
-        builder = builder.config("spark.driver.extraJavaOptions", f"-Dlog4j2.configurationFile={log}")
+        java = LOCAL_SETTINGS["spark.driver.extraJavaOptions"]
+        builder = builder.config("spark.driver.extraJavaOptions", f"{java} -Dlog4j2.configurationFile={log}")
         builder = configure_spark_with_delta_pip(builder)
     for key, value in (settings or {}).items():
         builder = builder.config(key, value)

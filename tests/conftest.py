@@ -38,8 +38,6 @@ def spark() -> Iterator[Any]:
             "spark.sql.shuffle.partitions": "2",
             # Nobody looks at the UI of a test, and its port may be taken.
             "spark.ui.enabled": "false",
-            # One core runs Spark, the other what a test starts beside it.
-            "spark.driver.memory": "2g",
             "spark.sql.adaptive.coalescePartitions.minPartitionNum": "1",
         },
         app_name="lis_spark tests",

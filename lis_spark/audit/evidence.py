@@ -9,19 +9,19 @@ from pyspark import StorageLevel
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from lis_spark.audit.excess import WINDOWS
+from lis_spark.audit.excess import excess_by_window
 from lis_spark.audit.findings import Finding
 from lis_spark.audit.joined import AFTER, MATCHED, Joined, joined, key_rows
 from lis_spark.audit.key_rows import UNITS
+from lis_spark.audit.later_labels import WINDOWS
 from lis_spark.audit.movement import Estimate, auc_gain, cross_fitted_auc
 from lis_spark.audit.passes import (
     BY,
     KeyedRows,
+    bounds,
     counted_cells,
     dealt,
     sampled_scales,
-    summed_influence,
-    summed_moments,
 )
 from lis_spark.audit.scales import Scale, number_of_codes
 from lis_spark.config import AuditConfig
@@ -93,19 +93,13 @@ def _of_key(
             cells = counted_cells(keyed, chosen)
         bar.advance()
         with described(spark, f"audit of {table}: later labels, by {key}"):
-            fits = summed_moments(keyed, chosen)
-            bar.advance()
-            influence = summed_influence(keyed, chosen, fits)
+            every, apart = bounds(keyed, chosen, bar.advance)
         bar.advance()
     finally:
         keyed.rows.unpersist()
     found: dict[int, _Evidence] = {}
     for index, place in enumerate(keyed.places):
-        excess = {
-            window: fit.estimate(index, squared, count)
-            for window, fit, (squared, count) in zip(WINDOWS, fits, influence, strict=True)
-        }
-        found[place] = (*_added(cells, index, chosen[index]), excess)
+        found[place] = (*_added(cells, index, chosen[index]), excess_by_window(every, apart, index))
     return found
 
 

@@ -11,40 +11,32 @@ beyond, for instance a mean over the whole month, which no comparison in time ca
 A mean of n labels scatters by its draws like 1/n, so a row counts as n / (n + NOISE_ROWS). What the past says is
 learned on other keys: on its own it would learn of the draws too, and what is left of V would be too little. The bound
 holds with any past, or none; the more it says, the less is left in which a leak could hide.
+
+Where a click makes the next ones less likely, two labels of a session share less than is to be known, and every column
+would be beyond such a bound. So V is estimated from pairs of different sessions beside all pairs. Where that is
+significantly more, in any window, a column has to be beyond both; elsewhere all pairs, which scatter less, are enough.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from lis_spark.audit.key_rows import KeyRows, Numbers
+from lis_spark.audit.later_labels import FOLDS, WINDOWS, Later
 from lis_spark.audit.movement import FEWEST_BLOCKS, Estimate
 
-_HOUR, _DAY = 3_600_000, 86_400_000
-# How far the later labels reach that a column is held against, in ms; None is the rest of the day.
-WINDOWS = {
-    "8 hours": 8 * _HOUR,
-    "the rest of the day": None,
-    "24 hours": _DAY,
-    "7 days": 7 * _DAY,
-    "all later": 36_500 * _DAY,
-}
-_PAST = (_HOUR, *(window for window in WINDOWS.values() if window is not None))
+_PAST = (3_600_000, *(window for window in WINDOWS.values() if window is not None))
 # Sums over whole days: what daily tables are made of, by the week and by the month.
 _PAST_DAYS = (*range(1, 8), 13, 14, 27, 28, 29, 30, 36_500)
 # Of a column that the past explains but for so little of its variance, nothing is left to be looked at.
 NOTHING_LEFT = 1e-6
-# From so many later labels on, their draws scatter the mean by less than what is to be known of it: at a click rate of
-# .2, .16 / 30 is a variance of .005, or a standard deviation of .07 between probabilities.
-NOISE_ROWS = 30.0
-# Fewer labels are no pair.
-PAIR = 2
-# Parts of the keys, by their blocks: what the past says in one is learned on the others.
-FOLDS = 5
 # What the past says of F is drawn to its mean by so much of each regressor's square: learned well, V is small.
 RIDGE = 0.01
+# Standard errors by which pairs of different sessions share more than all pairs: by chance once in a hundred.
+PUSHED_AWAY = 2.33
 
 
 @dataclass(frozen=True)
@@ -69,22 +61,73 @@ class Fit:
         beyond = self.covariance**2 / np.maximum(self.variance, NOTHING_LEFT) - self.knowable
         return beyond / self.of_mean if self.of_mean > 0 else np.zeros_like(beyond)
 
-    def estimate(self, column: int, squared: Numbers, keys: int) -> Estimate:
-        """The excess of a column; 0 where nothing can be said of it.
 
-        Nothing can be said where less than nothing is to be known: later labels push each other away then (a click
-        that makes the next less likely), and every column, even noise, would be beyond such a bound.
+@dataclass(frozen=True)
+class Influence:
+    """Sums over keys, of one window and kind of pairs.
 
-        Args:
-            column: place.
-            squared: see :func:`squared_influence`.
-            keys: how many there are.
-        """
-        told = self.variance[column] > NOTHING_LEFT and self.of_mean > 0 and self.knowable >= 0
-        if keys < FEWEST_BLOCKS or not told:
-            return Estimate(0.0, 0.0, 1)
-        at_zero, error = np.sqrt(keys / (keys - 1) * squared[:, column])
-        return Estimate(float(self.excess[column]), float(error), keys - 1, float(at_zero))
+    ``squared``: [2, columns], of the squared influence on the excess of each column: at an excess of 0, which is what
+    is tested, and at the one that was found, whose share is of a variance that is estimated too. ``pushed``: by how
+    much these pairs share more than all pairs, and the sum of its squares. ``keys``: with a row that counts.
+    """
+
+    squared: Numbers
+    pushed: Numbers
+    keys: int
+
+    @classmethod
+    def of(cls, sums: Numbers) -> Influence:
+        """From :attr:`sums`, added up."""
+        return cls(sums[3:].reshape(2, -1), sums[:2], int(sums[2]))
+
+    @property
+    def sums(self) -> Numbers:
+        """What is to be added up: [3 + 2 columns]."""
+        return np.r_[self.pushed, self.keys, self.squared.reshape(-1)]
+
+    @property
+    def pushes(self) -> float:
+        """By how many standard errors these pairs share more than all pairs."""
+        total, squares = self.pushed
+        return float(total / np.sqrt(squares)) if squares > 0 and self.keys >= FEWEST_BLOCKS else 0.0
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What is to be known by one kind of pairs within one window, and what each column says above it."""
+
+    fit: Fit
+    influence: Influence
+
+    def estimate(self, column: int) -> Estimate:
+        """The excess of a column; 0 where nothing can be said of it."""
+        keys = self.influence.keys
+        if keys < FEWEST_BLOCKS or self.fit.variance[column] <= NOTHING_LEFT or self.fit.of_mean <= 0:
+            return NOTHING
+        at_zero, error = np.sqrt(keys / (keys - 1) * self.influence.squared[:, column])
+        return Estimate(float(self.fit.excess[column]), float(error), keys - 1, float(at_zero))
+
+
+NOTHING = Estimate(0.0, 0.0, 1)
+
+
+def excess_by_window(every: Sequence[Bound], apart: Sequence[Bound], column: int) -> dict[str, Estimate]:
+    """Excess of a column, by window.
+
+    Args:
+        every: of all pairs, in the order of WINDOWS.
+        apart: of pairs of different sessions.
+        column: place.
+    """
+    pushed_away = max(bound.influence.pushes for bound in apart) > PUSHED_AWAY
+    found = {}
+    for window, of_all, of_apart in zip(WINDOWS, every, apart, strict=True):
+        if pushed_away:
+            both = (of_all.estimate(column), of_apart.estimate(column))
+            found[f"{window}, within and across sessions"] = min(both, key=lambda estimate: estimate.t)
+        else:  # less than nothing to be known is no bound
+            found[window] = of_all.estimate(column) if of_all.fit.knowable >= 0 else NOTHING
+    return found
 
 
 def past(rows: KeyRows) -> Numbers:
@@ -102,46 +145,20 @@ def _of_window(clicks: Numbers, shown: Numbers) -> list[Numbers]:
     return [clicks, np.log1p(shown), (clicks + 1.0) / (shown + 4.0)]
 
 
-@dataclass(frozen=True)
-class Later:
-    """Of the rows with two later labels or more: which they are, fold, weight, how many labels and clicks follow."""
-
-    there: np.ndarray
-    fold: np.ndarray
-    weight: Numbers
-    shown: Numbers
-    clicks: Numbers
-
-    @classmethod
-    def of(cls, rows: KeyRows, milliseconds: int | None) -> Later:
-        """Within a window, see WINDOWS."""
-        clicks, shown = rows.later(milliseconds)
-        there = shown >= PAIR
-        clicks, shown = clicks[there], shown[there]
-        return cls(there, rows.blocks[there] % FOLDS, shown / (shown + NOISE_ROWS), shown, clicks)
-
-    @property
-    def mean(self) -> Numbers:
-        """F."""
-        return self.clicks / self.shown
-
-    @property
-    def both(self) -> Numbers:
-        """Mean product of two different labels of a row."""
-        return self.clicks * (self.clicks - 1) / (self.shown * (self.shown - 1))
-
-
-def moments(rows: KeyRows, known: Numbers, values: Numbers, milliseconds: int | None) -> Numbers:
-    """Weighted sums of products of (past, columns, F, product of two labels), by fold: [folds, width, width].
+def moments(rows: KeyRows, known: Numbers, values: Numbers, later: Later) -> Numbers:
+    """Weighted sums of products of (past, columns, F, label of a pair, product of a pair), by fold.
 
     Args:
         rows: whole keys.
         known: see :func:`past`.
         values: [rows, columns], standardised.
-        milliseconds: how far the later labels reach, see WINDOWS.
+        later: of these rows.
+
+    Returns:
+        [folds, width, width].
     """
-    later = Later.of(rows, milliseconds)
-    joined = np.column_stack([known[later.there], values[later.there], later.mean, later.both])
+    pairs = later.pairs
+    joined = np.column_stack([known[later.there], values[later.there], later.mean, pairs.label, pairs.product])
     parts = [(joined[later.fold == fold], later.weight[later.fold == fold]) for fold in range(FOLDS)]
     return np.stack([part.T @ (part * weight[:, None]) for part, weight in parts])
 
@@ -153,17 +170,18 @@ def fitted(summed: Numbers, width: int) -> Fit:
         summed: see :func:`moments`; the first place of each fold is its weight.
         width: of the past.
     """
-    both, summed = float(summed[:, 0, -1].sum()), summed[:, :-1, :-1]
+    knowable, of_pairs = float(summed[:, 0, -1].sum()), summed[:, :width, -2]
+    summed = summed[:, :-2, :-2]
     total = summed.sum(0)
     weight, targets = float(total[0, 0]), len(total) - width
     slopes, left = np.zeros((FOLDS, width, targets)), np.zeros((targets, targets))
-    knowable = both
     for fold, own in enumerate(summed):
         slopes[fold] = _slopes(total - own, width)
         said = slopes[fold].T @ own[:width, width:]
         of_said = slopes[fold].T @ own[:width, :width] @ slopes[fold]
         left += own[width:, width:] - said - said.T + of_said
-        knowable += of_said[-1, -1] - 2 * said[-1, -1]  # the mean of (y - m)(y' - m), where m is said of F
+        # the mean of (y - m)(y' - m), where m is said of F
+        knowable += of_said[-1, -1] - 2 * slopes[fold][:, -1] @ of_pairs[fold]
     if weight <= 0:
         return Fit(slopes, np.zeros(targets - 1), np.zeros(targets - 1), 0.0, 0.0, 0.0)
     left /= weight
@@ -194,25 +212,17 @@ def _slopes(summed: Numbers, width: int) -> Numbers:
     return slopes
 
 
-def squared_influence(
-    rows: KeyRows, known: Numbers, values: Numbers, milliseconds: int | None, fit: Fit
-) -> tuple[Numbers, int]:
-    """Sums over keys of the squared influence on the excess of each column; and how many keys.
-
-    Returns:
-        [2, columns]: at an excess of 0, which is what is tested, and at the one that was found, whose share is of a
-        variance that is estimated too; and the number of keys with a row that counts.
-    """
-    later = Later.of(rows, milliseconds)
+def influence(rows: KeyRows, known: Numbers, values: Numbers, later: Later, fit: Fit) -> Influence:
+    """Of each key on the excess of each column, see :class:`Influence`; the fit is of the same kind of pairs."""
     if not later.there.any() or fit.of_mean <= 0:
-        return np.zeros((2, values.shape[1])), 0
+        return Influence(np.zeros((2, values.shape[1])), np.zeros(2), 0)
     inputs = known[later.there]
     from_past = np.empty((len(inputs), values.shape[1] + 1))
     for fold in range(FOLDS):
         own = later.fold == fold
         from_past[own] = inputs[own] @ fit.slopes[fold]
     columns, expected = values[later.there] - from_past[:, :-1], from_past[:, -1]
-    of_pairs = later.both - 2 * expected * later.mean + expected**2
+    of_pairs = later.pairs.left(expected)
     keys = rows.keys[later.there]
     starts = np.flatnonzero(np.r_[True, np.diff(keys) != 0])
     weights = np.add.reduceat(later.weight, starts)
@@ -227,4 +237,9 @@ def squared_influence(
     at_zero = (2 * slope * explained - slope**2 * varied - to_be_known) / (fit.weight * fit.of_mean)
     of_mean = by_key(np.square(later.mean - expected)[:, None]) - weights[:, None] * fit.of_mean
     found = at_zero - fit.excess * of_mean / (fit.weight * fit.of_mean)
-    return np.stack([np.square(at_zero).sum(0), np.square(found).sum(0)]), len(starts)
+    more = by_key((of_pairs - later.every.left(expected))[:, None])
+    return Influence(
+        squared=np.stack([np.square(at_zero).sum(0), np.square(found).sum(0)]),
+        pushed=np.array([more.sum(), np.square(more).sum()]),
+        keys=len(starts),
+    )

@@ -18,6 +18,8 @@ Numbers = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 NONE = -1
 UNITS = ("request", "day")
+# A pause of half an hour ends a session, by the custom of web analytics; of ms.
+SESSION_GAP = 30 * 60_000
 
 
 @dataclass(frozen=True)
@@ -122,8 +124,8 @@ class KeyRows:
             np.where(after != NONE, here[after] - here, np.nan),
         )
 
-    def later(self, milliseconds: int | None) -> tuple[Numbers, Numbers]:
-        """Labels and rows of the key after t, for so long or for the rest of the day."""
+    def after(self, milliseconds: int | None) -> tuple[Integers, Integers]:
+        """Rows [low, high) of the key after t, for so long or for the rest of the day."""
         composed, span = self._composed(self.time)
         low = np.searchsorted(composed, self.keys * span + self.time - self.time.min(), "right")
         if milliseconds is None:
@@ -131,14 +133,22 @@ class KeyRows:
             high = np.searchsorted(days, days, "right")
         else:
             high = np.searchsorted(composed, self.keys * span + self._offset(self.time, milliseconds), "right")
-        return _between(self.label, low, high), (high - low).astype(np.float64)
+        return low, high
+
+    @cached_property
+    def sessions(self) -> tuple[Integers, Integers]:
+        """Rows [first, end) of the session of each row: what the key has without a pause longer than SESSION_GAP."""
+        begins = np.r_[True, (self.keys[1:] != self.keys[:-1]) | (np.diff(self.time) > SESSION_GAP)]
+        first = np.flatnonzero(begins)
+        session = np.cumsum(begins) - 1
+        return first[session], np.r_[first[1:], len(self)][session]
 
     def earlier(self, milliseconds: int) -> tuple[Numbers, Numbers]:
         """Labels and rows of the key within [t - milliseconds, t)."""
         composed, span = self._composed(self.time)
         low = np.searchsorted(composed, self.keys * span + self._offset(self.time, -milliseconds), "left")
         high = np.searchsorted(composed, self.keys * span + self.time - self.time.min(), "left")
-        return _between(self.label, low, high), (high - low).astype(np.float64)
+        return sum_between(self.label, low, high), (high - low).astype(np.float64)
 
     def today(self) -> tuple[Numbers, Numbers]:
         """Labels and rows of the key earlier on the row's own day."""
@@ -146,14 +156,14 @@ class KeyRows:
         days, _ = self._composed(self.day)
         low = np.searchsorted(days, days, "left")
         high = np.searchsorted(times, self.keys * span + self.time - self.time.min(), "left")
-        return _between(self.label, low, high), (high - low).astype(np.float64)
+        return sum_between(self.label, low, high), (high - low).astype(np.float64)
 
     def days_before(self, days: int) -> tuple[Numbers, Numbers]:
         """Labels and rows of the key on so many days before the row's own."""
         composed, span = self._composed(self.day)
         low = np.searchsorted(composed, self.keys * span + self._offset(self.day, -days), "left")
         high = np.searchsorted(composed, self.keys * span + self.day - self.day.min(), "left")
-        return _between(self.label, low, high), (high - low).astype(np.float64)
+        return sum_between(self.label, low, high), (high - low).astype(np.float64)
 
     def _composed(self, units: Integers) -> tuple[Integers, int]:
         """Ascending numbers of (key, unit), and how far keys lie apart in them."""
@@ -166,6 +176,7 @@ class KeyRows:
         return np.clip(units - units.min() + by, 0, units.max() - units.min())
 
 
-def _between(values: Numbers, low: Integers, high: Integers) -> Numbers:
+def sum_between(values: Numbers, low: Integers, high: Integers) -> Numbers:
+    """Sums over the rows [low, high); exact where the values are whole numbers."""
     cumulated = np.r_[0.0, np.cumsum(values)]
     return cumulated[high] - cumulated[low]

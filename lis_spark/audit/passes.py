@@ -15,8 +15,9 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from lis_spark.arrow_batches import whole_keys
-from lis_spark.audit.excess import FOLDS, WINDOWS, Fit, fitted, moments, past, squared_influence
+from lis_spark.audit.excess import Bound, Fit, Influence, fitted, influence, moments, past
 from lis_spark.audit.key_rows import NONE, UNITS, KeyRows, Numbers
+from lis_spark.audit.later_labels import FOLDS, WINDOWS, Later
 from lis_spark.audit.scales import Scale, number_of_codes, scales_of
 
 # Blocks of keys, and of days, for the jackknife.
@@ -27,8 +28,10 @@ _ORDER = ("key_hash", "time_ms", "tie")
 _CELLS = pa.schema([(name, pa.int32()) for name in ("place", "unit", "side", "by", "block", "cell", "label")])
 _CELLS = _CELLS.append(pa.field("n", pa.int64()))
 _CELLS_DDL = "place int, unit int, side int, by int, block int, cell int, label int, n bigint"
-_SUMS = pa.schema([("window", pa.int32()), ("sums", pa.binary())])
-_SUMS_DDL = "window int, sums binary"
+_SUMS = pa.schema([("bound", pa.int32()), ("sums", pa.binary())])
+_SUMS_DDL = "bound int, sums binary"
+# Whether only pairs of different sessions count, and the window.
+_BOUNDS = [(apart, milliseconds) for apart in (False, True) for milliseconds in WINDOWS.values()]
 
 
 @dataclass(frozen=True)
@@ -120,34 +123,40 @@ def counted_cells(keyed: KeyedRows, scales: Sequence[Scale]) -> dict[tuple[int, 
     return found
 
 
-def summed_moments(keyed: KeyedRows, scales: Sequence[Scale]) -> list[Fit]:
-    """What the past says of each column and of the later labels, for each window."""
+def bounds(keyed: KeyedRows, scales: Sequence[Scale], half_way: Callable[[], None]) -> list[list[Bound]]:
+    """Of all pairs, and of those of different sessions: what is to be known within each window, and what is said above.
+
+    Args:
+        keyed: dealt out.
+        scales: of its columns.
+        half_way: called between the two passes over the rows.
+    """
     chunks = keyed.chunks()
 
-    def sums(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def summed(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for rows in chunks(batches):
             known, values = past(rows), _standardised(rows, scales)
-            for window, milliseconds in enumerate(WINDOWS.values()):
-                yield _packed(window, moments(rows, known, values, milliseconds))
+            for bound, (apart, milliseconds) in enumerate(_BOUNDS):
+                yield _packed(bound, moments(rows, known, values, Later.of(rows, milliseconds, apart)))
 
     width = _width_of_past()
-    whole = width + len(scales) + 2
-    partial = keyed.rows.mapInArrow(sums, _SUMS_DDL)
-    return [fitted(total.reshape(FOLDS, whole, whole), width) for total in _added(partial)]
+    whole = width + len(scales) + 3
+    sums = _added(keyed.rows.mapInArrow(summed, _SUMS_DDL))
+    fits: list[Fit] = [fitted(total.reshape(FOLDS, whole, whole), width) for total in sums]
+    half_way()
 
-
-def summed_influence(keyed: KeyedRows, scales: Sequence[Scale], fits: Sequence[Fit]) -> list[tuple[Numbers, int]]:
-    """Of each window, the sums of :func:`lis_spark.audit.excess.squared_influence`, and the number of keys."""
-    chunks = keyed.chunks()
-
-    def sums(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def influenced(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for rows in chunks(batches):
             known, values = past(rows), _standardised(rows, scales)
-            for window, (milliseconds, fit) in enumerate(zip(WINDOWS.values(), fits, strict=True)):
-                squared, keys = squared_influence(rows, known, values, milliseconds, fit)
-                yield _packed(window, np.r_[squared.reshape(-1), keys])
+            for bound, ((apart, milliseconds), fit) in enumerate(zip(_BOUNDS, fits, strict=True)):
+                later = Later.of(rows, milliseconds, apart)
+                yield _packed(bound, influence(rows, known, values, later, fit).sums)
 
-    return [(total[:-1].reshape(2, -1), int(total[-1])) for total in _added(keyed.rows.mapInArrow(sums, _SUMS_DDL))]
+    found = [
+        Bound(fit, Influence.of(total))
+        for fit, total in zip(fits, _added(keyed.rows.mapInArrow(influenced, _SUMS_DDL)), strict=True)
+    ]
+    return [found[: len(WINDOWS)], found[len(WINDOWS) :]]
 
 
 def _renamed(name: str, places: dict[int, int]) -> str:
@@ -170,9 +179,9 @@ def _listed(key: tuple[int, ...], block: np.ndarray, cell: np.ndarray, label: np
     return pa.RecordBatch.from_arrays([*arrays, pa.array(counts[there].astype(np.int64))], schema=_CELLS)
 
 
-def _packed(window: int, sums: Numbers) -> pa.RecordBatch:
+def _packed(bound: int, sums: Numbers) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(
-        [pa.array([window], pa.int32()), pa.array([np.ascontiguousarray(sums).tobytes()])], schema=_SUMS
+        [pa.array([bound], pa.int32()), pa.array([np.ascontiguousarray(sums).tobytes()])], schema=_SUMS
     )
 
 
@@ -184,17 +193,17 @@ def _width_of_past() -> int:
 
 
 def _added(partial: DataFrame) -> list[Numbers]:
-    """Sums by window, added up by one task each, in one order."""
+    """Sums by bound, added up by one task each, in one order."""
 
     def add(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         totals: dict[int, Numbers] = {}
         for batch in batches:
-            for window, sums in zip(batch["window"].to_pylist(), batch["sums"].to_pylist(), strict=True):
-                totals[window] = totals.get(window, 0.0) + np.frombuffer(sums)
-        for window, total in totals.items():
-            yield _packed(window, total)
+            for bound, sums in zip(batch["bound"].to_pylist(), batch["sums"].to_pylist(), strict=True):
+                totals[bound] = totals.get(bound, 0.0) + np.frombuffer(sums)
+        for bound, total in totals.items():
+            yield _packed(bound, total)
 
     numbered = partial.withColumn("order", F.monotonically_increasing_id())
-    ordered = numbered.repartition(len(WINDOWS), "window").sortWithinPartitions("order").select("window", "sums")
-    found = {row["window"]: np.frombuffer(row["sums"]) for row in ordered.mapInArrow(add, _SUMS_DDL).collect()}
-    return [found[window] for window in range(len(WINDOWS))]
+    ordered = numbered.repartition(len(_BOUNDS), "bound").sortWithinPartitions("order").select("bound", "sums")
+    found = {row["bound"]: np.frombuffer(row["sums"]) for row in ordered.mapInArrow(add, _SUMS_DDL).collect()}
+    return [found[bound] for bound in range(len(_BOUNDS))]

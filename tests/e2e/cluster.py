@@ -14,7 +14,7 @@ from pathlib import Path
 import pyspark
 
 START_SECONDS = 60
-SHORT_LIVED = "-XX:TieredStopAtLevel=1"
+SHORT_LIVED = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 
 
 def free_port() -> int:
@@ -42,7 +42,7 @@ def standalone_cluster(folder: Path, python: Path, workers: int = 2) -> Iterator
         "SPARK_LOG_DIR": str(folder),
         "SPARK_WORKER_DIR": str(folder / "workers"),
         "OMP_NUM_THREADS": "1",
-        # They live for minutes: what the second compiler makes faster, they never run.
+        # They live for minutes: what the second compiler makes faster, they never run, and their heaps are small.
         "SPARK_DAEMON_JAVA_OPTS": SHORT_LIVED,
     }
     port, ui = free_port(), free_port()

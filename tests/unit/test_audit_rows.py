@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lis_spark.audit.key_rows import NONE, KeyRows
+from lis_spark.audit.key_rows import NONE, KeyRows, sum_between
 from lis_spark.audit.scales import codes, number_of_codes, scales_of
 
 DAY = 86_400_000
@@ -46,8 +46,9 @@ def some_rows(draw: st.DrawFn) -> KeyRows:
 
 @given(some_rows(), st.sampled_from([DAY // 4, DAY // 2 + 1, 2 * DAY, 100 * DAY]))
 def test_windows_hold_the_rows_of_a_loop(rows: KeyRows, reach: int) -> None:
-    later, shown_later = rows.later(reach)
-    rest, shown_rest = rows.later(None)
+    (later, shown_later), (rest, shown_rest) = (
+        (sum_between(rows.label, low, high), high - low) for low, high in (rows.after(reach), rows.after(None))
+    )
     earlier, shown_earlier = rows.earlier(reach)
     before, shown_before = rows.days_before(2)
     today, shown_today = rows.today()
