@@ -122,11 +122,12 @@ def excess_by_window(every: Sequence[Bound], apart: Sequence[Bound], column: int
     pushed_away = max(bound.influence.pushes for bound in apart) > PUSHED_AWAY
     found = {}
     for window, of_all, of_apart in zip(WINDOWS, every, apart, strict=True):
-        if pushed_away:
-            both = (of_all.estimate(column), of_apart.estimate(column))
-            found[f"{window}, within and across sessions"] = min(both, key=lambda estimate: estimate.t)
-        else:  # less than nothing to be known is no bound
-            found[window] = of_all.estimate(column) if of_all.fit.knowable >= 0 else NOTHING
+        asked = (of_all, of_apart) if pushed_away else (of_all,)
+        name = f"{window}, within and across sessions" if pushed_away else window
+        # less than nothing to be known is no bound
+        bounded = any(bound.fit.knowable >= 0 for bound in asked)
+        estimates = [bound.estimate(column) for bound in asked]
+        found[name] = min(estimates, key=lambda estimate: estimate.t) if bounded else NOTHING
     return found
 
 

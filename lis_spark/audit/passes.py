@@ -124,12 +124,15 @@ def counted_cells(keyed: KeyedRows, scales: Sequence[Scale]) -> dict[tuple[int, 
 
 
 def bounds(keyed: KeyedRows, scales: Sequence[Scale], half_way: Callable[[], None]) -> list[list[Bound]]:
-    """Of all pairs, and of those of different sessions: what is to be known within each window, and what is said above.
+    """What is to be known within each window, and what each column says above it.
 
     Args:
         keyed: dealt out.
         scales: of its columns.
         half_way: called between the two passes over the rows.
+
+    Returns:
+        A list of all pairs and one of pairs of different sessions, each in the order of WINDOWS.
     """
     chunks = keyed.chunks()
 
