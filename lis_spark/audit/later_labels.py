@@ -68,8 +68,12 @@ class Later:
     def of(cls, rows: KeyRows, milliseconds: int | None, apart: bool = False) -> Later:
         """Within a window, see WINDOWS; of all pairs, or of those whose labels lie in different sessions."""
         low, high = rows.after(milliseconds)
-        every = _all_pairs(rows, low, high)
-        pairs = _pairs_apart(rows, low, high, every.number) if apart else every
+        sums = _of_all(rows, low, high)
+        every = Pairs.of(*sums)
+        if apart:
+            pairs = Pairs.of(*(total - within for total, within in zip(sums, _within(rows, low, high), strict=True)))
+        else:
+            pairs = every
         there = pairs.number > 0
         shown = (high - low)[there].astype(np.float64)
         return cls(
@@ -82,13 +86,14 @@ class Later:
         )
 
 
-def _all_pairs(rows: KeyRows, low: Integers, high: Integers) -> Pairs:
+def _of_all(rows: KeyRows, low: Integers, high: Integers) -> tuple[Numbers, Numbers, Numbers]:
+    """How many pairs there are in [low, high), and sums over them: of both labels, and of their product."""
     clicks, shown = sum_between(rows.label, low, high), (high - low).astype(np.float64)
-    return Pairs.of(shown * (shown - 1) / 2, clicks * (shown - 1), clicks * (clicks - 1) / 2)
+    return shown * (shown - 1) / 2, clicks * (shown - 1), clicks * (clicks - 1) / 2
 
 
-def _pairs_apart(rows: KeyRows, low: Integers, high: Integers, every: Numbers) -> Pairs:
-    """All pairs less those within a session.
+def _within(rows: KeyRows, low: Integers, high: Integers) -> tuple[Numbers, Numbers, Numbers]:
+    """The same of the pairs within a session.
 
     A row makes a pair with each row before it in its session. These are summed over the window, and of its first
     session, which it cuts, what reaches back beyond it is taken off.
@@ -104,5 +109,4 @@ def _pairs_apart(rows: KeyRows, low: Integers, high: Integers, every: Numbers) -
     labels = sum_between(rows.label * rows_before + clicks_before, low, high)
     labels -= clicks_in * rows_cut + rows_in * clicks_cut
     products = sum_between(rows.label * clicks_before, low, high) - clicks_in * clicks_cut
-    clicks, shown = sum_between(rows.label, low, high), (high - low).astype(np.float64)
-    return Pairs.of(every - number, clicks * (shown - 1) - labels, clicks * (clicks - 1) / 2 - products)
+    return number, labels, products
