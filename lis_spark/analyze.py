@@ -23,7 +23,7 @@ from lis_spark.config import RunConfig, WorldSource
 from lis_spark.errors import InputError, LisError
 from lis_spark.lis.append_arms import append_features
 from lis_spark.lis.arms import feature_requests, plan_arms
-from lis_spark.lis.chains import ONE_DAY, all_chains, days_between
+from lis_spark.lis.chains import ONE_DAY, Chain, all_chains, days_between
 from lis_spark.lis.plan import FULL_DAY_SHARE, knows_truth
 from lis_spark.progress import described
 from lis_spark.ranker.feature_columns import column_name
@@ -243,6 +243,13 @@ class _Rows:
     appended: float
 
 
+def _share(chain: Chain, folds: int) -> float:
+    """Of a day's rows, those that a chain trains on."""
+    if chain.trained_folds:
+        return len(chain.trained_folds) / folds
+    return 1 - 1 / folds if chain.held_out_fold >= 0 else 1.0
+
+
 def _row_counts(config: RunConfig, days: dict[dt.date, Day]) -> _Rows:
     present = {date: day.accepted for date, day in days.items() if day.accepted}
     ordered = sorted(present)
@@ -251,7 +258,7 @@ def _row_counts(config: RunConfig, days: dict[dt.date, Day]) -> _Rows:
     evaluation = config.evaluation
     chains = all_chains(config, ordered[0], ordered[-1])
     trained = sum(
-        present.get(day, 0) * (1 - 1 / evaluation.folds if chain.held_out_fold >= 0 else 1)
+        present.get(day, 0) * _share(chain, evaluation.folds)
         for chain in chains
         for day in chain.days
         if day not in chain.skip_days

@@ -6,6 +6,7 @@ CREATE TABLE IF NOT EXISTS {table} (
   source_chain STRING NOT NULL COMMENT 'Training history that the vectors come from',
   as_of DATE NOT NULL COMMENT 't of M_t that the vectors come from',
   min_updates BIGINT NOT NULL COMMENT 'theta',
+  agreement_by_count STRING COMMENT 'JSON: of items by training examples in each half of the users, how well the halves agree; null where theta was given',
   learned_items BIGINT NOT NULL COMMENT 'Items with a vector and a row in items',
   eligible_items BIGINT NOT NULL COMMENT 'Of those, with theta updates or more',
   kept_items BIGINT NOT NULL COMMENT 'Of those, kept by the curation',

@@ -14,7 +14,12 @@ class PreferenceConfig(Section):
 
     name: str = Field("ids", pattern=r"^[a-z][a-z0-9_]*$", description="partition of preference_items")
     as_of: dt.date | None = Field(None, description="the table of M_t that targets come from; the first T where absent")
-    min_updates: int = Field(ge=0, description="theta: items with fewer training examples are left out")
+    min_updates: int | None = Field(
+        None, ge=0, description="theta: items with fewer training examples are left out; learned where absent"
+    )
+    reliability: float = Field(
+        0.8, gt=0, lt=1, description="theta is the least count from which two halves of the users agree so well"
+    )
     entry_columns: tuple[str, ...] = Field(("tags",), description="of items; comma-separated values are entries each")
     title_words: int = Field(0, ge=0, le=3, description="phrases of up to so many words of the title are entries too")
     clusters: int = Field(32, ge=2, le=10_000, description="of frozen content features, for items without an entry")

@@ -24,7 +24,8 @@ class Chain:
     """One training history.
 
     ``fork_date`` t means: starts from the parent's ``M_t`` (the base chain: from cold rows) and trains on days from t
-    on; ``last_date`` is the date of its last snapshot, so its last day of data is the day before.
+    on; ``last_date`` is the date of its last snapshot, so its last day of data is the day before. Where
+    ``trained_folds`` are given, it sees no users but theirs.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Chain:
     last_date: dt.date
     parent: str | None = None
     held_out_fold: int = NO_FOLD
+    trained_folds: tuple[int, ...] = ()
     skip_days: tuple[dt.date, ...] = ()
     permute_labels: bool = False
 
@@ -114,10 +116,56 @@ def append_chains(config: RunConfig, seed: int, first_day: dt.date, last_day: dt
     return chains
 
 
+def preference_date(config: RunConfig) -> dt.date:
+    """t of the table M_t that preference data is made of."""
+    as_of = config.preference.as_of if config.preference else None
+    return as_of or config.evaluation.dates[0]
+
+
+def half_names(config: RunConfig) -> tuple[str, str]:
+    """Names of the two chains of :func:`half_chains`."""
+    date, seed = preference_date(config), config.seeds[0]
+    return f"half-{date}-0-s{seed}", f"half-{date}-1-s{seed}"
+
+
+def half_chains(config: RunConfig, first_day: dt.date, last_day: dt.date) -> list[Chain]:
+    """Two chains on disjoint halves of the users, where theta is to be learned from their agreement (method 4).
+
+    Each starts from cold rows of its own: from the same ones, items that nobody has trained would agree. Of an odd
+    number of folds one is left out, so that the halves are alike.
+
+    Raises:
+        InputError: the day of the preference data lies outside the data.
+    """
+    if config.preference is None or config.preference.min_updates is not None:
+        return []
+    date, seed, size = preference_date(config), config.seeds[0], config.evaluation.folds // 2
+    if not first_day < date <= last_day + ONE_DAY:
+        raise InputError(
+            f"there is no table of {date}, which preference data is to be made of",
+            table="training_rows",
+            found=f"data from {first_day} to {last_day}",
+            expected=f"{first_day} < preference.as_of <= {last_day + ONE_DAY}",
+            remedy="change preference.as_of",
+        )
+    return [
+        Chain(
+            name,
+            "half",
+            seed + RETRAINED_SEED * (2 + half),
+            first_day,
+            date,
+            trained_folds=tuple(range(half * size, (half + 1) * size)),
+        )
+        for half, name in enumerate(half_names(config))
+    ]
+
+
 def all_chains(config: RunConfig, first_day: dt.date, last_day: dt.date) -> list[Chain]:
-    """Every chain that a configuration needs: those of substitution, then the held-out ones of protocol append."""
+    """Every chain that a configuration needs: of substitution, held-out ones of protocol append, halves for theta."""
     chains = plan_chains(config.evaluation, config.seeds, first_day, last_day)
-    return chains + [c for seed in config.seeds for c in append_chains(config, seed, first_day, last_day)]
+    chains += [c for seed in config.seeds for c in append_chains(config, seed, first_day, last_day)]
+    return chains + half_chains(config, first_day, last_day)
 
 
 def plan_chains(

@@ -79,7 +79,7 @@ def chain_fingerprints(plan: EvaluationPlan) -> ChainFingerprints:
         before = prints[chain.parent][chain.fork_date] if chain.parent else fingerprint(start, chain.seed)
         prints[chain.name] = {}
         for day in chain.days:
-            treatment = [chain.held_out_fold, chain.permute_labels, day in chain.skip_days]
+            treatment = [chain.held_out_fold, chain.permute_labels, day in chain.skip_days, *chain.trained_folds]
             before = fingerprint(before, plan.row_fingerprints.get(day, "no rows"), treatment)
             prints[chain.name][day + ONE_DAY] = before
     return prints
@@ -137,6 +137,7 @@ def _train_plan(
             fork_date=chain.fork_date,
             parent=_parent_state(config, chain, fingerprints),
             held_out_fold=chain.held_out_fold,
+            trained_folds=chain.trained_folds,
             skip_days=chain.skip_days,
             permute_labels=chain.permute_labels,
             fingerprints=fingerprints[chain.name],

@@ -15,11 +15,12 @@ from pyspark.sql import functions as F
 from lis_spark.config import PreferenceConfig, RunConfig, fingerprint
 from lis_spark.errors import ConfigError, InputError, StepFailed
 from lis_spark.lake import Lake
-from lis_spark.lis.chains import ONE_DAY, base_name
+from lis_spark.lis.chains import ONE_DAY, base_name, half_names, preference_date
 from lis_spark.lis.features import snapshot_tables
 from lis_spark.lis.plan import resolve
 from lis_spark.preference.curation import balance, histogram_of, keep_thresholds, t_of_budget, t_of_tail
 from lis_spark.preference.entries import entries_of
+from lis_spark.preference.reliability import Agreement, agreements, least_count
 from lis_spark.preference.shown import content_points, looks
 from lis_spark.preference.split import groups, near_duplicates, split_by_birth
 from lis_spark.preference.whitening import Whitening, summed_moments, whitened, whitening
@@ -56,14 +57,15 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
     lake = Lake(spark, config, run_id=run_id, step=NAME)
     lake.create("preference_items")
     lake.create("curations")
-    source = Source(base_name(config.seeds[0]), preference.as_of or config.evaluation.dates[0])
+    source = Source(base_name(config.seeds[0]), preference_date(config))
     wanted = _fingerprint(lake, preference, source)
     if not force and lake.fingerprints("preference_items").get((preference.name,)) == wanted:
         return StepResult(NAME, partitions_skipped=1, versions=dict(lake.pinned))
     learned = _learned(lake, preference, source).persist(StorageLevel.DISK_ONLY)
     try:
         with described(spark, f"{NAME}: {preference.name}"):
-            items, report = _curated(lake, learned, preference)
+            theta, found = _theta(lake, preference, source)
+            items, report = _curated(lake, learned, preference, theta)
             written = lake.write_partitions(
                 "preference_items", _rows(items, preference, source), {(preference.name,): wanted}
             )
@@ -84,14 +86,17 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
         "name": preference.name,
         "source_chain": source.chain,
         "as_of": source.date,
-        "min_updates": preference.min_updates,
+        "min_updates": theta,
+        "agreement_by_count": json.dumps([vars(one) for one in found]) if found else None,
         "created_ts": dt.datetime.now(dt.UTC),
         **report,
     }
     schema = lake.read("curations").schema
     lake.append_new("curations", spark.createDataFrame([tuple(row[name] for name in schema.names)], schema), "row_id")
     counts = (report["learned_items"], written, 0, 1, 0)
-    return StepResult(NAME, *counts, notes=_notes(report), versions=dict(lake.pinned), outputs=dict(lake.written))
+    said = f"from {theta:,} training examples on, halves of the users agree to {preference.reliability} or more"
+    notes = (*([said] if found else []), *_notes(report))
+    return StepResult(NAME, *counts, notes=notes, versions=dict(lake.pinned), outputs=dict(lake.written))
 
 
 def _fingerprint(lake: Lake, preference: PreferenceConfig, source: Source) -> str:
@@ -111,8 +116,24 @@ def _fingerprint(lake: Lake, preference: PreferenceConfig, source: Source) -> st
             remedy="run lis-spark train, or change preference.as_of",
         )
     days = {key: value for key, value in lake.fingerprints("impressions").items() if key[0] < source.date.isoformat()}
-    known = [sorted(found.items()) for found in (snapshots, days, lake.fingerprints("items"))]
+    known: list[Any] = [sorted(found.items()) for found in (snapshots, days, lake.fingerprints("items"))]
+    if preference.min_updates is None:
+        known.append(_halves(lake, slot, source.date))
     return fingerprint(NAME, STEP_VERSION, preference, source.chain, known)
+
+
+def _halves(lake: Lake, slot: str, date: dt.date) -> list[Any]:
+    """Fingerprints of the two halves' tables."""
+    halves, stored = half_names(lake.config), lake.fingerprints("embedding_snapshots")
+    missing = [half for half in halves if (slot, half, date.isoformat()) not in stored]
+    if missing:
+        raise InputError(
+            "two halves of the users are to say how well items have been learned, and are not trained",
+            table="embedding_snapshots",
+            partition=f"{', '.join(missing)}, {date}",
+            remedy="run lis-spark train with this configuration, or give preference.min_updates",
+        )
+    return [(half, stored[slot, half, date.isoformat()]) for half in halves]
 
 
 def _learned(lake: Lake, preference: PreferenceConfig, source: Source) -> DataFrame:
@@ -144,12 +165,25 @@ def _shown(lake: Lake, items: DataFrame, *columns: str) -> DataFrame:
     return items.select("item_id").join(lake.read("items").select("item_id", "title", "image", *named), "item_id")
 
 
-def _curated(lake: Lake, learned: DataFrame, preference: PreferenceConfig) -> tuple[DataFrame, dict[str, Any]]:
+def _theta(lake: Lake, preference: PreferenceConfig, source: Source) -> tuple[int, list[Agreement]]:
+    """The least count of training examples, and the agreement of two halves of the users where that says it."""
+    if preference.min_updates is not None:
+        return preference.min_updates, []
+    config, halves = lake.config, half_names(lake.config)
+    tables = snapshot_tables(lake, resolve(lake), {(half, source.date) for half in halves})
+    width, minimum = config.ranker.dimension, config.evaluation.align_minimum_updates
+    found = agreements(tables, halves, source.date, width, minimum)
+    return least_count(found, preference.reliability), found
+
+
+def _curated(
+    lake: Lake, learned: DataFrame, preference: PreferenceConfig, theta: int
+) -> tuple[DataFrame, dict[str, Any]]:
     """Kept items (item_id, split, target, ...) and what the table ``curations`` says of them."""
-    eligible = learned.where(F.col("update_count") >= preference.min_updates)
+    eligible = learned.where(F.col("update_count") >= theta)
     counted = learned.agg(
         F.count(F.lit(1)).alias("learned"),
-        F.count_if(F.col("update_count") >= preference.min_updates).alias("eligible"),
+        F.count_if(F.col("update_count") >= theta).alias("eligible"),
         F.max("update_count").alias("most"),
     ).first()
     assert counted is not None
@@ -158,7 +192,7 @@ def _curated(lake: Lake, learned: DataFrame, preference: PreferenceConfig) -> tu
             "no item is eligible",
             table="embedding_snapshots",
             found=f"{counted['learned']:,} learned items, the best with {counted['most'] or 0:,} updates",
-            expected=f"items with {preference.min_updates:,} or more",
+            expected=f"items with {theta:,} or more",
             remedy="lower preference.min_updates",
         )
     shown = _shown(lake, eligible, *preference.entry_columns)

@@ -101,6 +101,7 @@ class ChainSpec(Plain):
     fork_date: dt.date
     parent: StateSpec | None
     held_out_fold: int
+    trained_folds: tuple[int, ...]
     skip_days: tuple[dt.date, ...]
     permute_labels: bool
     fingerprints: dict[dt.date, str]

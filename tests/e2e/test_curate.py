@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+from scipy.linalg import orthogonal_procrustes
 
 from lis_spark import cli
 from lis_spark.config import RunConfig, load_config
@@ -25,6 +28,7 @@ CONFIG = Path(__file__).resolve().parents[2] / "conf" / "world_alignment_small.y
 T = "2026-01-10"
 SIZE = ["source.days=11", "source.traffic.impressions_a_day=3000", "source.catalogue.near_duplicate_share=0.25"]
 CHOSEN = "preference={min_updates: 30, max_items: %d}"
+RELIABLE = "preference={tail_share: 0.5, reliability: %s}"
 
 
 def test_learned_items_become_preference_data(
@@ -44,8 +48,9 @@ def test_learned_items_become_preference_data(
         "launch.processes=1",
         "evaluation.variants=[naive]",
         "evaluation.backward_horizons=[]",
+        "evaluation.align_minimum_updates=10",
     ]
-    run_steps(spark, load_config(CONFIG, base), ("simulate", "vocabulary", "training-rows", "train"))
+    run_steps(spark, load_config(CONFIG, [*base, RELIABLE % 0.9]), ("simulate", "vocabulary", "training-rows", "train"))
     command = ["curate", "--config", str(CONFIG), *base, CHOSEN % 200]
     assert cli.main(command) == 0
     assert "200 kept" in capsys.readouterr().err
@@ -58,7 +63,8 @@ def test_learned_items_become_preference_data(
     assert len(rows) == 200 and rows["update_count"].min() >= 30
     assert (rows["update_count"] == counts[rows.index]).all()
     # targets: a linear map of the vectors of M_T, white over the items that are trained on
-    snapshots = lake.read("embedding_snapshots").where(f"slot = 'item' AND snapshot_date <= DATE'{T}'").toPandas()
+    of_base = f"chain = 'base-s17' AND slot = 'item' AND snapshot_date <= DATE'{T}'"
+    snapshots = lake.read("embedding_snapshots").where(of_base).toPandas()
     vectors = snapshots.sort_values("snapshot_date").groupby("item_id")["vector"].last()[rows.index]
     x = np.stack([np.frombuffer(v, "<f4") for v in vectors]).astype(float)
     targets = np.stack([np.frombuffer(v, "<f4") for v in rows["target"]]).astype(float)
@@ -106,6 +112,50 @@ def test_learned_items_become_preference_data(
     with pytest.raises(InputError, match="there is no table of that day") as error:
         step.run(spark, load_config(CONFIG, [*base, CHOSEN % 60, "preference.as_of=2026-03-01"]))
     assert "base-s17, 2026-03-01" in str(error.value)
+    _check_reliability(spark, base, shown)
+
+
+def _check_reliability(spark: Any, base: list[str], shown: pd.DataFrame) -> None:
+    """Theta from two halves of the users: what each has trained on, and how well they agree, by a loop."""
+    config = load_config(CONFIG, [*base, RELIABLE % 0.0001])
+    lake = Lake(spark, config, measurement=True)
+    folds = config.evaluation.folds
+    snapshots = lake.read("embedding_snapshots").where(f"slot = 'item' AND snapshot_date <= DATE'{T}'").toPandas()
+    halves = []
+    for half in (0, 1):
+        rows = snapshots[snapshots["chain"] == f"half-{T}-{half}-s17"].sort_values("snapshot_date")
+        table = rows.groupby("item_id").last()
+        own = shown[shown["user_fold"].isin(range(half * (folds // 2), (half + 1) * (folds // 2)))]
+        counts = own["item_id"].value_counts().reindex(table.index, fill_value=0)
+        assert (table["update_count"] == counts).all() and counts.sum() == len(own)
+        halves.append(table[table["update_count"] > 0])
+    both = halves[0].index.intersection(halves[1].index)
+    x, y = (np.stack([np.frombuffer(v, "<f4") for v in half["vector"]]).astype(float) for half in halves)
+    places = [half.index.get_indexer(both) for half in halves]
+    counts = [half.loc[both, "update_count"].to_numpy() for half in halves]
+    warm = (counts[0] > 10) & (counts[1] > 10)
+    turned = x @ orthogonal_procrustes(x[places[0]][warm], y[places[1]][warm])[0]
+    bins = np.floor(2 * np.log2((counts[0] + counts[1]) / 2)).astype(int)
+    both_halves = [turned[places[0]], y[places[1]]]
+    for vectors in both_halves:
+        for one_bin in np.unique(bins):
+            vectors[bins == one_bin] -= vectors[bins == one_bin].mean(0)
+    step.run(spark, config)
+    (row,) = lake.read("curations").where("agreement_by_count IS NOT NULL").collect()
+    curve = json.loads(row["agreement_by_count"])
+    starts = [round(2 * np.log2(one["count"])) for one in curve]
+    for one, start, end in zip(curve, starts, [*starts[1:], np.inf], strict=True):
+        members = (bins >= start) & (bins < end)
+        left, right = (vectors[members].ravel() for vectors in both_halves)
+        assert one["items"] == members.sum()
+        assert one["correlation"] == pytest.approx(np.corrcoef(left, right)[0, 1], abs=1e-4)
+    assert abs(curve[0]["correlation"]) < 0.1 < curve[-1]["correlation"], "one example says nothing, many do"
+    assert row["min_updates"] in [one["count"] for one in curve]
+    with pytest.raises(InputError, match="two halves of the users agree") as error:
+        step.run(spark, load_config(CONFIG, [*base, RELIABLE % 0.999]))
+    assert "or more:" in str(error.value)
+    with pytest.raises(InputError, match="are not trained"):
+        step.run(spark, load_config(CONFIG, [*base, RELIABLE % 0.5, "preference.as_of=2026-01-09"]))
 
 
 def test_real_items_that_show_neither_title_nor_image_are_curated_by_their_tags(

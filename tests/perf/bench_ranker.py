@@ -128,6 +128,7 @@ def train_plan(
             seed=number,
             fork_date=FIRST_DAY,
             parent=None,
+            trained_folds=(),
             held_out_fold=-1,
             skip_days=(),
             permute_labels=False,

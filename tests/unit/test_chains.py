@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 
 import pytest
 
-from lis_spark.config import EvaluationConfig
+from lis_spark.config import EvaluationConfig, parse_config
 from lis_spark.errors import InputError
 from lis_spark.lis.arms import feature_requests, plan_arms
-from lis_spark.lis.chains import backward_horizons, lineage, plan_chains, seed_of
+from lis_spark.lis.chains import backward_horizons, half_chains, half_names, lineage, plan_chains, seed_of
 from lis_spark.lis.comparisons import plan_measurements
 from lis_spark.lis.decision import combine_seeds, verdict
 from lis_spark.lis.strata import bucket_names
@@ -162,3 +163,27 @@ def test_leaked_tables_of_a_retrained_model_fork_from_a_base_of_their_own() -> N
     for request in requests:
         assert (request.chain == "base-s17") == (request.horizon_days == 0), "n = 0 is the ranker's own table"
         assert request.chain in chains
+
+
+def test_halves_of_the_users_share_no_fold_and_no_cold_row(config_data: dict[str, Any]) -> None:
+    data = {**config_data, "preference": {"tail_share": 0.2}, "seeds": [17, 18]}
+    for folds, halves in ((2, [(0,), (1,)]), (5, [(0, 1), (2, 3)])):
+        data["evaluation"] = {**config_data["evaluation"], "folds": folds}
+        config = parse_config(data)
+        found = half_chains(config, FIRST, LAST)
+        assert [chain.trained_folds for chain in found] == halves
+        assert (
+            tuple(chain.name for chain in found)
+            == half_names(config)
+            == (
+                "half-2022-05-03-0-s17",
+                "half-2022-05-03-1-s17",
+            )
+        )
+        assert len({chain.seed for chain in (*found, *plan_chains(config.evaluation, [17, 18], FIRST, LAST))}) == 4
+        assert all((chain.fork_date, chain.last_date, chain.parent) == (FIRST, day("05-03"), None) for chain in found)
+    given = parse_config({**data, "preference": {"tail_share": 0.2, "min_updates": 10}})
+    assert half_chains(given, FIRST, LAST) == []
+    late = parse_config({**data, "preference": {"tail_share": 0.2, "as_of": "2022-05-10"}})
+    with pytest.raises(InputError, match="there is no table of 2022-05-10"):
+        half_chains(late, FIRST, LAST)
