@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -274,7 +275,11 @@ def main(commands: Sequence[str]) -> None:
     from lis_spark.ranker.chain_training import train_rank
     from lis_spark.ranker.processes import guarded
 
-    functions: dict[str, Callable[[str], int]] = {"train": train_rank, "score": score_rank, "append": append_rank}
+    functions: dict[str, Callable[[str], Any]] = {"train": train_rank, "score": score_rank, "append": append_rank}
+    if any("align:" in command for command in commands):  # what it imports takes seconds
+        from lis_spark.alignment.training import align_rank
+
+        functions["align"] = align_rank
     for command in commands:
         kind, _, plan = command.partition(":")
         if kind.startswith("failing-"):

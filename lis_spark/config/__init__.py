@@ -6,6 +6,7 @@ result (method section 0).
 
 from lis_spark.config.append import AppendConfig, ContentConfig
 from lis_spark.config.audit import AuditConfig
+from lis_spark.config.encoder import EncoderConfig
 from lis_spark.config.evaluation import EvaluationConfig, LeakChains
 from lis_spark.config.graph import GraphConfig
 from lis_spark.config.leaks import (
@@ -30,6 +31,7 @@ __all__ = [
     "AppendConfig",
     "AuditConfig",
     "ContentConfig",
+    "EncoderConfig",
     "EvaluationConfig",
     "FeatureConfig",
     "GraphConfig",

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from lis_spark.config.append import AppendConfig
 from lis_spark.config.audit import AuditConfig
+from lis_spark.config.encoder import EncoderConfig
 from lis_spark.config.evaluation import EvaluationConfig
 from lis_spark.config.graph import GraphConfig
 from lis_spark.config.leaks import PlantedLeak, SimilarItemsLeak
@@ -65,6 +66,7 @@ class RunConfig(Section):
     preference: PreferenceConfig | None = Field(
         None, description="items that an encoder is aligned on (lis-spark curate)"
     )
+    encoders: tuple[EncoderConfig, ...] = Field((), description="encoders of items to align (lis-spark align)")
     spark: dict[str, str] = Field(default_factory=dict, description="extra Spark settings of this run")
 
     @field_validator("time_zone")
@@ -84,6 +86,11 @@ class RunConfig(Section):
         graphs = [graph.name for graph in self.graphs]
         if len(set(graphs)) < len(graphs):
             raise ValueError("graphs: two graphs have the same name")
+        encoders = [encoder.name for encoder in self.encoders]
+        if len(set(encoders)) < len(encoders):
+            raise ValueError("encoders: two encoders have the same name")
+        if encoders and self.preference is None:
+            raise ValueError("encoders: they are aligned on preference items; give the section preference")
         if "item" not in names or "user" not in names:
             raise ValueError("features: `user` and `item` must be among them")
         unknown = sorted(set(self.ranker.tables) - {feature.table for feature in self.features})
@@ -153,6 +160,8 @@ class RunConfig(Section):
     @property
     def fingerprint(self) -> str:
         """Fingerprint of all choices of a run. Places, Spark settings and what stands beside it are left out."""
-        chosen = self.model_dump(mode="json", exclude={"lake", "output_path", "spark", "audit", "preference"})
+        chosen = self.model_dump(
+            mode="json", exclude={"lake", "output_path", "spark", "audit", "preference", "encoders"}
+        )
         chosen["source"].pop("path", None)
         return fingerprint(chosen)

@@ -1,0 +1,204 @@
+"""Step ``align``: encoders of items are trained on preference items, all of them in one launch (method 5)."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
+
+from lis_spark.alignment.examples import shown_items, write_examples
+from lis_spark.alignment.plans import MODEL_FOLDER, RESULT_FILE, AlignPlan, EncoderSpec
+from lis_spark.alignment.progress import Progress
+from lis_spark.config import EncoderConfig, RunConfig, fingerprint
+from lis_spark.errors import ConfigError, InputError
+from lis_spark.lake import Lake
+from lis_spark.progress import described
+from lis_spark.ranker.plans import LaunchSpec
+from lis_spark.step import StepResult
+from lis_spark.table_files import absolute
+
+STEP_VERSION = 1
+NAME = "align"
+# Titles that the tokenizer of the embedded model is made of.
+MOST_TITLES = 50_000
+
+
+def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: str = "") -> StepResult:
+    """Trains the encoders whose settings or preference items are new; a training that was cut off goes on.
+
+    Raises:
+        ConfigError: no encoder is configured.
+        InputError: there are no preference items, or they show nothing.
+        StepFailed: a rank failed (its own error is in the message).
+    """
+    if not config.encoders or config.preference is None:
+        raise ConfigError(
+            "no encoder is configured",
+            expected="preference and encoders: [{name: aligned}] in the configuration",
+            remedy="see lis_spark/config/encoder.py for the keys",
+        )
+    # torch and transformers take seconds to load, and no other verb needs them
+    from lis_spark.alignment.training import align_rank
+    from lis_spark.ranker.exchange import launch_plan
+
+    lake = Lake(spark, config, run_id=run_id, step=NAME)
+    lake.create("encoders")
+    wanted = {one.name: encoder_fingerprint(lake, one) for one in config.encoders}
+    stored = lake.fingerprints("encoders")
+    stale = [one for one in config.encoders if force or stored.get((one.name,)) != wanted[one.name]]
+    if not stale:
+        return StepResult(NAME, partitions_skipped=len(wanted), versions=dict(lake.pinned))
+    specs = _specs(lake, stale, force)
+    plan = AlignPlan(
+        launch=LaunchSpec(
+            ranks_per_chain=config.launch.processes,
+            threads_per_process=config.launch.threads_per_process,
+            cache_megabytes=0,
+            use_gpu=config.launch.use_gpu,
+        ),
+        encoders=tuple(specs),
+    )
+    pieces = sum(one.steps for one in stale if one.objective != "none")
+    launch_plan(config, NAME, plan, align_rank, f"aligning {', '.join(one.name for one in stale)}", pieces)
+    rows, notes = [], []
+    for spec in specs:
+        found = Progress.parse((Path(spec.folder) / RESULT_FILE).read_bytes())
+        rows.append(_row(config, spec, found))
+        notes.append(_note(spec, found))
+        for name in ("examples", "arrays"):  # the states stay: with more steps it goes on from the last one
+            shutil.rmtree(Path(spec.folder) / name, ignore_errors=True)
+    kept = [field for field in lake.read("encoders").schema if field.name != "lis_fingerprint"]
+    values = [tuple(row[field.name] for field in kept) for row in rows]
+    frame = spark.createDataFrame(values, StructType(kept)).coalesce(1)
+    lake.write_partitions("encoders", frame, {(one.name,): wanted[one.name] for one in stale})
+    read = sum(spec.examples.train_items + spec.examples.validation_items for spec in specs)
+    return StepResult(
+        NAME,
+        rows_read=read,
+        rows_written=read,
+        partitions_written=len(stale),
+        partitions_skipped=len(wanted) - len(stale),
+        notes=tuple(notes),
+        versions=dict(lake.pinned),
+        outputs=dict(lake.written),
+    )
+
+
+def encoder_fingerprint(lake: Lake, encoder: EncoderConfig) -> str:
+    """Of what an encoder becomes: its settings, its preference items and what items show.
+
+    Raises:
+        InputError: there are no preference items.
+    """
+    return fingerprint(_state_fingerprint(lake, encoder), encoder.steps, encoder.patience)
+
+
+def _state_fingerprint(lake: Lake, encoder: EncoderConfig) -> str:
+    """Of a training wherever it ends: more steps go on from the last state."""
+    config = lake.config
+    assert config.preference is not None
+    name = config.preference.name
+    items = lake.fingerprints("preference_items").get((name,)) if lake.exists("preference_items") else None
+    if items is None:
+        raise InputError(
+            "there are no preference items",
+            table="preference_items",
+            partition=name,
+            remedy="run lis-spark curate first",
+        )
+    chosen = encoder.model_dump(mode="json", exclude={"name", "steps", "patience"})
+    launch = (config.launch.processes, config.launch.threads_per_process, config.launch.use_gpu)
+    return fingerprint(NAME, STEP_VERSION, chosen, items, sorted(lake.fingerprints("items").items()), launch)
+
+
+def _specs(lake: Lake, stale: Sequence[EncoderConfig], force: bool) -> list[EncoderSpec]:
+    config = lake.config
+    assert config.preference is not None
+    with_images = not shown_items(lake).where("image IS NOT NULL").isEmpty()
+    specs = []
+    for encoder in stale:
+        folder = Path(absolute(config.lake.work_path)) / "encoders" / encoder.name
+        if force and folder.exists():
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        with described(lake.spark, f"{NAME}: items of {encoder.name}"):
+            start = _start(lake, encoder, folder)
+            examples = write_examples(lake, config.preference.name, encoder, start, with_images, folder / "examples")
+        specs.append(
+            EncoderSpec(
+                config=encoder,
+                start=start,
+                with_images=with_images,
+                examples=examples,
+                folder=str(folder),
+                state_fingerprint=_state_fingerprint(lake, encoder),
+            )
+        )
+    return specs
+
+
+def _start(lake: Lake, encoder: EncoderConfig, folder: Path) -> str | None:
+    """The model that the training starts from; the embedded one is made of the titles at hand."""
+    if encoder.kind == "frozen":
+        return None
+    if encoder.model is not None:
+        return encoder.model
+    from lis_spark.alignment.embedded_model import save_embedded
+
+    titles = shown_items(lake).where("title IS NOT NULL").select("title", F.xxhash64("item_id").alias("order"))
+    chosen = titles.orderBy("order", "title").limit(MOST_TITLES).select("title")
+    start = folder / "start"
+    save_embedded(start, (row["title"] for row in chosen.toLocalIterator()), encoder.embedded, encoder.seed)
+    return str(start)
+
+
+def _row(config: RunConfig, spec: EncoderSpec, found: Progress) -> Mapping[str, object]:
+    assert config.preference is not None
+    folder, best = Path(spec.folder) / MODEL_FOLDER, found.best
+    size = min(spec.config.batch_size, spec.examples.train_items)
+    return {
+        "path": str(folder),
+        "sha256": folder_hash(folder),
+        "kind": spec.config.kind,
+        "objective": spec.config.objective,
+        "targets": spec.config.targets,
+        "dimension": json.loads((folder / "encoder.json").read_text(encoding="utf-8"))["dimension"],
+        "preference": config.preference.name,
+        "train_items": spec.examples.train_items,
+        "gallery": best.gallery,
+        "steps": found.step,
+        "best_step": best.step,
+        "mean_recall": best.mean_recall,
+        "chance": best.chance,
+        "samples_per_second": size * found.step / found.seconds if found.step else None,
+        "curve": json.dumps([asdict(one) for one in found.curve]),
+        "created_ts": dt.datetime.now(dt.UTC),
+        "name": spec.config.name,
+    }
+
+
+def folder_hash(folder: Path) -> str:
+    """SHA-256 of the files of a folder, by name."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.iterdir()):
+        digest.update(file.name.encode())
+        with file.open("rb") as content:
+            digest.update(hashlib.file_digest(content, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _note(spec: EncoderSpec, found: Progress) -> str:
+    best, first = found.best, found.curve[0]
+    told = f"{spec.config.name}: mean recall {best.mean_recall:.3f} among {best.gallery:,} items"
+    told += f" (chance {best.chance:.3f})"
+    if not found.step:
+        return f"{told}, not aligned"
+    return f"{told} after {best.step} of {found.step} steps, {first.mean_recall:.3f} before the first"

@@ -1,0 +1,40 @@
+"""Encoded images (PNG, JPEG and what else Pillow reads), and why one cannot be used."""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+from PIL import Image
+
+# Beyond this a small file may fill the memory of a worker; the largest cameras of phones stay below.
+LARGEST_PIXELS = 100_000_000
+
+
+class UnusableImage(ValueError):
+    """Its message is the name of the rule that the image breaks."""
+
+
+def decoded(image: bytes, largest_pixels: int = LARGEST_PIXELS) -> Image.Image:
+    """In RGB; transparent is what lies beneath.
+
+    Args:
+        image: an encoded image.
+        largest_pixels: an image of more is not decoded.
+
+    Raises:
+        UnusableImage: ``image_too_large`` or ``broken_image``.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of sizes below its own limit, ours is told here
+            opened = Image.open(io.BytesIO(image))
+            if opened.width * opened.height > largest_pixels:
+                raise UnusableImage("image_too_large")
+            return opened.convert("RGB")
+    except UnusableImage:
+        raise
+    except Image.DecompressionBombError as error:
+        raise UnusableImage("image_too_large") from error
+    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error and others
+        raise UnusableImage("broken_image") from error

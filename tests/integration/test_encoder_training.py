@@ -1,0 +1,115 @@
+"""Encoders trained by real processes on items whose titles and images tell their targets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lis_spark.alignment.encoder import InternVLEncoder, load_encoder
+from lis_spark.alignment.example_files import Examples
+from lis_spark.alignment.progress import Progress
+from tests.encoder_worlds import encoder_spec, trained
+
+
+def test_two_ranks_and_four_parts_learn_what_one_rank_learns_at_once(tmp_path: Path) -> None:
+    """The same losses for 20 steps within 1e-4: negatives of all ranks, and the gradient of the whole batch."""
+    settings = {"steps": 20, "evaluate_every": 20, "cosine_weight": 0.2, "gram_weight": 0.2}
+    alone = encoder_spec(tmp_path / "alone", **settings)
+    parts = encoder_spec(tmp_path / "parts", **settings, accumulation=4)
+    one, four = trained(alone, parts)
+    (two,) = trained(encoder_spec(tmp_path / "two", **settings, accumulation=2), ranks=2)
+    assert len(one.losses) == 20 and one.losses[-1] < one.losses[0] - 0.1
+    for other in (four, two):
+        np.testing.assert_allclose(other.losses, one.losses, atol=1e-4)
+        assert other.best.mean_recall == pytest.approx(one.best.mean_recall, abs=0.02)
+
+
+@pytest.fixture(scope="module")
+def aligned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Progress]]:
+    """Encoders of every kind, in one launch."""
+    folder = tmp_path_factory.mktemp("encoders")
+    long = {"steps": 150, "evaluate_every": 25, "patience": None}
+    specs = {
+        "aligned": encoder_spec(folder / "aligned", **long),
+        "random": encoder_spec(folder / "random", **long, targets="random"),
+        "unaligned": encoder_spec(folder / "unaligned", objective="none"),
+        "cosine": encoder_spec(folder / "cosine", **long, objective="cosine"),
+        "mse": encoder_spec(folder / "mse", **long, objective="mse"),
+        "frozen": encoder_spec(folder / "frozen", **long, kind="frozen"),
+        "lora": encoder_spec(folder / "lora", **long, tuning="lora", freeze_vision=True),
+    }
+    return folder, dict(zip(specs, trained(*specs.values()), strict=True))
+
+
+def test_aligned_encoders_find_unseen_items_and_others_do_not(aligned: tuple[Path, dict[str, Progress]]) -> None:
+    _, found = aligned
+    recalls = {name: progress.best.mean_recall for name, progress in found.items()}
+    chance = found["aligned"].best.chance
+    assert found["aligned"].best.gallery == 100 and chance == pytest.approx(np.mean([0.01, 0.05, 0.1]))
+    for name in ("aligned", "cosine", "mse", "frozen"):
+        assert recalls[name] > 5 * chance, name
+    assert recalls["random"] < 2 * chance
+    assert recalls["aligned"] > recalls["unaligned"] and recalls["aligned"] > recalls["lora"] > 2 * chance
+    assert found["aligned"].curve[0].mean_recall < 2 * chance, "before the first step"
+    assert found["unaligned"].step == 0 and len(found["unaligned"].curve) == 1
+
+
+def test_the_encoder_that_is_written_gives_the_recall_of_its_best_step(
+    aligned: tuple[Path, dict[str, Progress]],
+) -> None:
+    """Read back and applied to the validation items, with the map of targets that stands in the state."""
+    from safetensors.torch import load_file
+
+    folder, found = aligned
+    examples = Examples(encoder_spec(folder / "aligned").examples, folder / "aligned" / "trained" / "arrays")
+    rows = np.arange(256, 356)
+    state = load_file(folder / "aligned" / "trained" / "best.safetensors")
+    mapped = examples.targets[rows] @ state["objective.target_map.weight"].numpy().T
+    with torch.inference_mode():
+        z = load_encoder(folder / "aligned" / "trained" / "model")(*examples.inputs(rows)).numpy()
+    z, t = (one / np.linalg.norm(one, axis=1, keepdims=True) for one in (z, mapped))
+    near = z @ t.T
+    ranks = [(near >= near.diagonal()[:, None]).sum(1), (near.diagonal()[:, None] <= near.T).sum(1)]
+    expected = np.mean([(one <= cut).mean() for one in ranks for cut in (1, 5, 10)])
+    assert found["aligned"].best.mean_recall == pytest.approx(expected, abs=1e-9)
+
+
+def test_adapters_are_part_of_the_weights_and_the_vision_tower_is_as_it_was(
+    aligned: tuple[Path, dict[str, Progress]],
+) -> None:
+    folder, _ = aligned
+    encoder = load_encoder(folder / "lora" / "trained" / "model")
+    assert isinstance(encoder, InternVLEncoder)
+    start = InternVLEncoder(str(folder / "lora" / "start"), 8).backbone.state_dict()
+    changed = {name for name, one in encoder.backbone.state_dict().items() if not torch.equal(one, start[name])}
+    assert changed and all("language_model" in name and "_proj." in name for name in changed)
+    assert {name.split(".")[-2] for name in changed} == {"q_proj", "k_proj", "v_proj", "o_proj"}
+
+
+def test_a_training_that_was_cut_off_goes_on_to_the_same_losses(tmp_path: Path) -> None:
+    """More steps go on from the last state; other settings start anew."""
+    whole = encoder_spec(tmp_path / "whole", steps=16, evaluate_every=4)
+    first = encoder_spec(tmp_path / "cut", steps=8, evaluate_every=4)
+    (straight, half) = trained(whole, first)
+    assert half.losses == straight.losses[:8]
+    (on,) = trained(encoder_spec(tmp_path / "cut", steps=16, evaluate_every=4))
+    assert on.losses == straight.losses
+    assert [one.mean_recall for one in on.curve] == [one.mean_recall for one in straight.curve]
+    (other,) = trained(encoder_spec(tmp_path / "cut", steps=4, evaluate_every=4, learning_rate=1e-3))
+    assert other.step == 4 and other.losses[0] == straight.losses[0] and other.losses[-1] != straight.losses[3]
+
+
+def test_it_stops_when_mean_recall_no_longer_rises_and_keeps_the_best(tmp_path: Path) -> None:
+    """Noise is soon known by heart: trained on, it finds unseen ones less well."""
+    early = encoder_spec(tmp_path / "early", noise=1.5, steps=600, evaluate_every=10, patience=3)
+    late = encoder_spec(tmp_path / "late", noise=1.5, steps=300, evaluate_every=10, patience=None)
+    stopped, went_on = trained(early, late)
+    best = stopped.curve.index(stopped.best)
+    assert stopped.step < 600 and len(stopped.curve) == best + 4
+    assert all(one.mean_recall <= stopped.best.mean_recall for one in stopped.curve[best:])
+    assert went_on.step == 300
+    last = np.mean([one.mean_recall for one in went_on.curve[-5:]])
+    assert last < went_on.best.mean_recall - 0.02
