@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 EXIT_DONE, EXIT_REFUSED, EXIT_FAILED = 0, 2, 3
 STEP_NAMES = (
     *("simulate", "ingest", "vocabulary", "training-rows", "graph", "train", "curate"),
-    *("align", "features", "score", "append", "measure", "compare", "report"),
+    *("align", "represent", "features", "score", "append", "measure", "compare", "report"),
 )
 _HELP = {
     "run": "every step that is not up to date, then the table and the report",
@@ -32,6 +32,7 @@ _HELP = {
     "train": "all chains in one launch -> model and embedding snapshots",
     "curate": "learned items -> preference_items: evenly spread, split by birth, with whitened targets",
     "align": "preference_items -> encoders of items, trained until mean recall no longer rises",
+    "represent": "encoders and items -> representations: what is new or changed is encoded",
     "features": "leaked and control feature tables",
     "score": "all arms of each evaluated day -> logits",
     "append": "the ranker retrained with each leak as a feature, and with its control -> logits",

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from pyspark.sql import SparkSession
 
+from lis_spark.alignment import represent
 from lis_spark.alignment import step as alignment
 from lis_spark.config import RunConfig, WorldSource
 from lis_spark.graph import step as graph
@@ -34,6 +35,7 @@ STEPS: dict[str, Step] = {
     "train": train.run,
     "curate": preference.run,
     "align": alignment.run,
+    "represent": represent.run,
     "features": features.run,
     "score": score.run,
     "append": append.run,
@@ -53,7 +55,7 @@ def plan_of(config: RunConfig) -> tuple[str, ...]:
     left_out = {"ingest" if isinstance(config.source, WorldSource) else "simulate"}
     leaks = config.append.leaks if config.append else ()
     wanted = {"graph": bool(config.graphs), "append": bool(leaks), "compare": config.compares_leaks}
-    wanted |= {"curate": config.preference is not None, "align": bool(config.encoders)}
+    wanted |= {"curate": config.preference is not None, **dict.fromkeys(("align", "represent"), bool(config.encoders))}
     left_out |= {name for name, asked_for in wanted.items() if not asked_for}
     return tuple(name for name in STEPS if name not in left_out)
 

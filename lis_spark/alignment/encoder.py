@@ -157,3 +157,19 @@ def load_encoder(folder: Path) -> Encoder:
     frozen = FrozenHead(features, width, note.dimension)
     frozen.load_state_dict(head)
     return frozen.eval()
+
+
+def item_bytes(folder: Path) -> int:
+    """About the memory that one item's states take in a layer, with what attention and the feed-forward part need."""
+    note = read_note(folder)
+    if note.kind == "frozen":
+        return 16 * 2**20  # EfficientNet-Lite0's first layers at 224 pixels
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    vision, text = config.vision_config, config.text_config
+    patches = (vision.image_size[0] // vision.patch_size[0]) ** 2 + 1
+    length = config.image_seq_length + note.title_tokens + 3
+    parts = ((patches, vision), (length, text))
+    return max(
+        4 * count * (8 * part.hidden_size + 2 * part.intermediate_size + count * part.num_attention_heads)
+        for count, part in parts
+    )
