@@ -9,6 +9,7 @@ from pydantic import Field
 
 from lis_spark.config.section import Section
 from lis_spark.config.world import WorldSource
+from lis_spark.images import LARGEST_PIXELS
 
 
 class KuaiRandSource(Section):
@@ -65,3 +66,4 @@ class IngestConfig(Section):
     earliest_date: dt.date = Field(dt.date(2000, 1, 1), description="times before it are taken as broken clocks")
     latest_date: dt.date | None = Field(None, description="times after it are in the future; today where absent")
     quarantine_share_limit: float = Field(0.01, ge=0, le=1)
+    largest_image_pixels: int = Field(LARGEST_PIXELS, ge=1, description="items with a larger image go to quarantine")

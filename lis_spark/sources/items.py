@@ -15,6 +15,7 @@ from lis_spark.partitions import PartitionKey
 from lis_spark.progress import described
 from lis_spark.sources.days import content_sums
 from lis_spark.sources.duplicates import Doubled, with_first_of_each_id
+from lis_spark.sources.item_images import unusable_images
 from lis_spark.sources.source import ITEM_COLUMNS, SourceData, attribute_names
 from lis_spark.sources.validation import NO_DATE, rejected_rows
 
@@ -48,7 +49,8 @@ def check_count(
 
 
 class Items:
-    """The table `items`: one row an item, whole, with one fingerprint; further rows of an item are quarantined."""
+    """The table `items`: one row an item, whole, with one fingerprint; further rows of an item, and items whose
+    image cannot be used, are quarantined."""
 
     def __init__(self, spark: SparkSession, config: RunConfig, source: SourceData) -> None:
         self.source = source
@@ -58,8 +60,15 @@ class Items:
         self._doubled: Doubled | None = None
         if source.items is None:
             return
-        no_id = F.when(F.col("item_id").isNull(), F.lit("null_item_id"))
-        judged_items = source.items.withColumn("reason", no_id).withColumn("date", F.lit(NO_DATE))
+        reason = F.when(F.col("item_id").isNull(), F.lit("null_item_id"))
+        judged_items = source.items.withColumn("date", F.lit(NO_DATE))
+        if source.has_images:
+            with described(spark, "ingest: images of items"):
+                unusable = unusable_images(source.items, config.ingest.largest_image_pixels)
+            hashed = judged_items.withColumn("image_hash", F.xxhash64("image"))
+            judged_items = hashed.join(F.broadcast(unusable), "image_hash", "left")
+            reason = F.coalesce(reason, "image_reason")
+        judged_items = judged_items.withColumn("reason", reason).drop("image_hash", "image_reason")
         with described(spark, "ingest: duplicate items"):
             self._doubled = Doubled(judged_items, F.col("item_id"))
         self.rows = with_first_of_each_id(judged_items, self._doubled, "item_id", "duplicate_item_id")

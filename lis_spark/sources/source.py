@@ -21,6 +21,7 @@ class SourceData:
         items: ``raw``, ``item_id``, the columns of `items`, ``attribute_*``; None where the source has none.
         has_impression_id: False where the id is derived from (user, item, time).
         notes: what was derived, for the report.
+        has_images: whether items may have an image, which is then looked at.
     """
 
     name: str
@@ -28,6 +29,7 @@ class SourceData:
     items: DataFrame | None
     has_impression_id: bool
     notes: tuple[str, ...] = field(default=())
+    has_images: bool = False
 
 
 def context_names(config: RunConfig) -> tuple[str, ...]:

@@ -91,6 +91,7 @@ def read(spark: SparkSession, config: RunConfig, versions: Mapping[str, int]) ->
         items=_items(spark, config, versions),
         has_impression_id=columns.impression_id is not None,
         notes=tuple(notes),
+        has_images="image" in source.items_columns,
     )
 
 

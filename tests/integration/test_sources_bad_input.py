@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
 import json
 import shutil
 from collections import Counter
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from lis_spark.config import RunConfig, parse_config
 from lis_spark.errors import ConfigError, InputError, StaleError, StepFailed
@@ -353,6 +355,35 @@ def test_items_that_occur_twice_or_have_no_id(spark: Any, config_data: dict[str,
     }
     assert result.rows_quarantined == 3 and all(row.source.endswith("(items)") for row in quarantine)
     assert ingest.run(spark, config).partitions_written == 0
+
+
+def test_items_with_an_image_that_cannot_be_used_are_set_aside(spark: Any, config_data: dict[str, Any]) -> None:
+    """Cut off, no image at all, and a small file that would fill the memory; the others are as they were."""
+    source = config_data["source"] | {"items_path": config_data["source"]["path"] + "_items"}
+    source["items_columns"] = {"item_id": "item", "title": "name", "image": "picture"}
+    config = _config(config_data | {"source": source, "ingest": {"largest_image_pixels": 20_000}})
+    _write(spark, config, _days())
+    good, jpeg = _picture((90, 60), "PNG"), _picture((90, 60), "JPEG")
+    bomb = _picture((4000, 4000), "PNG")
+    assert len(bomb) < 60_000
+    pictures = [good, jpeg, None, good[: len(good) // 2], b"not an image", bomb, good]
+    items = [(f"v{number}", f"item {number}", picture) for number, picture in enumerate(pictures)]
+    spark.createDataFrame(items, "item string, name string, picture binary").write.parquet(config.source.items_path)
+    result = ingest.run(spark, config)
+    lake = Lake(spark, config)
+    kept = {row.item_id: row.image for row in lake.read("items").collect()}
+    assert kept == {f"v{number}": pictures[number] for number in (0, 1, 2, 6)}
+    quarantine = lake.read("quarantine").collect()
+    found = sorted((row.reason, json.loads(row.row_json)["item"]) for row in quarantine)
+    assert found == [("broken_image", "v3"), ("broken_image", "v4"), ("image_too_large", "v5")]
+    assert result.rows_quarantined == 3
+    assert ingest.run(spark, config).partitions_written == 0
+
+
+def _picture(size: tuple[int, int], kind: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", size, (200, 80, 10)).save(buffer, kind)
+    return buffer.getvalue()
 
 
 def test_a_source_version_that_was_vacuumed_is_found_before_anything_is_written(
