@@ -22,6 +22,8 @@ STEP_NAMES = (
     *("simulate", "ingest", "vocabulary", "training-rows", "graph", "train", "curate"),
     *("align", "represent", "features", "score", "append", "measure", "compare", "report"),
 )
+# Verbs of several steps.
+VERBS_OF_STEPS = {"measure-ais": ("represent", "append", "measure", "report")}
 _HELP = {
     "run": "every step that is not up to date, then the table and the report",
     "simulate": "a world with known truth -> impressions, items, user_days, truth",
@@ -39,6 +41,7 @@ _HELP = {
     "measure": "exact AUC, LIS, intervals, verdicts; with --scores: from logits of your own",
     "compare": "every leak of the configuration side by side: runs what is not up to date, then compares",
     "audit": "which columns of a feature table know what came after the impression",
+    "measure-ais": "what representations of items are worth: represent, append, measure, report where not up to date",
     "slots": "which embedding table matters most (permutation importance)",
     "report": "build the HTML report from what has been measured",
     "forget": "delete one user's rows everywhere, or leaked features by age",
@@ -80,13 +83,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="lis-spark", description="Leakage Impact Score on Spark")
     parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for verb in ("run", "analyze", *STEP_NAMES[:-1], "slots", "report"):
+    for verb in ("run", "analyze", *STEP_NAMES[:-1], "measure-ais", "slots", "report"):
         one = verbs.add_parser(verb, help=_HELP[verb])
         one.add_argument(
             "--config", required=verb != "measure", help="a YAML file, for instance conf/kuairand_demo.yaml"
         )
         one.add_argument("overrides", nargs="*", metavar="key=value", help="for instance launch.processes=4")
-        if verb in STEP_NAMES or verb == "run":
+        if verb in STEP_NAMES or verb in ("run", *VERBS_OF_STEPS):
             one.add_argument("--force", action="store_true", help="recompute what is up to date")
         if verb == "measure":
             scores = one.add_argument_group("logits of your own, without our ranker")
@@ -144,7 +147,13 @@ def _run(options: argparse.Namespace) -> int:
         from lis_spark.lis import slots
 
         return slots.run(spark, config)
-    names = None if options.verb in ("run", "compare") else (options.verb,)
+    names = None if options.verb in ("run", "compare") else VERBS_OF_STEPS.get(options.verb, (options.verb,))
+    if options.verb == "measure-ais" and not config.represents:
+        raise ConfigError(
+            "no representation is to be measured",
+            expected="append: {leaks: [{kind: representation, name: aligned, encoder: aligned}]}",
+            remedy="see docs/alignment.md",
+        )
     if options.verb == "compare":
         from lis_spark.lis.compare import refuse_fewer_than_two
 

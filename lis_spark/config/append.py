@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator, model_validator
 
-from lis_spark.config.leaks import Leak
+from lis_spark.config.leaks import Leak, Representation
 from lis_spark.config.section import Section
 
 
@@ -32,6 +32,16 @@ class AppendConfig(Section):
     content: ContentConfig | None = Field(None, description="also measure what content predicts of each leak")
     row_shuffled: bool = Field(False, description="each leak in the wrong order against Gaussian draws: a control")
 
+    @property
+    def future_leaks(self) -> tuple[Leak, ...]:
+        """Those that hold something of after T."""
+        return tuple(leak for leak in self.leaks if not isinstance(leak, Representation))
+
+    @property
+    def representations(self) -> tuple[Representation, ...]:
+        """What encoders say, and preference data: measured beside leaks."""
+        return tuple(leak for leak in self.leaks if isinstance(leak, Representation))
+
     @field_validator("horizons")
     @classmethod
     def _horizons(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
@@ -44,6 +54,11 @@ class AppendConfig(Section):
         names = [leak.name for leak in self.leaks]
         if len(set(names)) < len(names):
             raise ValueError("leaks: two leaks have the same name")
+        represented = {leak.name for leak in self.representations}
+        for leak in self.representations:
+            unknown = sorted(set(leak.above) - (represented - {leak.name}))
+            if unknown:
+                raise ValueError(f"leaks: {leak.name} is to be above {unknown[0]}, which is no other representation")
         if "id_embedding" in names:
             raise ValueError("leaks: the name id_embedding is that of the table of protocol swap")
         return self

@@ -240,8 +240,35 @@ class PlantedLeak(OwnLeak):
         return (1,)
 
 
+class Representation(Section):
+    """What an encoder says of the item, or the preference data itself: no leak, measured through the same port (AIS).
+
+    The control of an encoder is the mean of its vectors given to other items; that of preference data, whose items may
+    all be gone, is the ranker without a port.
+    """
+
+    kind: Literal["representation"]
+    name: str = Field(pattern=_NAME)
+    encoder: str | None = Field(None, description="name of one of `encoders`")
+    preference: str | None = Field(None, description="or preference items, their vectors as they are")
+    draws: int = Field(5, ge=2, le=100, description="orders in which its vectors are given to other items")
+    above: tuple[str, ...] = Field((), description="other representations that it is also compared with")
+
+    @property
+    def key(self) -> Key:
+        """What a vector belongs to."""
+        return "item"
+
+    @model_validator(mode="after")
+    def _of_one(self) -> Representation:
+        if (self.encoder is None) == (self.preference is None):
+            raise ValueError(f"{self.name}: give either encoder or preference")
+        return self
+
+
 # Leaks of one's own.
 OwnLeakKind = TableLeak | SqlLeak | PlantedLeak
 Leak = Annotated[
-    IdTableLeak | NextClickLeak | SimilarItemsLeak | TableLeak | SqlLeak | PlantedLeak, Field(discriminator="kind")
+    IdTableLeak | NextClickLeak | SimilarItemsLeak | TableLeak | SqlLeak | PlantedLeak | Representation,
+    Field(discriminator="kind"),
 ]

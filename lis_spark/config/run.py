@@ -12,7 +12,7 @@ from lis_spark.config.audit import AuditConfig
 from lis_spark.config.encoder import EncoderConfig
 from lis_spark.config.evaluation import EvaluationConfig
 from lis_spark.config.graph import GraphConfig
-from lis_spark.config.leaks import PlantedLeak, SimilarItemsLeak
+from lis_spark.config.leaks import PlantedLeak, Representation, SimilarItemsLeak
 from lis_spark.config.preference import PreferenceConfig
 from lis_spark.config.ranker import FeatureConfig, HistoryConfig, LaunchConfig, RankerConfig
 from lis_spark.config.section import Section, fingerprint
@@ -116,7 +116,15 @@ class RunConfig(Section):
             raise ValueError(
                 f"evaluation.variants: {', '.join(lacking)} needs the table of naive: add it, or leave this out"
             )
-        if self.append is not None and self.append.horizons is None and max(evaluation.horizons) == 0:
+        if self.evaluation.label is not None and self.evaluation.label not in self.labels:
+            raise ValueError(f"evaluation.label: {self.evaluation.label!r} is not one of labels {self.labels}")
+        return self
+
+    @model_validator(mode="after")
+    def _leaks_fit(self) -> RunConfig:
+        graphs = [graph.name for graph in self.graphs]
+        encoders = [encoder.name for encoder in self.encoders]
+        if self.append is not None and self.append.horizons is None and max(self.evaluation.horizons) == 0:
             raise ValueError("append.horizons: evaluation.horizons has none above 0 to take instead")
         for leak in self.append.leaks if self.append else ():
             if isinstance(leak, SimilarItemsLeak):
@@ -128,10 +136,15 @@ class RunConfig(Section):
                         f"append.leaks: {leak.name} wants {leak.neighbours} neighbours, graph {leak.graph} keeps "
                         f"{graph.neighbours}"
                     )
+            if isinstance(leak, Representation):
+                if self.preference is None:
+                    raise ValueError(f"append.leaks: {leak.name} needs the section preference")
+                known = encoders if leak.encoder else [self.preference.name]
+                wanted = leak.encoder or leak.preference
+                if wanted not in known:
+                    raise ValueError(f"append.leaks: {leak.name} wants {wanted!r}, there is {known}")
             if isinstance(leak, PlantedLeak) and not isinstance(self.source, WorldSource):
                 raise ValueError(f"append.leaks: {leak.name}: only a simulated world knows p*, source is no world")
-        if self.evaluation.label is not None and self.evaluation.label not in self.labels:
-            raise ValueError(f"evaluation.label: {self.evaluation.label!r} is not one of labels {self.labels}")
         return self
 
     @property
@@ -149,7 +162,12 @@ class RunConfig(Section):
     @property
     def compares_leaks(self) -> bool:
         """Whether there are leaks to put side by side."""
-        return self.append is not None and len(self.append.leaks) > 1
+        return self.append is not None and len(self.append.future_leaks) > 1
+
+    @property
+    def represents(self) -> bool:
+        """Whether representations of items, or preference data, are measured."""
+        return self.append is not None and bool(self.append.representations)
 
     @property
     def slot_is_in_histories(self) -> bool:

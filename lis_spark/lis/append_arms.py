@@ -7,10 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from lis_spark.config import ContentConfig, IdTableLeak, Leak, NextClickLeak, RunConfig, SimilarItemsLeak
+from lis_spark.config import (
+    ContentConfig,
+    IdTableLeak,
+    Leak,
+    NextClickLeak,
+    Representation,
+    RunConfig,
+    SimilarItemsLeak,
+)
 from lis_spark.config.leaks import HONEST, NAIVE, OwnLeakKind
 from lis_spark.leaks.id_embedding import FeatureRequest
-from lis_spark.lis.arms import CONTROL, Arm
+from lis_spark.lis.arms import CONTROL, REPRESENTATION, Arm
 from lis_spark.lis.chains import ONE_DAY, append_fork_name, base_name
 
 # Value of ``scope``: the vector enters by the port, no table is swapped.
@@ -21,6 +29,8 @@ KNOWN_GRAPH, SHUFFLED_GRAPH = "known_graph", "shuffled_graph"
 ROW_SHUFFLED = "row_shuffled"
 # What content predicts of a leak, and the same in the wrong order (method 1.8).
 CONTENT = "content"
+# Before the name of another representation: what one is compared with beside its control.
+ABOVE = "above_"
 Made = Literal["as_is", "gaussian", "row_shuffled", "content", "content_shuffled"]
 
 
@@ -49,6 +59,8 @@ def append_features(config: RunConfig, date: dt.date) -> list[AppendFeature]:
     for leak in config.append.leaks:
         of_leak = _of_leak(config, leak, date)
         features += of_leak
+        if isinstance(leak, Representation):  # it is no leak, and has its own vectors in the wrong order as its control
+            continue
         if config.append.row_shuffled:
             features += _wrong_order(config, of_leak)
         if config.append.content is not None:
@@ -64,6 +76,8 @@ def _of_leak(config: RunConfig, leak: Leak, date: dt.date) -> list[AppendFeature
         return _next_click(leak, horizons, date)
     if isinstance(leak, SimilarItemsLeak):
         return _similar_items(leak, horizons, date)
+    if isinstance(leak, Representation):
+        return _representation(leak, date)
     return _own(config, leak, date)
 
 
@@ -173,6 +187,27 @@ def _similar_items(leak: SimilarItemsLeak, horizons: Sequence[int], date: dt.dat
             leaked = _arm(leak, variant, horizon, date, (control.name,))
             features.append(AppendFeature(leaked, leak, "leaked_features", variant, horizon))
     return features
+
+
+def _representation(leak: Representation, date: dt.date) -> list[AppendFeature]:
+    """What an encoder says against the same given to other items; preference data against no port (method 6)."""
+
+    def reading(arm: Arm, made: Made = "as_is", draw: int = 0) -> AppendFeature:
+        return AppendFeature(arm, leak, "control_features", REPRESENTATION, 0, made, draw)
+
+    if leak.preference is not None:
+        bare = _arm(leak, f"{CONTROL}_none", 0, date)
+        features = [AppendFeature(bare, leak)]
+    else:
+        draws = [_arm(leak, f"{CONTROL}_{ROW_SHUFFLED}_{draw}", 0, date) for draw in range(leak.draws)]
+        features = [reading(arm, "row_shuffled", draw) for draw, arm in enumerate(draws)]
+    controls = tuple(feature.arm.name for feature in features)
+    others = tuple(
+        (f"{ABOVE}{name}", Arm("append", REPRESENTATION, 0, PORT, date, None, None, leak=name).name)
+        for name in leak.above
+    )
+    arm = replace(_arm(leak, REPRESENTATION, 0, date, controls), also_compared=others)
+    return [*features, reading(arm)]
 
 
 def append_arms(config: RunConfig, date: dt.date) -> list[Arm]:

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from lis_spark.config import IdTableLeak, Leak, NextClickLeak, SimilarItemsLeak, fingerprint
+from lis_spark.config import IdTableLeak, Leak, NextClickLeak, Representation, SimilarItemsLeak, fingerprint
 from lis_spark.errors import StepFailed
 from lis_spark.lake import Lake
 from lis_spark.lis.append_sources import IdTableSource, LeakSource, NextClickSource, SimilarItemsSource
@@ -19,6 +19,7 @@ from lis_spark.lis.chains import ONE_DAY, days_between
 from lis_spark.lis.features import VECTOR_COLUMN
 from lis_spark.lis.own_leak_source import OwnSource
 from lis_spark.lis.plan import EvaluationPlan
+from lis_spark.lis.representation_source import RepresentationSource
 from lis_spark.partitions import PartitionKey
 from lis_spark.progress import described
 
@@ -71,6 +72,8 @@ def source_of(lake: Lake, plan: EvaluationPlan, leak: Leak, date: dt.date) -> Le
         return NextClickSource(lake, plan, leak, date)
     if isinstance(leak, SimilarItemsLeak):
         return SimilarItemsSource(lake, plan, leak, date)
+    if isinstance(leak, Representation):
+        return RepresentationSource(lake, plan, leak, date)
     return OwnSource(lake, plan, leak, date)
 
 

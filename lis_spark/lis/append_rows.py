@@ -14,6 +14,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.storagelevel import StorageLevel
 
+from lis_spark.config import Representation
 from lis_spark.errors import InputError
 from lis_spark.keyed_random import normals, salt
 from lis_spark.lake import Lake
@@ -22,6 +23,7 @@ from lis_spark.lis.chains import base_name
 from lis_spark.lis.content_vectors import content_vectors
 from lis_spark.lis.features import VECTOR_COLUMN, item_rows, snapshot_tables
 from lis_spark.lis.plan import EvaluationPlan
+from lis_spark.lis.representation_source import vector_width
 from lis_spark.lis.wrong_order import in_the_wrong_order
 from lis_spark.ranker.plans import DaySpec, PortSpec
 from lis_spark.ranker.readable_days import exported_days
@@ -77,7 +79,7 @@ def export_append_rows(
         vectors = vectors.unionByName(content_vectors(lake, targets, shown, features, content, folder / "content"))
     vectors = vectors.persist(DISK_ONLY)
     try:
-        ports = _ports(vectors, features)
+        ports = _ports(lake, vectors, features)
         listed = vectors.groupBy("date", "impression_id").agg(
             F.collect_list(F.struct("place", "vector")).alias("vectors")
         )
@@ -117,7 +119,7 @@ def _widened(columns: Mapping[int, str]) -> Callable[[Iterable[pa.RecordBatch]],
     return widen
 
 
-def _ports(vectors: DataFrame, features: Sequence[AppendFeature]) -> list[PortSpec | None]:
+def _ports(lake: Lake, vectors: DataFrame, features: Sequence[AppendFeature]) -> list[PortSpec | None]:
     """The column that holds each arm's vectors, and how wide they are; None for an arm without a port."""
     width = width_of("vector")
     found = {
@@ -130,6 +132,8 @@ def _ports(vectors: DataFrame, features: Sequence[AppendFeature]) -> list[PortSp
             ports.append(None)
             continue
         narrowest, widest = found.get(place, (0, 0))
+        if not widest and isinstance(feature.leak, Representation):  # none of its items is alive: all rows are masked
+            narrowest = widest = vector_width(lake, feature.leak)
         if narrowest != widest or not widest:
             raise InputError(
                 "no impression has the leak" if not widest else "vectors of one leak differ in width",

@@ -19,6 +19,8 @@ SLOT_PERMUTED = "slot_permuted"
 TRUTH = "truth"
 # The truth, ranked as the scores of folds are.
 TRUTH_BY_FOLD = "truth_by_fold"
+# A retrained arm that is given what an encoder says of items, or preference data: AIS.
+REPRESENTATION = "representation"
 # Variants whose scores come from one model for each fold.
 BY_FOLD = ("honest", "naive_matched", TRUTH_BY_FOLD)
 Served = Literal["all", "own", "others"]
@@ -35,7 +37,8 @@ class Arm:
 
     ``chain`` and ``snapshot_date`` name the table that is put in (None: the ranker keeps its own, as the control
     does); ``served`` says which impressions it scores, relative to ``held_out_fold``. ``compared_with`` names its
-    control, or several draws of it whose mean counts.
+    control, or several draws of it whose mean counts; ``also_compared`` other arms, and the variant that each of these
+    comparisons is called.
     """
 
     protocol: Protocol
@@ -49,6 +52,7 @@ class Arm:
     served: Served = "all"
     leak: str = LEAK
     compared_with: tuple[str, ...] | None = None
+    also_compared: tuple[tuple[str, str], ...] = ()
 
     @property
     def name(self) -> str:

@@ -64,7 +64,7 @@ def refuse_fewer_than_two(config: RunConfig) -> None:
     if not config.compares_leaks:
         raise ConfigError(
             "a comparison needs at least two leaks",
-            found="none" if config.append is None else config.append.leaks[0].name,
+            found="none" if config.append is None else config.append.future_leaks[0].name,
             expected="append: {leaks: [...]} with two or more",
             remedy="see conf/kuairand_compare.yaml",
         )
@@ -95,7 +95,7 @@ def _row_ids(lake: Lake) -> dict[str, str]:
     influence = lake.fingerprints("influence")
     keys = [(str(seed), date.isoformat()) for seed in config.seeds for date in config.evaluation.dates]
     state = fingerprint("compare", STEP_VERSION, config.append, [influence.get(key) for key in keys])
-    return {leak.name: fingerprint(state, leak.name) for leak in config.append.leaks}
+    return {leak.name: fingerprint(state, leak.name) for leak in config.append.future_leaks}
 
 
 def _rows(
@@ -109,9 +109,9 @@ def _rows(
     assert config.append is not None
     covered, costs = append_coverage(lake), _costs(lake)
     impressions = sum(plan.rows[date] for date in config.evaluation.dates)
-    claimed = {leak.name for leak in config.append.leaks if isinstance(leak, SimilarItemsLeak)}
+    claimed = {leak.name for leak in config.append.future_leaks if isinstance(leak, SimilarItemsLeak)}
     now, rows = dt.datetime.now(dt.UTC), []
-    kinds = {leak.name: leak.kind for leak in config.append.leaks}
+    kinds = {leak.name: leak.kind for leak in config.append.future_leaks}
     for name, leak in leaks.items():
         shares = [
             share
@@ -194,7 +194,7 @@ def _costs(lake: Lake) -> dict[str, tuple[int, int, float]]:
     last = (
         lake.read("leak_costs")
         .where(F.col("evaluated_date").isin(list(config.evaluation.dates)))
-        .where(F.col("leak").isin([leak.name for leak in config.append.leaks]))
+        .where(F.col("leak").isin([leak.name for leak in config.append.future_leaks]))
         .groupBy("leak", "evaluated_date", "feature_table")
         .agg(F.max_by(F.struct("row_count", "bytes", "seconds"), "made_ts").alias("last"))
         .groupBy("leak")

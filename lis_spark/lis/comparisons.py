@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from lis_spark.config import EvaluationConfig
 from lis_spark.folds import NO_FOLD
-from lis_spark.lis.arms import CONTROL, TRUTH, TRUTH_BY_FOLD, Arm, is_by_fold
+from lis_spark.lis.arms import CONTROL, REPRESENTATION, TRUTH, TRUTH_BY_FOLD, Arm, is_by_fold
 from lis_spark.lis.strata import ALL, bucket_names
 
 
@@ -91,28 +91,35 @@ class Measurement:
 def is_stratified(arm: Arm, longest_horizon: int) -> bool:
     """Whether an arm is also ranked within each stratum: naive and honest in scope ``both``, and their control.
 
-    Of retrained arms the honest ones and all controls.
+    Of retrained arms the honest ones, representations and all controls.
 
     naive_matched, F - 1 arms for one of naive, at the longest horizon only: where the own-label share is read.
     """
     if arm.protocol == "append":  # where the gain lies: on cold rows or everywhere
-        return arm.is_control or (arm.variant == "honest" and arm.horizon_days > 0)
+        is_honest = arm.variant == "honest" and arm.horizon_days > 0
+        return arm.is_control or is_honest or arm.variant == REPRESENTATION
     of_leak = arm.variant in ("naive", "honest") and arm.scope == "both" and arm.horizon_days > 0
     of_share = arm.variant == "naive_matched" and arm.horizon_days == longest_horizon
     return arm.protocol == "swap" and (of_leak or of_share or arm.variant == CONTROL)
 
 
-def plan_measurements(evaluation: EvaluationConfig, seed: int, date: dt.date, arms: list[Arm]) -> list[Measurement]:
-    """All measurements of one evaluated day; strata for naive and honest in scope ``both``."""
+def plan_measurements(
+    evaluation: EvaluationConfig, seed: int, date: dt.date, arms: list[Arm], strata_of_items: Sequence[str] = ()
+) -> list[Measurement]:
+    """All measurements of one evaluated day; strata for naive and honest in scope ``both``, and ``strata_of_items``."""
     groups: dict[tuple[str, str, str, str, int], list[Arm]] = {}
     for arm in arms:
         if not arm.is_control:
             groups.setdefault((arm.protocol, arm.leak, arm.variant, arm.scope, arm.horizon_days), []).append(arm)
         if arm.variant == TRUTH:  # the bound of scores that are ranked fold by fold
             groups[arm.protocol, arm.leak, TRUTH_BY_FOLD, arm.scope, arm.horizon_days] = [arm]
+        for variant, other in arm.also_compared:
+            key = (arm.protocol, arm.leak, variant, arm.scope, arm.horizon_days)
+            groups.setdefault(key, []).append(replace(arm, compared_with=(other,)))
     strata = [
         *bucket_names("update_count", evaluation.update_count_edges),
         *bucket_names("item_age", evaluation.item_age_edges),
+        *strata_of_items,
     ]
     measurements = []
     for (protocol, leak, variant, scope, horizon), members in groups.items():

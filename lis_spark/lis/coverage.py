@@ -9,6 +9,7 @@ from pyspark.sql import functions as F
 
 from lis_spark.lake import Lake
 from lis_spark.leaks.id_embedding import LEAK
+from lis_spark.lis.arms import REPRESENTATION
 from lis_spark.lis.comparisons import Measurement
 from lis_spark.lis.strata import memberships
 
@@ -56,8 +57,12 @@ def append_coverage(lake: Lake) -> dict[tuple[Any, ...], float]:
     The seed is empty where the leak is the same under every seed.
     """
     seed = F.regexp_extract("chain", "-s([0-9]+)$", 1)
+    columns = ("chain", "evaluated_date", "leak", "variant", "horizon_days", "present", "date")
+    represented = lake.read("control_features").where(F.col("variant") == REPRESENTATION).select(*columns)
     rows = (
         lake.read("leaked_features")
+        .select(*columns)
+        .unionByName(represented)
         .where((F.col("leak") != LEAK) & (F.col("date") == F.col("evaluated_date")))
         .groupBy(seed.alias("seed"), "evaluated_date", "leak", "variant", "horizon_days")
         .agg(F.mean(F.col("present").cast("int")).alias("share"))

@@ -24,7 +24,7 @@ from lis_spark.lis.coverage import append_coverage, coverage, coverage_key
 from lis_spark.lis.plan import EvaluationPlan, resolve
 from lis_spark.lis.rankings import scored_steps, strata_of_days, write_influence
 from lis_spark.lis.results import ResultRow, ResultSet, mean_id
-from lis_spark.lis.strata import ALL
+from lis_spark.lis.strata import ALL, SEEN, UNSEEN
 from lis_spark.metrics import Comparison, compare, ratio_interval
 from lis_spark.partitions import PartitionKey
 from lis_spark.progress import described
@@ -64,7 +64,10 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
 def _fingerprints(lake: Lake) -> dict[PartitionKey, str]:
     """Of the influence of each (seed, T): the scores of all steps and the strata."""
     evaluation = lake.config.evaluation
-    strata = (evaluation.update_count_edges, evaluation.item_age_edges)
+    strata: list[object] = [evaluation.update_count_edges, evaluation.item_age_edges]
+    preference = lake.config.preference
+    if lake.config.represents and preference is not None:
+        strata.append(lake.fingerprints("preference_items").get((preference.name,)))
     scores = lake.fingerprints("scores")
     keys = [(str(seed), date.isoformat()) for seed in lake.config.seeds for date in evaluation.dates]
     steps = scored_steps(lake.config)
@@ -87,11 +90,12 @@ def measurement_ids(
 
 def _measurements(plan: EvaluationPlan) -> list[Measurement]:
     config = plan.config
+    strata = (SEEN, UNSEEN) if config.represents else ()
     return [
         measurement
         for seed in config.seeds
         for date in config.evaluation.dates
-        for measurement in plan_measurements(config.evaluation, seed, date, plan.all_arms(seed, date))
+        for measurement in plan_measurements(config.evaluation, seed, date, plan.all_arms(seed, date), strata)
     ]
 
 
@@ -132,7 +136,7 @@ def _results(
     _truth_bounds(results, measurements, comparisons)
     _own_label_shares(results, measurements, per_user, pairs)
     results.add_seed_means(config.seeds)
-    leaks = config.append.leaks if config.append else ()
+    leaks = config.append.future_leaks if config.append else ()
     claimed_negligible = [leak.name for leak in leaks if isinstance(leak, SimilarItemsLeak)]
     results.judge(config.evaluation.decision_threshold, claimed_negligible)
     return results

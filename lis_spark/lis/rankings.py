@@ -80,7 +80,13 @@ def strata_of_days(lake: Lake, plan: EvaluationPlan, dates: set[dt.date]) -> Dat
     evaluation = lake.config.evaluation
     tables = snapshot_tables(lake, plan, {(base_name(lake.config.seeds[0]), date) for date in dates})
     vocabulary = lake.read("vocabularies").where(F.col("slot") == evaluation.slot)
-    return item_strata(tables, vocabulary, evaluation.update_count_edges, evaluation.item_age_edges)
+    aligned_on = None
+    if lake.config.represents:
+        assert lake.config.preference is not None
+        chosen = (F.col("name") == lake.config.preference.name) & (F.col("split") == "train")
+        aligned_on = lake.read("preference_items").where(chosen).select(F.col("item_id").alias("key"))
+    edges = (evaluation.update_count_edges, evaluation.item_age_edges)
+    return item_strata(tables, vocabulary, *edges, aligned_on)
 
 
 def _check_identity(scores: DataFrame, plan: EvaluationPlan, keys: Sequence[tuple[int, dt.date]]) -> int:

@@ -9,6 +9,8 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 ALL = "all"
+# Whether an encoder was aligned on the item (method 6).
+SEEN, UNSEEN = "alignment:seen", "alignment:unseen"
 
 
 def bucket_names(name: str, edges: Sequence[int]) -> list[str]:
@@ -34,19 +36,27 @@ def memberships() -> Column:
 
 
 def item_strata(
-    table: DataFrame, vocabulary: DataFrame, update_count_edges: Sequence[int], item_age_edges: Sequence[int]
+    table: DataFrame,
+    vocabulary: DataFrame,
+    update_count_edges: Sequence[int],
+    item_age_edges: Sequence[int],
+    aligned_on: DataFrame | None = None,
 ) -> DataFrame:
     """evaluated_date, row, strata (array): which strata each item belongs to on each evaluated day.
 
     Args:
         table: snapshot_date (= T), row, update_count of the control's table; a row that is not there has count 0.
-        vocabulary: row, first_date of the slot: an item's age at T counts from its first impression in the data.
+        vocabulary: key, row, first_date of the slot: an item's age at T counts from its first impression in the data.
         update_count_edges: lower edges of all buckets but the first.
         item_age_edges: days, likewise.
+        aligned_on: key of the items that encoders are aligned on, each once; None where that is not asked for.
     """
     dates = table.select(F.col("snapshot_date").alias("evaluated_date")).distinct()
     counts = table.select(F.col("snapshot_date").alias("evaluated_date"), "row", "update_count")
-    everything = vocabulary.select("row", "first_date").crossJoin(F.broadcast(dates))
+    items = vocabulary.select("key", "row", "first_date")
+    if aligned_on is not None:
+        items = items.join(aligned_on.select("key", F.lit(True).alias("is_seen")), "key", "left")
+    everything = items.crossJoin(F.broadcast(dates))
     joined = everything.join(counts, ["evaluated_date", "row"], "left")
     age = F.greatest(F.date_diff("evaluated_date", "first_date"), F.lit(0))
     updates = F.coalesce("update_count", F.lit(0))
@@ -55,4 +65,6 @@ def item_strata(
         parts.append(bucket("update_count", updates, update_count_edges))
     if item_age_edges:
         parts.append(bucket("item_age", age, item_age_edges))
+    if aligned_on is not None:
+        parts.append(F.when(F.col("is_seen"), F.lit(SEEN)).otherwise(F.lit(UNSEEN)))
     return joined.select("evaluated_date", "row", F.array(*parts).cast("array<string>").alias("strata"))

@@ -13,13 +13,13 @@ def in_the_wrong_order(rows: DataFrame) -> DataFrame:
     """The same rows, where ``made`` says row_shuffled each key with the vector of another.
 
     Args:
-        rows: place, held_out_fold, key, made, vector: the same vector in all rows of a key.
+        rows: place, draw, held_out_fold, key, made, vector: the same vector in all rows of a key.
     """
     shuffled = rows.where(F.col("made") == "row_shuffled")
     group = ["place", "held_out_fold"]
-    owners = shuffled.groupBy(*group, "key").agg(F.first("vector").alias("vector"))
+    owners = shuffled.groupBy(*group, "draw", "key").agg(F.first("vector").alias("vector"))
     # Within pieces by hash: one window over all keys would be one task.
-    order = F.xxhash64(F.lit("row shuffled"), "key")
+    order = F.xxhash64(F.lit("row shuffled"), "draw", "key")
     pieces = owners.withColumn("order", order).withColumn("piece", F.pmod("order", F.lit(SHUFFLE_PIECES)))
     by_hash = Window.partitionBy(*group, "piece").orderBy("order", "key")
     # each key takes what the next one in the order of hashes has, the last what the first has

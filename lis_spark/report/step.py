@@ -23,6 +23,7 @@ from lis_spark.lis.slots import rank_slots
 from lis_spark.report.context import ReportContext, Unavailable
 from lis_spark.report.leak_table import print_leaks
 from lis_spark.report.page import write_report
+from lis_spark.report.representation_table import is_of_representation, print_representations
 from lis_spark.report.terminal import print_results
 from lis_spark.step import StepResult
 from lis_spark.world.simulate import stored_probe
@@ -50,7 +51,7 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
     command = f"lis-spark run --config {settings}"
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     settings.write_text(f"# {command}\n{text}", encoding="utf-8")  # with all overrides: the run itself, not its file
-    shown = [row for row in rows if row["variant"] != SLOT_PERMUTED]
+    shown = [row for row in rows if row["variant"] != SLOT_PERMUTED and not is_of_representation(row)]
     context = _context(lake, rows, text, command)
     outputs = [results, settings]
     if context.leaks:
@@ -60,6 +61,7 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
     console = Console(width=120)
     print_results(console, shown, context)
     print_leaks(console, context.leaks)
+    print_representations(console, rows)
     written = tuple(map(str, (page, *outputs)))
     return StepResult("report", len(rows), len(rows), 0, len(written), 0, written, versions=dict(lake.pinned))
 

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lis_spark.config import RunConfig, load_config
+from lis_spark.pipeline import run_steps
 from lis_spark.step import StepResult
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,3 +71,22 @@ def small_run(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
     exec(compile(notebook.read_text(encoding="utf-8"), str(notebook), "exec"), cells)
     assert cells["spark"] is spark, "a notebook takes the session that is there"
     return SmallRun(cells["config"], source, cells["results"], cells["answer"])
+
+
+ALIGNMENT = ROOT / "conf" / "world_alignment_small.yaml"
+ALIGNMENT_DATE = "2026-01-10"
+
+
+@pytest.fixture(scope="session")
+def alignment_world(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Overrides of a world that is simulated and trained, once for all tests of preference data and encoders."""
+    folder = tmp_path_factory.mktemp("alignment_world")
+    overrides = [
+        *(f"lake.path={folder / 'lake'}", f"lake.work_path={folder / 'work'}", f"output_path={folder / 'out'}"),
+        *("source.days=11", "source.traffic.impressions_a_day=3000", "source.catalogue.near_duplicate_share=0.25"),
+        *(f"evaluation.dates=[{ALIGNMENT_DATE}]", "evaluation.horizons=[0, 1]", "evaluation.refit={horizons: [1]}"),
+        *("evaluation.variants=[naive]", "evaluation.backward_horizons=[]", "evaluation.align_minimum_updates=10"),
+        "launch.processes=1",
+    ]
+    run_steps(spark, load_config(ALIGNMENT, overrides), ("simulate", "vocabulary", "training-rows", "train"))
+    return overrides

@@ -15,55 +15,36 @@ from lis_spark import cli
 from lis_spark.config import RunConfig, load_config
 from lis_spark.errors import InputError
 from lis_spark.lake import Lake
-from lis_spark.pipeline import run_steps
 from lis_spark.preference import step
 from lis_spark.preference.curation import balance
 from lis_spark.vectors import unpack
-from tests.e2e.conftest import small_config
+from tests.e2e.conftest import ALIGNMENT, ALIGNMENT_DATE, small_config
 from tests.e2e.test_changes import copied
 
 __all__ = ["copied"]
 
-CONFIG = Path(__file__).resolve().parents[2] / "conf" / "world_alignment_small.yaml"
-T = "2026-01-10"
-SIZE = ["source.days=11", "source.traffic.impressions_a_day=3000", "source.catalogue.near_duplicate_share=0.25"]
 CHOSEN = "preference={min_updates: 30, max_items: %d}"
 RELIABLE = "preference={tail_share: 0.5, reliability: %s}"
 
 
 def test_learned_items_become_preference_data(
-    spark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    spark: Any, alignment_world: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("lis_spark.session.get_session", lambda *_, **__: spark)
-    places = [
-        f"lake.path={tmp_path / 'lake'}",
-        f"lake.work_path={tmp_path / 'work'}",
-        f"output_path={tmp_path / 'out'}",
-    ]
-    dates = [f"evaluation.dates=[{T}]", "evaluation.horizons=[0, 1]", "evaluation.refit={horizons: [1]}"]
-    base = [
-        *places,
-        *SIZE,
-        *dates,
-        "launch.processes=1",
-        "evaluation.variants=[naive]",
-        "evaluation.backward_horizons=[]",
-        "evaluation.align_minimum_updates=10",
-    ]
-    run_steps(spark, load_config(CONFIG, [*base, RELIABLE % 0.9]), ("simulate", "vocabulary", "training-rows", "train"))
-    command = ["curate", "--config", str(CONFIG), *base, CHOSEN % 200]
+    base = alignment_world
+    command = ["curate", "--config", str(ALIGNMENT), *base, CHOSEN % 200]
     assert cli.main(command) == 0
     assert "200 kept" in capsys.readouterr().err
 
-    config = load_config(CONFIG, [*base, CHOSEN % 200])
+    config = load_config(ALIGNMENT, [*base, CHOSEN % 200])
     lake = Lake(spark, config, measurement=True)
-    rows = lake.read("preference_items").toPandas().set_index("item_id")
-    shown = lake.read("training_rows").where(f"date < DATE'{T}'").toPandas()
+    rows = lake.read("preference_items").where("name = 'ids'").toPandas().set_index("item_id")
+    shown = lake.read("training_rows").where(f"date < DATE'{ALIGNMENT_DATE}'").toPandas()
     counts = shown["item_id"].value_counts()
     assert len(rows) == 200 and rows["update_count"].min() >= 30
     assert (rows["update_count"] == counts[rows.index]).all()
     # targets: a linear map of the vectors of M_T, white over the items that are trained on
-    of_base = f"chain = 'base-s17' AND slot = 'item' AND snapshot_date <= DATE'{T}'"
+    of_base = f"chain = 'base-s17' AND slot = 'item' AND snapshot_date <= DATE'{ALIGNMENT_DATE}'"
     snapshots = lake.read("embedding_snapshots").where(of_base).toPandas()
     vectors = snapshots.sort_values("snapshot_date").groupby("item_id")["vector"].last()[rows.index]
     x = np.stack([np.frombuffer(v, "<f4") for v in vectors]).astype(float)
@@ -84,7 +65,7 @@ def test_learned_items_become_preference_data(
     grouped = rows[rows["duplicate_of"] != rows.index]
     assert np.mean([own_source[item] == own_source[row.duplicate_of] for item, row in grouped.iterrows()]) > 0.9
     # the report: against the tags counted here
-    (report,) = [row.asDict() for row in lake.read("curations").collect()]
+    (report,) = [row.asDict() for row in lake.read("curations").where("name = 'ids'").collect()]
     tags = {row["item_id"]: row["tags"].split(",") for row in lake.read("items").collect()}
     eligible = counts[counts >= 30].index
     for when, items in (("before", eligible), ("after", rows.index)):
@@ -100,30 +81,33 @@ def test_learned_items_become_preference_data(
     assert cli.main(command) == 0 and lake.version("preference_items") == before
     assert "curate: nothing to do" in capsys.readouterr().err
     assert cli.main([*command[:-1], CHOSEN % 60]) == 0
-    smaller = Lake(spark, config).read("preference_items").toPandas()
+    kept = Lake(spark, config).read("preference_items").where("name = 'ids'")
+    smaller = kept.toPandas()
     assert len(smaller) == 60 and set(smaller["item_id"]) < set(rows.index)
-    assert unpack(Lake(spark, config).read("preference_items").toArrow()["target"], targets.shape[1]).shape[0] == 60
+    assert unpack(kept.toArrow()["target"], targets.shape[1]).shape[0] == 60
 
     with pytest.raises(InputError, match="no item is eligible") as error:
-        step.run(spark, load_config(CONFIG, [*base, "preference={min_updates: 99999, tail_share: .2}"]))
+        step.run(spark, load_config(ALIGNMENT, [*base, "preference={min_updates: 99999, tail_share: .2}"]))
     assert "99,999 or more" in str(error.value) and "preference.min_updates" in str(error.value)
     with pytest.raises(InputError, match="a column of entries is not there"):
-        step.run(spark, load_config(CONFIG, [*base, CHOSEN % 60, "preference.entry_columns=[genre]"]))
+        step.run(spark, load_config(ALIGNMENT, [*base, CHOSEN % 60, "preference.entry_columns=[genre]"]))
     with pytest.raises(InputError, match="there is no table of that day") as error:
-        step.run(spark, load_config(CONFIG, [*base, CHOSEN % 60, "preference.as_of=2026-03-01"]))
+        step.run(spark, load_config(ALIGNMENT, [*base, CHOSEN % 60, "preference.as_of=2026-03-01"]))
     assert "base-s17, 2026-03-01" in str(error.value)
     _check_reliability(spark, base, shown)
 
 
 def _check_reliability(spark: Any, base: list[str], shown: pd.DataFrame) -> None:
     """Theta from two halves of the users: what each has trained on, and how well they agree, by a loop."""
-    config = load_config(CONFIG, [*base, RELIABLE % 0.0001])
+    config = load_config(ALIGNMENT, [*base, RELIABLE % 0.0001])
     lake = Lake(spark, config, measurement=True)
     folds = config.evaluation.folds
-    snapshots = lake.read("embedding_snapshots").where(f"slot = 'item' AND snapshot_date <= DATE'{T}'").toPandas()
+    snapshots = (
+        lake.read("embedding_snapshots").where(f"slot = 'item' AND snapshot_date <= DATE'{ALIGNMENT_DATE}'").toPandas()
+    )
     halves = []
     for half in (0, 1):
-        rows = snapshots[snapshots["chain"] == f"half-{T}-{half}-s17"].sort_values("snapshot_date")
+        rows = snapshots[snapshots["chain"] == f"half-{ALIGNMENT_DATE}-{half}-s17"].sort_values("snapshot_date")
         table = rows.groupby("item_id").last()
         own = shown[shown["user_fold"].isin(range(half * (folds // 2), (half + 1) * (folds // 2)))]
         counts = own["item_id"].value_counts().reindex(table.index, fill_value=0)
@@ -152,10 +136,10 @@ def _check_reliability(spark: Any, base: list[str], shown: pd.DataFrame) -> None
     assert abs(curve[0]["correlation"]) < 0.1 < curve[-1]["correlation"], "one example says nothing, many do"
     assert row["min_updates"] in [one["count"] for one in curve]
     with pytest.raises(InputError, match="two halves of the users agree") as error:
-        step.run(spark, load_config(CONFIG, [*base, RELIABLE % 0.999]))
+        step.run(spark, load_config(ALIGNMENT, [*base, RELIABLE % 0.999]))
     assert "or more:" in str(error.value)
     with pytest.raises(InputError, match="are not trained"):
-        step.run(spark, load_config(CONFIG, [*base, RELIABLE % 0.5, "preference.as_of=2026-01-09"]))
+        step.run(spark, load_config(ALIGNMENT, [*base, RELIABLE % 0.5, "preference.as_of=2026-01-09"]))
 
 
 def test_real_items_that_show_neither_title_nor_image_are_curated_by_their_tags(

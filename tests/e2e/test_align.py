@@ -1,0 +1,237 @@
+"""Encoders by the verbs: aligned on a small simulated world, applied to all of its items; and on titles alone."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pyspark.sql import functions as F
+from sklearn.metrics import roc_auc_score
+
+from lis_spark import cli
+from lis_spark.alignment import represent, step
+from lis_spark.alignment.inference import ItemEncoder
+from lis_spark.config import load_config, parse_config
+from lis_spark.errors import ConfigError, InputError
+from lis_spark.lake import Lake
+from lis_spark.lis.measure import results_of
+from lis_spark.pipeline import run_steps
+from tests.e2e.conftest import ALIGNMENT, ALIGNMENT_DATE, ROOT
+from tests.e2e.test_commands import COMMANDS
+from tests.encoder_worlds import SMALL
+
+CURATED = "preference={name: for_encoders, min_updates: 15, tail_share: 0.5, validation_share: 0.3}"
+SETTINGS = f"embedded: {json.dumps(SMALL)}, title_tokens: 16, dimension: 8, evaluate_every: 10, batch_size: 64"
+# `aligned` with more steps, so that it goes on
+ENCODERS = f"encoders=[{{name: aligned, {SETTINGS}, steps: %d}}, {{name: unaligned, {SETTINGS}, objective: none}}]"
+
+
+def test_items_of_a_world_are_aligned_and_represented(
+    spark: Any, alignment_world: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("lis_spark.session.get_session", lambda *_, **__: spark)
+    base = [*alignment_world, CURATED, "launch.processes=2"]
+
+    def command(verb: str, steps: int = 40) -> list[str]:
+        """As the README has it, on a smaller world."""
+        of_readme = [shlex.split(line) for line in COMMANDS if line.startswith(f"lis-spark {verb} ")]
+        return [*of_readme[0][1:], *base, ENCODERS % steps]
+
+    config = load_config(ALIGNMENT, [*base, ENCODERS % 40])
+    with pytest.raises(InputError, match="there are no preference items"):
+        step.run(spark, config)
+    assert cli.main(["curate", *command("align")[1:]]) == 0
+    with pytest.raises(InputError, match="there is no such encoder"):
+        represent.run(spark, config)
+    assert cli.main(command("align", 20)) == 0
+    lake = Lake(spark, config, measurement=True)
+    first = {row["name"]: row.asDict() for row in lake.read("encoders").collect()}
+    assert "aligned: mean recall" in capsys.readouterr().err
+    sides = lake.read("preference_items").where("name = 'for_encoders'").groupBy("split").count()
+    counts = {row["split"]: row["count"] for row in sides.collect()}
+    for row in first.values():
+        assert (row["train_items"], row["gallery"]) == (counts["train"], counts["validation"])
+        assert row["chance"] == pytest.approx(np.mean([min(1, cut / row["gallery"]) for cut in (1, 5, 10)]))
+        assert row["preference"] == "for_encoders" and row["dimension"] == 8
+    assert (first["aligned"]["steps"], first["unaligned"]["steps"]) == (20, 0)
+    assert [one["step"] for one in json.loads(first["aligned"]["curve"])] == [0, 10, 20]
+
+    # more steps go on from the last; what has no steps stays as it is
+    assert cli.main(command("align")) == 0
+    again = {row["name"]: row.asDict() for row in Lake(spark, config).read("encoders").collect()}
+    assert again["unaligned"] == first["unaligned"]
+    curve = json.loads(again["aligned"]["curve"])
+    assert [one["step"] for one in curve] == [0, 10, 20, 30, 40]
+    assert curve[:3] == json.loads(first["aligned"]["curve"])
+    assert curve[4]["loss"] < curve[1]["loss"]
+    capsys.readouterr()
+    assert cli.main(command("align")) == 0 and "align: nothing to do" in capsys.readouterr().err
+
+    assert cli.main(command("represent")) == 0
+    items = Lake(spark, config).read("items").select("item_id", "title", "image").toPandas().set_index("item_id")
+    assert f"aligned: {len(items):,} items encoded" in capsys.readouterr().err
+    vectors = _vectors(spark, config, "aligned")
+    assert set(vectors) == set(items.index)
+    assert np.linalg.norm(np.stack(list(vectors.values())), axis=1) == pytest.approx(1, abs=1e-5)
+    some = items.sample(20, random_state=1)
+    expected = ItemEncoder(Path(again["aligned"]["path"])).encode(some["title"].tolist(), some["image"].tolist())
+    np.testing.assert_allclose(np.stack([vectors[item] for item in some.index]), expected, atol=1e-5)
+    total = np.stack(list(_vectors(spark, config, "unaligned").values()))
+    assert (total.var(0).argsort()[::-1] == np.arange(8)).all(), "components, the largest first"
+
+    assert cli.main(command("represent")) == 0 and "represent: nothing to do" in capsys.readouterr().err
+    with _one_item_changed(spark, config, items.index[3], items.index[4]):
+        assert cli.main(command("represent")) == 0
+        assert f"aligned: 1 items encoded, {len(items) - 2:,} as they were" in capsys.readouterr().err
+        now = _vectors(spark, config, "aligned")
+    assert set(vectors) - set(now) == {items.index[4]}
+    changed = {item for item in now if now[item].tobytes() != vectors[item].tobytes()}
+    assert changed == {items.index[3]}
+
+    head = Path(again["aligned"]["path"]) / "head.safetensors"
+    kept = head.read_bytes()
+    head.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
+    with pytest.raises(InputError, match="files are not those that were written"):
+        represent.run(spark, config, force=True)
+    head.write_bytes(kept)
+    with pytest.raises(ConfigError, match="no encoder is configured"):
+        step.run(spark, load_config(ALIGNMENT, [*base, "encoders=[]"]))
+
+
+def _vectors(spark: Any, config: Any, encoder: str) -> dict[str, np.ndarray]:
+    rows = Lake(spark, config).read("representations").where(F.col("encoder") == encoder).collect()
+    assert len(rows) == len({row["item_id"] for row in rows})
+    return {row["item_id"]: np.frombuffer(row["vector"], "<f4") for row in rows}
+
+
+@contextmanager
+def _one_item_changed(spark: Any, config: Any, changed: str, gone: str) -> Iterator[None]:
+    """Another title for one item, and one item less, as an ingest of other items would leave them; then as before."""
+    lake = Lake(spark, config)
+    before = lake.version("items")
+    items = lake.read("items").drop("lis_fingerprint").where(F.col("item_id") != gone)
+    title = F.when(F.col("item_id") == changed, F.lit("gabi gabi zube")).otherwise(F.col("title"))
+    lake.write_partitions("items", items.withColumn("title", title).localCheckpoint(), {(): "changed"})
+    try:
+        yield
+    finally:
+        lake.take_back("items", before)
+
+
+EARLY = "preference={name: %s, as_of: 2026-01-07, min_updates: 5, tail_share: 0.5, validation_share: 0.3}"
+APPEND = "append={window_days: 2, horizons: [1], leaks: [%s]}"
+REPRESENTED = (
+    "{kind: representation, name: aligned, encoder: early, draws: 2, above: [components]}, "
+    "{kind: representation, name: components, encoder: early_components, draws: 2}"
+)
+
+
+def test_what_representations_are_worth_is_that_of_the_scores(
+    spark: Any, alignment_world: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """AIS against the mean of the draws, against another representation, on items unseen in alignment: by hand."""
+    monkeypatch.setattr("lis_spark.session.get_session", lambda *_, **__: spark)
+    encoders = ENCODERS % 20
+    encoders = encoders.replace("name: aligned", "name: early").replace("name: unaligned", "name: early_components")
+    base = [*alignment_world, EARLY % "early", encoders]
+    config = load_config(ALIGNMENT, [*base, APPEND % REPRESENTED])
+    run_steps(spark, config, ("train", "curate", "align", "features", "score"))
+    capsys.readouterr()
+    assert cli.main(["measure-ais", "--config", str(ALIGNMENT), *base, APPEND % REPRESENTED]) == 0
+    printed = capsys.readouterr().out
+    assert "the ranker on items that it was not aligned on: AIS" in printed and "unseen in alignment" in printed
+
+    lake = Lake(spark, config, measurement=True)
+    scores = lake.read("scores").where("step = 'append'").toPandas()
+    wide = scores.pivot(index="impression_id", columns="arm", values="logit")
+    known = scores.drop_duplicates("impression_id").set_index("impression_id").loc[wide.index]
+    of_early = lake.read("preference_items").where("name = 'early' AND split = 'train'").toPandas()["item_id"]
+    shown = lake.read("training_rows").where(f"date = DATE'{ALIGNMENT_DATE}'").toPandas()
+    unseen = ~shown.set_index("impression_id").loc[wide.index, "item_id"].isin(set(of_early))
+    assert 0.1 < unseen.mean() < 0.9
+
+    def auc(arm: str, rows: Any) -> float:
+        return float(roc_auc_score(known.loc[rows, "label"], wide.loc[rows, arm]))
+
+    rows = [row for row in results_of(lake) if row["leak"] in ("aligned", "components")]
+    found = {(row["leak"], row["variant"], row["stratum"]): row for row in rows}
+    for stratum, members in (("all", unseen | ~unseen), ("alignment:unseen", unseen), ("alignment:seen", ~unseen)):
+        arms = {name: f"append|representation|0|port|-1|{name}" for name in ("aligned", "components")}
+        for name, arm in arms.items():
+            draws = [auc(f"append|control_row_shuffled_{draw}|0|port|-1|{name}", members) for draw in (0, 1)]
+            row = found[name, "representation", stratum]
+            assert row["lis"] == pytest.approx(auc(arm, members) - np.mean(draws), abs=1e-12)
+            assert row["ci_low"] < row["lis"] < row["ci_high"] and row["verdict"] is None
+            assert draws[0] != draws[1], "two orders"
+        above = found["aligned", "above_components", stratum]
+        expected = auc(arms["aligned"], members) - auc(arms["components"], members)
+        assert above["lis"] == pytest.approx(expected, abs=1e-12)
+    assert found["aligned", "representation", "all"]["coverage"] == 1.0
+    with pytest.raises(InputError, match="knows labels of days that the ranker is trained on with it"):
+        late = APPEND.replace("window_days: 2", "window_days: 4") % REPRESENTED
+        run_steps(spark, load_config(ALIGNMENT, [*base, late]), ("append",))
+    _check_gone_items(spark, alignment_world, encoders)
+
+
+def _check_gone_items(spark: Any, world: list[str], encoders: str) -> None:
+    """Preference data whose items are all gone: every row is masked, and the ranker has the bits of one without."""
+    gone = APPEND % "{kind: representation, name: raw, preference: gone}"
+    config = load_config(ALIGNMENT, [*world, EARLY % "gone", encoders, gone])
+    lake = Lake(spark, config, measurement=True)
+    rows = lake.read("preference_items").where("name = 'early'").drop("lis_fingerprint")
+    away = rows.withColumns({"item_id": F.concat(F.lit("gone "), "item_id"), "name": F.lit("gone")})
+    lake.write_partitions("preference_items", away.localCheckpoint(), {("gone",): "gone"})
+    run_steps(spark, config, ("append", "measure"))
+    rows = [row for row in results_of(Lake(spark, config, measurement=True)) if row["leak"] == "raw"]
+    whole = next(row for row in rows if row["stratum"] == "all")
+    assert whole["lis"] == 0.0 and whole["u2_control"] == whole["u2_leaked"] and whole["coverage"] == 0.0
+    logits = Lake(spark, config, measurement=True).read("scores").where("step = 'append'").toPandas()
+    of_arm = {arm.split("|")[1]: part.set_index("impression_id")["logit"] for arm, part in logits.groupby("arm")}
+    assert set(of_arm) == {"control_none", "representation"}
+    assert of_arm["control_none"].sort_index().equals(of_arm["representation"].sort_index())
+
+
+def test_items_that_show_a_title_alone_go_the_same_way(spark: Any, tmp_path: Path) -> None:
+    """Films of MovieTweetings, twelve days of them."""
+    overrides = [
+        *(f"lake.path={tmp_path / 'lake'}", f"lake.work_path={tmp_path / 'work'}", f"output_path={tmp_path / 'out'}"),
+        *(f"source.path={ROOT / 'data' / 'movietweetings_100k'}", "launch.processes=1"),
+        *("ingest.start_date=2013-03-01", "ingest.end_date=2013-03-12", "evaluation.dates=[2013-03-12]"),
+        "evaluation.horizons=[0, 1]",
+        *("preference.min_updates=3", f"encoders=[{{name: titles, {SETTINGS}, steps: 20}}]"),
+    ]
+    config = load_config(ROOT / "conf" / "movietweetings_align.yaml", overrides)
+    steps = ("ingest", "vocabulary", "training-rows", "train", "curate", "align", "represent")
+    run_steps(spark, config, steps)
+    lake = Lake(spark, config)
+    (row,) = lake.read("encoders").collect()
+    assert row["steps"] == 20 and row["gallery"] > 20
+    titled = lake.read("items").where("title IS NOT NULL").count()
+    assert lake.read("representations").count() == titled > 1000
+    note = json.loads((Path(row["path"]) / "encoder.json").read_text(encoding="utf-8"))
+    assert note["with_images"] is False, "no room is kept for images that nobody has"
+
+
+def test_the_widths_that_a_ranker_takes_are_enforced(config_data: dict[str, Any]) -> None:
+    chosen = {"preference": {"min_updates": 1, "tail_share": 0.5}}
+    with pytest.raises(ConfigError, match="less than 100"):
+        parse_config({**config_data, **chosen, "encoders": [{"name": "wide", "dimension": 100}]})
+    with pytest.raises(ConfigError, match="they are aligned on preference items"):
+        parse_config({**config_data, "encoders": [{"name": "alone"}]})
+    leak = {"kind": "representation", "name": "one", "encoder": "one"}
+    for wrong, told in (
+        ({"encoder": "two"}, "one wants 'two', there is"),
+        ({"preference": "ids"}, "one: give either encoder or preference"),
+        ({"above": ["another"]}, "one is to be above another"),
+    ):
+        data = {**config_data, **chosen, "encoders": [{"name": "one"}], "append": {"leaks": [{**leak, **wrong}]}}
+        with pytest.raises(ConfigError, match=told):
+            parse_config(data)
+    with pytest.raises(ConfigError, match="they are of internvl, kind is frozen"):
+        parse_config({**config_data, **chosen, "encoders": [{"kind": "frozen", "tuning": "lora"}]})
