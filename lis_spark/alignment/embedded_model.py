@@ -20,6 +20,7 @@ from transformers import (
     PreTrainedTokenizerFast,
     Qwen2Config,
 )
+from transformers.utils import logging as transformers_logging
 
 from lis_spark.config.encoder import EmbeddedModelConfig
 
@@ -82,6 +83,7 @@ def save_embedded(folder: Path, titles: Iterable[str], config: EmbeddedModelConf
             )
         )
     folder.mkdir(parents=True, exist_ok=True)
+    transformers_logging.disable_progress_bar()
     processor.save_pretrained(folder)
     model.save_pretrained(folder)
 

@@ -72,6 +72,11 @@ class Examples:
             side = round((len(raw) // shown // 3) ** 0.5)
             self._pixels = raw.reshape(shown, 3, side, -1)
 
+    @property
+    def some_show_no_image(self) -> bool:
+        """Whether the model's vision tower may have nothing to do."""
+        return self.tokens is not None and bool((self._image_row < 0).any())
+
     def shuffle_targets(self, seed: int) -> None:
         """Gives every item the target of another of its side: what is learned then is of content alone."""
         random = np.random.default_rng(seed)

@@ -152,8 +152,9 @@ class Training:
         """The encoder, its gradients averaged over ranks."""
         if self.rank.group_size == 1:
             return self.encoder
-        # a part of a batch may have no image: then the vision tower has no gradient on that rank
-        return DistributedDataParallel(self.encoder, process_group=self.rank.group, find_unused_parameters=True)
+        # a part of a batch may have no image at all: then the vision tower has no gradient on that rank
+        unused = self.examples.some_show_no_image
+        return DistributedDataParallel(self.encoder, process_group=self.rank.group, find_unused_parameters=unused)
 
     def _batch(self, step: int) -> tuple[list[tuple[Tensor, ...]], Tensor, Tensor, Tensor]:
         """Inputs of this rank's part of a step's batch, in ``accumulation`` parts; targets, content and numbers of the
