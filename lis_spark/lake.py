@@ -21,12 +21,12 @@ from lis_spark.config import RunConfig
 from lis_spark.ddl import table_definition
 from lis_spark.errors import InputError, LisError, StaleError, StepFailed
 from lis_spark.partitions import PartitionKey, literal, partition_condition, value_by_key
-from lis_spark.table_files import absolute, missing_files
+from lis_spark.table_files import absolute, missing_files, newest_commit
 from lis_spark.write_errors import refused_write
 
 FINGERPRINT = "lis_fingerprint"
 T = TypeVar("T")
-# Answers of versions of tables: fingerprints and counts, which every step asks for.
+# Answers of versions of tables: fingerprints, counts and names of files, which every step asks for.
 _KNOWN: dict[tuple[object, ...], object] = {}
 
 
@@ -107,6 +107,8 @@ class Lake:
 
     def _newest(self, name: str) -> tuple[int, object]:
         """Number and time of the newest version."""
+        if self.config.lake.path is not None:
+            return newest_commit(self.spark, self._place(name))
         newest = self._delta(name).history(1).select("version", "timestamp").first()
         assert newest is not None
         return int(newest["version"]), newest["timestamp"]
@@ -119,9 +121,13 @@ class Lake:
             what: names the question.
             compute: version of the table -> answer, small.
         """
-        newest, time = self._newest(name)  # tells apart two tables that lay in one place after each other
-        version = self.pinned.get(name, newest)
-        key = (self.identifier(name), version, newest, time, what)
+        newest = self._newest(name)
+        return self._known(name, self.pinned.get(name, newest[0]), newest, what, compute)
+
+    def _known(
+        self, name: str, version: int, newest: tuple[int, object], what: str, compute: Callable[[DataFrame], T]
+    ) -> T:
+        key = (self.identifier(name), version, newest, what)  # two tables may lie in one place after each other
         if key not in _KNOWN:
             _KNOWN[key] = compute(self._frame(name, version))
         return _KNOWN[key]  # type: ignore[return-value]
@@ -141,9 +147,9 @@ class Lake:
                 table=self._place(name),
                 remedy="run the step that writes it: lis-spark run",
             )
-        chosen = self.version(name) if version is None else version
-        assert chosen is not None
-        self._check_files(name, chosen)
+        newest = self._newest(name)
+        chosen = newest[0] if version is None else version
+        self._check_files(name, chosen, newest)
         self.pinned[name] = chosen
         return chosen
 
@@ -347,8 +353,8 @@ class Lake:
                 remedy="train on control_features or embedding_snapshots instead",
             )
 
-    def _check_files(self, name: str, version: int) -> None:
-        files = self._frame(name, version).inputFiles()
+    def _check_files(self, name: str, version: int, newest: tuple[int, object]) -> None:
+        files = self._known(name, version, newest, "files", lambda frame: frame.inputFiles())
         missing = missing_files(self.spark, files)
         if missing:
             raise StaleError(

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from delta.tables import DeltaTable
+from pyspark.sql import functions as F
 
 from lis_spark.config import RunConfig
 from lis_spark.errors import InputError, LisError, StaleError, StepFailed
 from lis_spark.lake import Lake
+from lis_spark.table_files import newest_commit
 
 
 def _snapshots(spark: Any, days: dict[str, int], path: str = "p") -> Any:
@@ -183,3 +186,14 @@ def test_tables_of_a_catalog_leaked_ones_in_a_schema_of_their_own(
     finally:
         for schema in ("lis_tables", "lis_leaked"):
             spark.sql(f"DROP SCHEMA {schema} CASCADE")
+
+
+def test_the_newest_version_is_read_off_the_log(spark: Any, tmp_path: Path) -> None:
+    """Also beside checkpoints, and in a folder whose name looks like a pattern."""
+    place = f"{tmp_path / 'a [b] {c} %20'}/table"
+    spark.sql(f"CREATE TABLE delta.`{place}` (n INT) USING delta TBLPROPERTIES ('delta.checkpointInterval' = '2')")
+    for number in range(3):
+        spark.sql(f"INSERT INTO delta.`{place}` VALUES ({number})")
+    assert list(Path(place, "_delta_log").glob("*.checkpoint*.parquet"))
+    newest = DeltaTable.forPath(spark, place).history(1).select("version", F.unix_millis("timestamp")).first()
+    assert newest_commit(spark, place) == tuple(newest) and newest[0] == 3
