@@ -104,6 +104,7 @@ def test_the_lis_spark_lines_of_the_readme_run(
     # lines that train more than the small run has: that they run is looked at here, what they find elsewhere
     few_arms = ["evaluation.variants=[naive]", "evaluation.horizons=[0,1]", "evaluation.scopes=[both]"]
     few_arms += ["evaluation.swap_refit=false", "evaluation.whole=false", "evaluation.slots=false"]
+    few_arms += ["evaluation.update_count_edges=[]", "evaluation.item_age_edges=[]"]
     for line in COMMANDS:
         words = shlex.split(line)
         if words[0] != "lis-spark" or {"compare", "align", "represent"} & set(words):

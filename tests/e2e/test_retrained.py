@@ -20,6 +20,8 @@ FEW_ARMS = (
     "evaluation.swap_refit=false",
     "evaluation.whole=false",
     "evaluation.slots=false",
+    "evaluation.update_count_edges=[]",
+    "evaluation.item_age_edges=[]",
 )
 
 
