@@ -1,5 +1,6 @@
 # make demo: LIS of the item-ID table on real impressions, end to end.   make test: every test.
 # make demo-world: the same on a simulated world whose truth is known.
+# make demo-align: encoders aligned on preference data of such a world, and what they are worth to the ranker.
 # All make their own environment first, from a lock file with hashes.
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
@@ -8,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SPARK_ENV := OMP_NUM_THREADS=1
 
-.PHONY: demo demo-world test lint lock clean prerequisites
+.PHONY: demo demo-world demo-align test lint lock clean prerequisites
 .DEFAULT_GOAL := help
 
 help:
@@ -36,6 +37,9 @@ demo: $(VENV)/.runtime
 
 demo-world: $(VENV)/.runtime
 	$(SPARK_ENV) $(BIN)/lis-spark run --config conf/world_reference.yaml
+
+demo-align: $(VENV)/.runtime
+	$(SPARK_ENV) $(BIN)/lis-spark run --config conf/world_alignment_small.yaml
 
 test: $(VENV)/.dev lint
 	$(SPARK_ENV) $(BIN)/python -m pytest -n 2 --dist loadgroup

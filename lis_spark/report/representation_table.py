@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -13,8 +13,8 @@ from lis_spark.lis.append_arms import ABOVE
 from lis_spark.lis.arms import REPRESENTATION
 from lis_spark.lis.strata import ALL, SEEN, UNSEEN
 from lis_spark.report.format import ascii_text, percent, signed, with_interval
+from lis_spark.report.measurements import Row, is_exact_zero
 
-Row = Mapping[str, Any]
 STRATA = {ALL: "all items", UNSEEN: "unseen in alignment", SEEN: "seen in alignment"}
 
 
@@ -28,6 +28,9 @@ def representation_answers(rows: Sequence[Row]) -> list[str]:
     told = []
     for row in _shown(rows):
         if row["variant"] != REPRESENTATION or row["stratum"] != UNSEEN or row["lis"] is None:
+            continue
+        if is_exact_zero(row):
+            told.append(f"{row['leak']} on {row['evaluated_date']} leaves every ranking as it is: AIS is exactly 0.")
             continue
         shown = "gains" if row["ci_low"] > 0 else "costs" if row["ci_high"] < 0 else "is not shown to gain"
         value = with_interval(row["lis"], row["ci_low"], row["ci_high"])

@@ -107,7 +107,7 @@ def test_the_lis_spark_lines_of_the_readme_run(
     few_arms += ["evaluation.update_count_edges=[]", "evaluation.item_age_edges=[]"]
     for line in COMMANDS:
         words = shlex.split(line)
-        if words[0] != "lis-spark" or {"compare", "align", "represent"} & set(words):
+        if words[0] != "lis-spark" or {"compare", "align", "represent", "measure-ais"} & set(words):
             continue  # they run in test_append.py and in test_align.py
         if "measure" in words:
             words = [str(scores) if word == "/data/my_scores" else word for word in words]
@@ -134,7 +134,7 @@ def test_the_spark_submit_line_of_the_readme_is_understood() -> None:
 
 
 def test_every_verb_has_a_job_file_of_its_own() -> None:
-    for verb in (*cli.STEP_NAMES, "run", "analyze", "slots", "forget"):
+    for verb in (*cli.STEP_NAMES, *cli.VERBS_OF_STEPS, "run", "analyze", "slots", "forget"):
         text = (ROOT / "jobs" / f"{verb.replace('-', '_')}.py").read_text(encoding="utf-8")
         assert f'main(["{verb}", *sys.argv[1:]])' in text
 
