@@ -29,6 +29,8 @@ STEP_VERSION = 1
 NAME = "align"
 # Titles that the tokenizer of the embedded model is made of.
 MOST_TITLES = 50_000
+# A representation has fewer than 100 numbers.
+WIDEST = 99
 
 
 def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: str = "") -> StepResult:
@@ -132,6 +134,15 @@ def _specs(lake: Lake, stale: Sequence[EncoderConfig], force: bool) -> list[Enco
         with described(lake.spark, f"{NAME}: items of {encoder.name}"):
             start = _start(lake, encoder, folder)
             examples = write_examples(lake, config.preference.name, encoder, start, with_images, folder / "examples")
+        if encoder.objective in ("cosine", "mse") and examples.target_width > WIDEST:
+            raise InputError(
+                f"encoder {encoder.name} would be too wide for the ranker",
+                table="preference_items",
+                partition=config.preference.name,
+                found=f"targets of {examples.target_width} numbers, which {encoder.objective} takes as they are",
+                expected=f"at most {WIDEST}",
+                remedy="set objective: contrastive, which maps targets to encoders.dimension",
+            )
         specs.append(
             EncoderSpec(
                 config=encoder,

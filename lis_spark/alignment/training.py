@@ -9,6 +9,7 @@ Memory Limited Setup").
 
 from __future__ import annotations
 
+import math
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
@@ -37,6 +38,7 @@ from lis_spark.alignment.progress import Evaluated, Progress
 from lis_spark.alignment.recall import Recall, recall
 from lis_spark.alignment.states import read_state, write_state
 from lis_spark.alignment.unaligned import project_on_components
+from lis_spark.errors import StepFailed
 from lis_spark.ranker.processes import Rank, join, report_progress
 
 ENCODED_AT_ONCE = 256
@@ -129,6 +131,13 @@ class Training:
                 for group in optimizer.param_groups:
                     group["lr"] = self.config.learning_rate * min(1.0, (step + 1) / (self.config.warmup_steps + 1))
                 loss = self._learn(replicas, optimizer, *batch)
+                if not math.isfinite(loss):
+                    raise StepFailed(
+                        f"the loss of encoder {self.config.name} is not a number",
+                        found=f"{loss} after {step} steps",
+                        expected="a finite loss",
+                        remedy="lower encoders.learning_rate, or set precision: float32",
+                    )
                 self.progress.learned(loss, time.perf_counter() - started)
                 if self.rank.place == 0 and self.plan_path:
                     report_progress(self.plan_path, self.rank.rank, f"{self.config.name} {step}")

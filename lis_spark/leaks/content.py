@@ -7,7 +7,6 @@ a Gaussian kernel (Rahimi and Recht 2007). Ridge regression on both is a kernel 
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -19,6 +18,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from lis_spark.config import ContentConfig
+from lis_spark.images import decoded
 from lis_spark.keyed_random import normals, salt, uniforms
 from lis_spark.vectors import pack
 
@@ -80,7 +80,7 @@ def _projected(width: int) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.R
 
 def colours(image: bytes) -> np.ndarray:
     """float64 [3 GRID^2]: mean colours on a grid, about -1 to 1."""
-    small = Image.open(io.BytesIO(image)).convert("RGB").resize((GRID, GRID), Image.Resampling.BOX)
+    small = decoded(image).resize((GRID, GRID), Image.Resampling.BOX)
     return (np.asarray(small, np.float64).reshape(-1) - 128) / 64
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -13,6 +12,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from lis_spark.config import ContentConfig
+from lis_spark.images import decoded
 from lis_spark.leaks.content import content_features
 from lis_spark.vectors import unpack
 
@@ -67,7 +67,7 @@ def _coloured(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 def colour_tokens(image: bytes) -> list[str]:
     """Two tokens for each colour of each place of the grid, sorted; transparent is what lies beneath."""
-    small = Image.open(io.BytesIO(image)).convert("RGB").resize((GRID, GRID), Image.Resampling.BOX)
+    small = decoded(image).resize((GRID, GRID), Image.Resampling.BOX)
     values = np.asarray(small, np.int64).reshape(-1)
     steps = np.stack([values // STEP, (values + STEP // 2) // STEP])
     return sorted(f"{moved}:{place}:{step}" for moved, row in enumerate(steps) for place, step in enumerate(row))

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from lis_spark.report.representation_table import Represented
+
 
 @dataclass(frozen=True)
 class Unavailable:
@@ -40,6 +42,7 @@ class ReportContext:
         timings: step -> seconds.
         slots: permutation importance, dicts with ``feature``, ``auc_drop``, ``ci_low``, ``ci_high``.
         leaks: rows of ``leak_comparison``, in reading order.
+        representations: what encoders are worth, in reading order.
         unavailable: what could not be measured.
         warnings: what a reader must know before the figures.
         decision_threshold: absolute AUC gain that counts (paper: 0.0010).
@@ -58,6 +61,7 @@ class ReportContext:
     timings: Mapping[str, float] = field(default_factory=dict)
     slots: Sequence[Mapping[str, Any]] = ()
     leaks: Sequence[Mapping[str, Any]] = ()
+    representations: Sequence[Represented] = ()
     unavailable: Sequence[Unavailable] = ()
     warnings: Sequence[str] = ()
     decision_threshold: float = 0.0010

@@ -26,6 +26,7 @@ from lis_spark.report.measurements import (
     split_subjects,
     stratum_order,
 )
+from lis_spark.report.representation_table import representation_answers
 from lis_spark.report.view import STRATUM_TITLES, subject_view
 
 
@@ -67,6 +68,7 @@ def render(rows: list[dict[str, Any]], context: ReportContext) -> str:
             answers=answers_of(cleaned, context),
             leaks_answer=leaks_answer(context.leaks),
             cost=cost,
+            representation_answers=representation_answers(context.representations),
             scores=scores,
             may_contain_own_labels=may_contain_own_labels,
             own_scores_label=OWN_SCORES_LABEL,

@@ -22,8 +22,9 @@ from lis_spark.lis.plan import resolve
 from lis_spark.lis.slots import rank_slots
 from lis_spark.report.context import ReportContext, Unavailable
 from lis_spark.report.leak_table import print_leaks
+from lis_spark.report.measurements import clean
 from lis_spark.report.page import write_report
-from lis_spark.report.representation_table import is_of_representation, print_representations
+from lis_spark.report.representation_table import is_of_representation, print_representations, represented
 from lis_spark.report.terminal import print_results
 from lis_spark.step import StepResult
 from lis_spark.world.simulate import stored_probe
@@ -61,7 +62,7 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
     console = Console(width=120)
     print_results(console, shown, context)
     print_leaks(console, context.leaks)
-    print_representations(console, rows)
+    print_representations(console, context.representations)
     written = tuple(map(str, (page, *outputs)))
     return StepResult("report", len(rows), len(rows), 0, len(written), 0, written, versions=dict(lake.pinned))
 
@@ -109,6 +110,7 @@ def _context(lake: Lake, rows: list[dict[str, object]], config_yaml: str, comman
         timings={row["step"]: row["seconds"] for row in timings},
         slots=[asdict(slot) for slot in rank_slots(rows)],
         leaks=compared_leaks(lake),
+        representations=represented([clean(row) for row in rows]),
         unavailable=unavailable,
         warnings=_quarantined(lake),
         decision_threshold=config.evaluation.decision_threshold,

@@ -1,0 +1,86 @@
+"""AIS for a reader: a sentence by the items unseen in alignment, lines in reading order, the same on the page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+
+from lis_spark.report.context import ReportContext
+from lis_spark.report.page import render
+from lis_spark.report.representation_table import print_representations, representation_answers, represented
+
+
+def row(
+    leak: str, variant: str, stratum: str, lis: float | None, error: float = 0.001, **changes: Any
+) -> dict[str, Any]:
+    ends = {} if lis is None else {"ci_low": lis - 2 * error, "ci_high": lis + 2 * error}
+    return {
+        **{"leak": leak, "variant": variant, "stratum": stratum, "lis": lis, "evaluated_date": "2026-03-16"},
+        **{"seed": "17", "share_of_impressions": 0.25, "u2_control": "10", "u2_leaked": "11", "lis_gauc": None},
+        **{"protocol": "append", "horizon_days": 0, "ci_low": None, "ci_high": None, **ends, **changes},
+    }
+
+
+ROWS = [
+    row("raw", "representation", "alignment:unseen", 0.0, 0.0, u2_leaked="10"),
+    row("aligned", "above_other", "all", 0.004),
+    row("aligned", "representation", "update_count:>=300", -0.0001),
+    row("aligned", "representation", "update_count:10-29", 0.05, 0.03),
+    row("aligned", "representation", "alignment:seen", None),
+    row("aligned", "representation", "alignment:unseen", 0.0061),
+    row("aligned", "representation", "all", 0.006),
+    row("aligned", "representation", "item_age:<3", 0.01),
+    row("id_table", "honest", "all", 0.02),
+    row("other", "representation", "alignment:unseen", -0.01),
+    row("third", "representation", "alignment:unseen", 0.001),
+]
+
+
+def test_lines_come_in_reading_order() -> None:
+    lines = represented(ROWS)
+    assert [(line.name, line.against, line.items) for line in lines] == [
+        ("aligned", "its control", "all items"),
+        ("aligned", "its control", "unseen in alignment"),
+        ("aligned", "its control", "seen in alignment"),
+        ("aligned", "its control", "examples 10-29"),
+        ("aligned", "its control", "examples >=300"),
+        ("aligned", "other", "all items"),
+        ("other", "its control", "unseen in alignment"),
+        ("raw", "its control", "unseen in alignment"),
+        ("third", "its control", "unseen in alignment"),
+    ]
+    assert [line.share for line in lines[:2]] == [1.0, 0.25]
+
+
+def test_the_mean_of_seeds_stands_for_them() -> None:
+    rows = [
+        row("a", "representation", "all", value, seed=seed) for seed, value in (("1", 0.1), ("2", 0.3), ("mean", 0.2))
+    ]
+    assert [line.row["lis"] for line in represented(rows)] == [0.2]
+
+
+def test_answers_go_by_items_that_the_encoder_has_not_seen() -> None:
+    assert representation_answers(represented(ROWS)) == [
+        "aligned on 2026-03-16 gains the ranker on items that it was not aligned on: "
+        "AIS +0.0061 (95 % CI +0.0041 to +0.0081).",
+        "other on 2026-03-16 costs the ranker on items that it was not aligned on: "
+        "AIS −0.0100 (95 % CI −0.0120 to −0.0080).",
+        "raw on 2026-03-16 leaves every ranking as it is: AIS is exactly 0.",
+        "third on 2026-03-16 is not shown to gain the ranker on items that it was not aligned on: "
+        "AIS +0.0010 (95 % CI −0.0010 to +0.0030).",
+    ]
+
+
+def test_terminal_and_page_say_the_same() -> None:
+    lines = represented(ROWS)
+    console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    print_representations(console, lines)
+    printed = console.export_text()
+    page = render([], ReportContext("run", "a world", representations=lines))
+    assert "What representations of items are worth" in page
+    for text in ("unseen in alignment", "examples &gt;=300", "raw on"):
+        assert text in page
+    for text in ("unseen in alignment", "examples >=300", "+0.0061±0.0020", "-0.0100±0.0020"):
+        assert text in printed
+    assert "What representations" not in render([], ReportContext("run", "a world"))
