@@ -26,6 +26,7 @@ from lis_spark.vectors import pack
 STEP_VERSION = 1
 NAME = "represent"
 ITEMS_PER_FILE = 500_000
+TASKS_A_CORE, FEWEST_A_TASK = 4, 64
 
 
 @dataclass(frozen=True)
@@ -65,10 +66,13 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
     for encoder in stale:
         with described(spark, f"{NAME}: {encoder.name}"):
             kept, new = _kept_and_new(lake, encoder, shown, force)
-            encoded = new.count()
+            new_items = new.count()
             files = max(1, -(-expected // ITEMS_PER_FILE))
-            rows = kept.unionByName(_encoded(new, encoder, config)).withColumn("encoder", F.lit(encoder.name))
-            frame = rows.repartition(files, "item_id").sortWithinPartitions("item_id")
+            # items may lie in one file, and a task encodes on one core; a worker that goes on keeps its model
+            tasks = max(1, min(TASKS_A_CORE * spark.sparkContext.defaultParallelism, -(-new_items // FEWEST_A_TASK)))
+            rows = kept.unionByName(encoded(new.repartition(tasks), encoder, config))
+            named = rows.withColumn("encoder", F.lit(encoder.name))
+            frame = named.repartition(files, "item_id").sortWithinPartitions("item_id")
             found = lake.write_partitions("representations", frame, {(encoder.name,): wanted[encoder.name]})
         if found != expected:
             raise StepFailed(
@@ -80,7 +84,7 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
                 remedy="look for doubled item ids in items",
             )
         written += found
-        notes.append(f"{encoder.name}: {encoded:,} items encoded, {expected - encoded:,} as they were")
+        notes.append(f"{encoder.name}: {new_items:,} items encoded, {expected - new_items:,} as they were")
     return StepResult(
         NAME,
         rows_read=written,
@@ -134,7 +138,7 @@ def _kept_and_new(lake: Lake, encoder: SavedEncoder, shown: DataFrame, force: bo
     return kept.select(*columns), shown.join(before.select(*key), key, "left_anti")
 
 
-def _encoded(items: DataFrame, encoder: SavedEncoder, config: RunConfig) -> DataFrame:
+def encoded(items: DataFrame, encoder: SavedEncoder, config: RunConfig) -> DataFrame:
     """item_id, vector, content_hash, encoder_sha256; one model a worker, batches that fit its memory."""
     batch = items_at_once(encoder, config.launch.inference_megabytes)
     encode = predict_batch_udf(_encode_function(encoder.path), return_type=ArrayType(FloatType()), batch_size=batch)
