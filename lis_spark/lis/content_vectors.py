@@ -94,7 +94,7 @@ def content_vectors(
     }
     predicted = listed.mapInArrow(_predict(str(folder), content, shuffles), _PREDICTED_DDL)
     # an arm's shuffles have places of their own, so each has an order of its own
-    keyed = predicted.withColumn("key", F.xxhash64("item_id", "place"))
+    keyed = predicted.withColumns({"key": F.xxhash64("item_id", "place"), "draw": F.lit(0)})
     given = in_the_wrong_order(keyed.withColumnRenamed("group", "held_out_fold"))
     return impressions.join(given.withColumnRenamed("held_out_fold", "fold"), ["item_id", "fold"]).select(
         "date", "impression_id", "place", "vector"
