@@ -186,7 +186,9 @@ def test_the_wrong_order_gives_every_key_the_vector_of_another(spark: Any) -> No
         for key in range(200)
         for _ in range(2)
     ]
-    frame = spark.createDataFrame(rows, "place int, draw int, held_out_fold int, key bigint, vector string, made string")
+    frame = spark.createDataFrame(
+        rows, "place int, draw int, held_out_fold int, key bigint, vector string, made string"
+    )
     found = in_the_wrong_order(frame).toPandas()
     assert len(found) == len(rows)
     own = found["place"].astype(str) + "/" + found["held_out_fold"].astype(str) + "/" + found["key"].astype(str)
@@ -195,5 +197,7 @@ def test_the_wrong_order_gives_every_key_the_vector_of_another(spark: Any) -> No
     exchanged = found[~straight].drop_duplicates(["place", "held_out_fold", "key"])
     assert sorted(exchanged["vector"]) == sorted({row[4] for row in rows if row[5] != "as_is"}), "a permutation"
     of_another = exchanged.assign(another=exchanged["vector"].str.split("/").str[-1])
-    orders = [of_another[of_another["place"] == place].set_index(["held_out_fold", "key"])["another"] for place in (0, 2)]
+    orders = [
+        of_another[of_another["place"] == place].set_index(["held_out_fold", "key"])["another"] for place in (0, 2)
+    ]
     assert (orders[0] != orders[1].reindex(orders[0].index)).mean() > 0.9, "each draw has an order of its own"
