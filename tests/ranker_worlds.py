@@ -185,6 +185,7 @@ def make_chain(name: str, fork: int, through: int, **changes: object) -> ChainSp
         "fork_date": day(fork),
         "parent": None if name == "base" else StateSpec(folder="base", fingerprint=f"base-{fork}-first"),
         "held_out_fold": -1,
+        "trained_folds": (),
         "skip_days": (),
         "permute_labels": False,
         "fingerprints": {day(number): f"{name}-{number}-first" for number in range(fork + 1, through + 1)},
