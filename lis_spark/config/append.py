@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator, model_validator
 
-from lis_spark.config.leaks import Leak, Representation
+from lis_spark.config.leaks import IdTableLeak, Leak, Representation
 from lis_spark.config.section import Section
 
 
@@ -21,6 +21,15 @@ class ContentConfig(Section):
     shuffles: int = Field(3, ge=2, description="predictions in the wrong order, whose mean is the control")
 
 
+class LadderConfig(Section):
+    """What is reached of what the future would give, rung by rung, all beside the same ID vector (method 6)."""
+
+    unaligned: str = Field(description="a representation that is not aligned")
+    aligned: str = Field(description="the representation that is looked into")
+    id_table: str = Field("id_table", description="name of the leak of kind id_table")
+    noise_draws: int = Field(5, ge=2, le=100, description="Gaussian draws, whose mean is the lowest rung")
+
+
 class AppendConfig(Section):
     """Both arms trained on from M_{T-w} with the leak, or its control, as one more feature of every impression."""
 
@@ -30,6 +39,7 @@ class AppendConfig(Section):
     port_columns: int = Field(32, ge=1, le=256, description="the vector enters the interaction layers as so many")
     gaussian_draws: int = Field(5, ge=2, le=100, description="draws whose mean is the control where none is as of T")
     content: ContentConfig | None = Field(None, description="also measure what content predicts of each leak")
+    ladder: LadderConfig | None = Field(None, description="also measure the nested ladder; needs content")
     row_shuffled: bool = Field(False, description="each leak in the wrong order against Gaussian draws: a control")
 
     @property
@@ -59,6 +69,17 @@ class AppendConfig(Section):
             unknown = sorted(set(leak.above) - (represented - {leak.name}))
             if unknown:
                 raise ValueError(f"leaks: {leak.name} is to be above {unknown[0]}, which is no other representation")
-        if "id_embedding" in names:
-            raise ValueError("leaks: the name id_embedding is that of the table of protocol swap")
+        if self.ladder is not None:
+            tables = [leak.name for leak in self.leaks if isinstance(leak, IdTableLeak)]
+            for wanted, known in (
+                (self.ladder.unaligned, represented),
+                (self.ladder.aligned, represented),
+                (self.ladder.id_table, set(tables)),
+            ):
+                if wanted not in known:
+                    raise ValueError(f"ladder: it wants {wanted!r}, leaks has {sorted(known)}")
+            if self.content is None:
+                raise ValueError("ladder: what content predicts of the future is a rung; give append.content: {}")
+        if "id_embedding" in names or "ladder" in names:
+            raise ValueError("leaks: the names id_embedding and ladder are taken")
         return self

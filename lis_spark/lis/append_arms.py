@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 from lis_spark.config import (
     ContentConfig,
@@ -18,37 +17,15 @@ from lis_spark.config import (
 )
 from lis_spark.config.leaks import HONEST, NAIVE, OwnLeakKind
 from lis_spark.leaks.id_embedding import FeatureRequest
+from lis_spark.lis.append_feature import CONTENT, PORT, ROW_SHUFFLED, AppendFeature, Made
 from lis_spark.lis.arms import CONTROL, REPRESENTATION, Arm
 from lis_spark.lis.chains import ONE_DAY, append_fork_name, base_name
+from lis_spark.lis.ladder import ladder_features
 
-# Value of ``scope``: the vector enters by the port, no table is swapped.
-PORT = "port"
 # Variants of similar items that are compared with the ranker without a graph.
 KNOWN_GRAPH, SHUFFLED_GRAPH = "known_graph", "shuffled_graph"
-# The vectors of a leak in the wrong order: a control (method 1.6).
-ROW_SHUFFLED = "row_shuffled"
-# What content predicts of a leak, and the same in the wrong order (method 1.8).
-CONTENT = "content"
 # Before the name of another representation: what one is compared with beside its control.
 ABOVE = "above_"
-Made = Literal["as_is", "gaussian", "row_shuffled", "content", "content_shuffled"]
-
-
-@dataclass(frozen=True)
-class AppendFeature:
-    """What the port of one arm reads: which rows of which feature table; without a table it has no port.
-
-    ``made``: as they are; or in their place, where there are any, Gaussian draws of the same width, one for each key;
-    or those of another key; or what content predicts of them, or of those of another item.
-    """
-
-    arm: Arm
-    leak: Leak
-    table: str | None = None
-    variant: str = ""
-    horizon_days: int = 0
-    made: Made = "as_is"
-    draw: int = 0
 
 
 def append_features(config: RunConfig, date: dt.date) -> list[AppendFeature]:
@@ -65,7 +42,7 @@ def append_features(config: RunConfig, date: dt.date) -> list[AppendFeature]:
             features += _wrong_order(config, of_leak)
         if config.append.content is not None:
             features += _from_content(config.append.content, of_leak)
-    return features
+    return features + ladder_features(config.append, config.append_horizons, date)
 
 
 def _of_leak(config: RunConfig, leak: Leak, date: dt.date) -> list[AppendFeature]:

@@ -15,10 +15,11 @@ from pyspark.sql import types as T
 from pyspark.storagelevel import StorageLevel
 
 from lis_spark.config import Representation
+from lis_spark.config.leaks import HONEST
 from lis_spark.errors import InputError
 from lis_spark.keyed_random import normals, salt
 from lis_spark.lake import Lake
-from lis_spark.lis.append_arms import AppendFeature
+from lis_spark.lis.append_feature import AppendFeature
 from lis_spark.lis.chains import base_name
 from lis_spark.lis.content_vectors import content_vectors
 from lis_spark.lis.features import VECTOR_COLUMN, item_rows, snapshot_tables
@@ -77,7 +78,7 @@ def export_append_rows(
         shown = item_rows(lake, days).select("date", "impression_id", "item_id", "fold")
         targets = known.where("made = 'content'")
         vectors = vectors.unionByName(content_vectors(lake, targets, shown, features, content, folder / "content"))
-    vectors = vectors.persist(DISK_ONLY)
+    vectors = _with_beside(lake, seed, date, vectors, features).persist(DISK_ONLY)
     try:
         ports = _ports(lake, vectors, features)
         listed = vectors.groupBy("date", "impression_id").agg(
@@ -94,6 +95,29 @@ def export_append_rows(
         return exported_days(lake, wide, plan.rows, days, folder / "rows"), ports
     finally:
         vectors.unpersist()
+
+
+def _with_beside(
+    lake: Lake, seed: int, date: dt.date, vectors: DataFrame, features: Sequence[AppendFeature]
+) -> DataFrame:
+    """``_NARROW`` rows, those of rungs with the ID vector of T before their own, by the chain of the user's fold."""
+    beside = {place: feature.beside for place, feature in enumerate(features) if feature.beside is not None}
+    if not beside:
+        return vectors
+    own = lake.read("control_features").where(
+        (F.col("evaluated_date") == F.lit(date))
+        & (F.col("leak") == next(iter(beside.values())))
+        & (F.col("variant") == HONEST)
+        & (F.col("horizon_days") == 0)
+        & F.col("chain").endswith(f"-s{seed}")
+    )
+    places = lake.spark.createDataFrame([(place,) for place in beside], "place int")
+    every = own.select("date", "impression_id", F.col("control_vector").alias("own")).crossJoin(F.broadcast(places))
+    is_rung = F.col("place").isin(list(beside))
+    joined = every.join(vectors.where(is_rung), ["date", "impression_id", "place"], "left")
+    nothing = F.lit(bytes(BYTES_PER_VALUE * lake.config.ranker.dimension))
+    whole = F.concat(F.coalesce("own", nothing), F.coalesce("vector", nothing)).alias("vector")
+    return vectors.where(~is_rung).unionByName(joined.select("date", "impression_id", "place", whole))
 
 
 def _widened(columns: Mapping[int, str]) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:

@@ -21,6 +21,8 @@ TRUTH = "truth"
 TRUTH_BY_FOLD = "truth_by_fold"
 # A retrained arm that is given what an encoder says of items, or preference data: AIS.
 REPRESENTATION = "representation"
+# Before the name of a rung of the nested ladder.
+RUNG = "rung_"
 # Variants whose scores come from one model for each fold.
 BY_FOLD = ("honest", "naive_matched", TRUTH_BY_FOLD)
 Served = Literal["all", "own", "others"]

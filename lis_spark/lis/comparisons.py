@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from lis_spark.config import EvaluationConfig
 from lis_spark.folds import NO_FOLD
-from lis_spark.lis.arms import CONTROL, REPRESENTATION, TRUTH, TRUTH_BY_FOLD, Arm, is_by_fold
+from lis_spark.lis.arms import CONTROL, REPRESENTATION, RUNG, TRUTH, TRUTH_BY_FOLD, Arm, is_by_fold
 from lis_spark.lis.strata import ALL, bucket_names
 
 
@@ -91,13 +91,13 @@ class Measurement:
 def is_stratified(arm: Arm, longest_horizon: int) -> bool:
     """Whether an arm is also ranked within each stratum: naive and honest in scope ``both``, and their control.
 
-    Of retrained arms the honest ones, representations and all controls.
+    Of retrained arms the honest ones, representations, rungs and all controls.
 
     naive_matched, F - 1 arms for one of naive, at the longest horizon only: where the own-label share is read.
     """
     if arm.protocol == "append":  # where the gain lies: on cold rows or everywhere
         is_honest = arm.variant == "honest" and arm.horizon_days > 0
-        return arm.is_control or is_honest or arm.variant == REPRESENTATION
+        return arm.is_control or is_honest or arm.variant == REPRESENTATION or arm.variant.startswith(RUNG)
     of_leak = arm.variant in ("naive", "honest") and arm.scope == "both" and arm.horizon_days > 0
     of_share = arm.variant == "naive_matched" and arm.horizon_days == longest_horizon
     return arm.protocol == "swap" and (of_leak or of_share or arm.variant == CONTROL)

@@ -20,7 +20,7 @@ from lis_spark.errors import InputError
 from lis_spark.folds import NO_FOLD
 from lis_spark.lake import Lake
 from lis_spark.leaks.content import Regressor, content_features, fit
-from lis_spark.lis.append_arms import AppendFeature
+from lis_spark.lis.append_feature import AppendFeature
 from lis_spark.lis.wrong_order import in_the_wrong_order
 from lis_spark.ranker.plans import file_url
 from lis_spark.vectors import BYTES_PER_VALUE, pack, unpack
@@ -113,7 +113,8 @@ def shown_content(lake: Lake, content: ContentConfig) -> DataFrame:
 
 
 def _same(feature: AppendFeature, content: AppendFeature) -> bool:
-    return (feature.leak, feature.horizon_days) == (content.leak, content.horizon_days)
+    own = (content.leak, content.horizon_days, content.beside)
+    return (feature.leak, feature.horizon_days, feature.beside) == own
 
 
 def _parts(sample: pa.Table) -> Iterator[tuple[int, int, pa.Table]]:

@@ -21,6 +21,7 @@ from lis_spark.lake import Lake
 from lis_spark.lis.arms import CONTROL, TRUTH, TRUTH_BY_FOLD, is_by_fold
 from lis_spark.lis.comparisons import Measurement, plan_measurements
 from lis_spark.lis.coverage import append_coverage, coverage, coverage_key
+from lis_spark.lis.diagnosis import Diagnosis, diagnoses, write_diagnoses
 from lis_spark.lis.plan import EvaluationPlan, resolve
 from lis_spark.lis.rankings import scored_steps, strata_of_days, write_influence
 from lis_spark.lis.results import ResultRow, ResultSet, mean_id
@@ -53,10 +54,12 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
     measurements = _measurements(plan)
     known = {row["measurement_id"] for row in lake.read("lis_results").select("measurement_id").collect()}
     if not known.issuperset(measurement_ids(config, wanted, measurements)):
-        new = _results(lake, plan, measurements, wanted).rows
+        results, told = _results(lake, plan, measurements, wanted)
+        new = results.rows
         schema = lake.read("lis_results").schema
         frame = spark.createDataFrame([tuple(asdict(row)[name] for name in schema.names) for row in new], schema)
         lake.append_new("lis_results", frame, "measurement_id")
+        write_diagnoses(lake, told)
     counts = (rows_in, rows_out, 0, len(todo), len(wanted) - len(todo))
     return StepResult("measure", *counts, versions=dict(lake.pinned), outputs=dict(lake.written))
 
@@ -101,7 +104,7 @@ def _measurements(plan: EvaluationPlan) -> list[Measurement]:
 
 def _results(
     lake: Lake, plan: EvaluationPlan, measurements: Sequence[Measurement], wanted: Mapping[PartitionKey, str]
-) -> ResultSet:
+) -> tuple[ResultSet, list[Diagnosis]]:
     config = lake.config
     per_user = lake.read("influence")
     present = _groups_with_both_classes(per_user)
@@ -139,7 +142,8 @@ def _results(
     leaks = config.append.future_leaks if config.append else ()
     claimed_negligible = [leak.name for leak in leaks if isinstance(leak, SimilarItemsLeak)]
     results.judge(config.evaluation.decision_threshold, claimed_negligible)
-    return results
+    ids = measurement_ids(config, wanted, measurements)
+    return results, diagnoses(lake, measurements, ids, per_user, pairs)
 
 
 def _key(pair: Mapping[str, object]) -> tuple[object, ...]:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from lis_spark.config import RunConfig, fingerprint
-from lis_spark.lis.append_arms import PORT
+from lis_spark.lis.append_feature import PORT
 from lis_spark.lis.comparisons import Measurement
 from lis_spark.lis.decision import HARMFUL, combine_seeds, interval, negligible, verdict
 from lis_spark.lis.strata import ALL

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from lis_spark.report.ladder_table import LadderView
 from lis_spark.report.representation_table import Represented
 
 
@@ -43,6 +44,7 @@ class ReportContext:
         slots: permutation importance, dicts with ``feature``, ``auc_drop``, ``ci_low``, ``ci_high``.
         leaks: rows of ``leak_comparison``, in reading order.
         representations: what encoders are worth, in reading order.
+        ladders: how much of what the future would give an encoder gives, and where the rest is.
         unavailable: what could not be measured.
         warnings: what a reader must know before the figures.
         decision_threshold: absolute AUC gain that counts (paper: 0.0010).
@@ -62,6 +64,7 @@ class ReportContext:
     slots: Sequence[Mapping[str, Any]] = ()
     leaks: Sequence[Mapping[str, Any]] = ()
     representations: Sequence[Represented] = ()
+    ladders: Sequence[LadderView] = ()
     unavailable: Sequence[Unavailable] = ()
     warnings: Sequence[str] = ()
     decision_threshold: float = 0.0010

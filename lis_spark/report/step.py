@@ -17,10 +17,13 @@ from lis_spark.lake import Lake
 from lis_spark.lis.arms import SLOT_PERMUTED
 from lis_spark.lis.compare import compared_leaks
 from lis_spark.lis.decision import LARGEST_SIGMA_SEED
+from lis_spark.lis.diagnosis import diagnoses_of
+from lis_spark.lis.ladder import LADDER
 from lis_spark.lis.measure import results_of
 from lis_spark.lis.plan import resolve
 from lis_spark.lis.slots import rank_slots
 from lis_spark.report.context import ReportContext, Unavailable
+from lis_spark.report.ladder_table import ladder_views, print_ladders
 from lis_spark.report.leak_table import print_leaks
 from lis_spark.report.measurements import clean
 from lis_spark.report.page import write_report
@@ -52,7 +55,8 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
     command = f"lis-spark run --config {settings}"
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     settings.write_text(f"# {command}\n{text}", encoding="utf-8")  # with all overrides: the run itself, not its file
-    shown = [row for row in rows if row["variant"] != SLOT_PERMUTED and not is_of_representation(row)]
+    apart = (row["variant"] == SLOT_PERMUTED or row["leak"] == LADDER or is_of_representation(row) for row in rows)
+    shown = [row for row, is_apart in zip(rows, apart, strict=True) if not is_apart]
     context = _context(lake, rows, text, command)
     outputs = [results, settings]
     if context.leaks:
@@ -63,6 +67,7 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
     print_results(console, shown, context)
     print_leaks(console, context.leaks)
     print_representations(console, context.representations)
+    print_ladders(console, context.ladders)
     written = tuple(map(str, (page, *outputs)))
     return StepResult("report", len(rows), len(rows), 0, len(written), 0, written, versions=dict(lake.pinned))
 
@@ -86,7 +91,7 @@ def _context(lake: Lake, rows: list[dict[str, object]], config_yaml: str, comman
         Unavailable(entry.variant, entry.reason, entry.evaluated_date.isoformat(), entry.horizon_days)
         for entry in plan.unavailable()
     ]
-    ranker = config.ranker
+    ranker, cleaned = config.ranker, [clean(row) for row in rows]
     probe = stored_probe(lake)
     return ReportContext(
         run_name=config.run_name,
@@ -110,7 +115,8 @@ def _context(lake: Lake, rows: list[dict[str, object]], config_yaml: str, comman
         timings={row["step"]: row["seconds"] for row in timings},
         slots=[asdict(slot) for slot in rank_slots(rows)],
         leaks=compared_leaks(lake),
-        representations=represented([clean(row) for row in rows]),
+        representations=represented(cleaned),
+        ladders=ladder_views(cleaned, diagnoses_of(lake)),
         unavailable=unavailable,
         warnings=_quarantined(lake),
         decision_threshold=config.evaluation.decision_threshold,

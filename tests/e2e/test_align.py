@@ -6,6 +6,7 @@ import json
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,12 @@ from lis_spark.alignment.inference import ItemEncoder
 from lis_spark.config import load_config, parse_config
 from lis_spark.errors import ConfigError, InputError
 from lis_spark.lake import Lake
+from lis_spark.lis.append_arms import append_features
+from lis_spark.lis.append_rows import export_append_rows
+from lis_spark.lis.diagnosis import diagnoses_of
+from lis_spark.lis.ladder import RUNGS
 from lis_spark.lis.measure import results_of
+from lis_spark.lis.plan import resolve
 from lis_spark.pipeline import run_steps
 from tests.e2e.conftest import ALIGNMENT, ALIGNMENT_DATE, ROOT
 from tests.e2e.test_commands import COMMANDS
@@ -177,6 +183,76 @@ def test_what_representations_are_worth_is_that_of_the_scores(
         late = APPEND.replace("window_days: 2", "window_days: 4") % REPRESENTED
         run_steps(spark, load_config(ALIGNMENT, [*base, late]), ("append",))
     _check_gone_items(spark, alignment_world, encoders)
+
+
+RUNGS_ASKED = (
+    "content: {projections: 32, shuffles: 2}, ladder: {unaligned: components, aligned: aligned, noise_draws: 2}"
+)
+LADDER = APPEND.replace("leaks: [", f"{RUNGS_ASKED}, leaks: [{{kind: id_table}}, ") % REPRESENTED
+
+
+def test_the_ladder_stands_beside_one_id_vector(
+    spark: Any, alignment_world: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rungs, steps and ratios from the logits; what each port is given, from the tables that it comes from."""
+    encoders = ENCODERS % 10
+    encoders = encoders.replace("name: aligned", "name: early").replace("name: unaligned", "name: early_components")
+    overrides = [*alignment_world, EARLY % "rungs", encoders, LADDER, f"output_path={tmp_path}"]
+    config = load_config(ALIGNMENT, overrides)
+    run_steps(spark, config, ("train", "curate", "align", "represent", "features", "score"))
+    capsys.readouterr()
+    run_steps(spark, config, ("append", "measure", "report"))
+    printed = capsys.readouterr().out
+    for text in ("The ladder of 2026-01-10, all items", "reached by alignment", "memorised labels"):
+        assert text in printed and text in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+    lake = Lake(spark, config, measurement=True)
+    scores = lake.read("scores").where("step = 'append' AND arm LIKE '%|ladder'").toPandas()
+    wide = scores.pivot(index="impression_id", columns="arm", values="logit")
+    label = scores.drop_duplicates("impression_id").set_index("impression_id").loc[wide.index, "label"]
+    auc = {name.split("|")[1]: roc_auc_score(label, wide[name]) for name in wide.columns}
+    noise = np.mean([auc.pop(f"control_noise_{draw}") for draw in (0, 1)])
+    assert set(auc) == {f"rung_{name}" for name in RUNGS}
+    found = {(row["variant"], row["stratum"]): row for row in results_of(lake) if row["leak"] == "ladder"}
+    for name in RUNGS:
+        assert found[f"rung_{name}", "all"]["lis"] == pytest.approx(auc[f"rung_{name}"] - noise, abs=1e-12)
+    for below, above in pairwise(RUNGS):
+        step = auc[f"rung_{above}"] - auc[f"rung_{below}"]
+        assert found[f"step_{above}", "all"]["lis"] == pytest.approx(step, abs=1e-12)
+    told = {row["stratum"]: row for row in diagnoses_of(lake)}["all"]
+    honest = found["rung_honest", "all"]
+    # beside the scatter of the draws, which is part of a score's interval and not of a ratio's, they say the same
+    if told["eta"] is None:
+        assert honest["ci_low"] <= 0 <= honest["ci_high"]
+    else:
+        assert told["eta"] == pytest.approx((auc["rung_aligned"] - noise) / (auc["rung_honest"] - noise), abs=1e-9)
+    _check_rungs(spark, config, tmp_path)
+
+
+def _check_rungs(spark: Any, config: Any, folder: Path) -> None:
+    """The first half of what a rung's port reads is the honest ID vector of T, the second what it is named after."""
+    lake = Lake(spark, config, measurement=True)
+    date = config.evaluation.dates[0]
+    features, plan = append_features(config, date), resolve(lake)
+    days, ports = export_append_rows(lake, plan, 17, date, [date], features, folder / "rows")
+    rows = spark.read.parquet(*days[date].files).toPandas().set_index("impression_id")
+
+    def honest(table: str, column: str) -> Any:
+        found = lake.read(table).where("leak = 'id_table' AND variant = 'honest'").toPandas()
+        return found[found["date"] == date].set_index("impression_id")[column].reindex(rows.index)
+
+    z = {row["item_id"]: row["vector"] for row in lake.read("representations").where("encoder = 'early'").collect()}
+    nothing = bytes(4 * config.ranker.dimension)
+    seconds = {"aligned": rows["item_id"].map(z), "honest": honest("leaked_features", "leaked_vector")}
+    for name, second in seconds.items():
+        place = next(n for n, feature in enumerate(features) if feature.arm.variant == f"rung_{name}")
+        assert ports[place].width == 2 * config.ranker.dimension
+        expected = [
+            b"".join(bytes(one) if isinstance(one, (bytes, bytearray)) else nothing for one in pair)
+            for pair in zip(honest("control_features", "control_vector"), second, strict=True)
+        ]
+        assert [bytes(vector) for vector in rows[ports[place].column]] == expected
+        assert sum(nothing == one[: len(nothing)] for one in expected) < len(expected) / 2
 
 
 def _check_gone_items(spark: Any, world: list[str], encoders: str) -> None:

@@ -1,0 +1,125 @@
+"""eta and the efficiency of alignment: ratios of rungs of the nested ladder, with intervals (method 6)."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from lis_spark.config import fingerprint
+from lis_spark.config.leaks import HONEST
+from lis_spark.lake import Lake
+from lis_spark.lis.arms import RUNG
+from lis_spark.lis.comparisons import Measurement
+from lis_spark.lis.ladder import ALIGNED, LADDER, REACHABLE, STEP
+from lis_spark.metrics import RatioInterval, ratio_interval
+
+# Ratio -> variants above and below.
+RATIOS = {
+    "eta": (f"{RUNG}{ALIGNED}", f"{RUNG}{HONEST}"),
+    "efficiency": (f"{STEP}{ALIGNED}", REACHABLE),
+}
+
+
+@dataclass
+class Diagnosis:
+    """One row of ``diagnoses``."""
+
+    row_id: str
+    run_name: str
+    config_fingerprint: str
+    evaluated_date: dt.date
+    horizon_days: int
+    stratum: str
+    seed: str
+    eta: float | None
+    eta_ci_low: float | None
+    eta_ci_high: float | None
+    efficiency: float | None
+    efficiency_ci_low: float | None
+    efficiency_ci_high: float | None
+    created_ts: dt.datetime
+
+
+def diagnoses(
+    lake: Lake,
+    measurements: Sequence[Measurement],
+    ids: Sequence[str],
+    per_user: DataFrame,
+    pairs: Mapping[str, Sequence[Mapping[str, object]]],
+) -> list[Diagnosis]:
+    """Of each seed, day and stratum that the ladder was measured on.
+
+    Args:
+        lake: whose configuration they belong to.
+        measurements: all of them.
+        ids: the identity of each.
+        per_user: the table ``influence``.
+        pairs: comparison_id -> pairs of arms, of those that have both classes.
+    """
+    places: dict[tuple[Any, ...], dict[str, tuple[Measurement, str]]] = {}
+    for measurement, identity in zip(measurements, ids, strict=True):
+        if measurement.leak == LADDER and measurement.comparison_id in pairs:
+            key = (measurement.seed, measurement.evaluated_date, measurement.stratum)
+            places.setdefault(key, {})[measurement.variant] = (measurement, identity)
+    asked = {
+        (key, name): tuple(members[variant][0].comparison_id for variant in variants)
+        for key, members in places.items()
+        for name, variants in RATIOS.items()
+        if all(variant in members for variant in variants)
+    }
+    named = sorted({comparison for ratio in asked.values() for comparison in ratio})
+    listed = [pair for name in named for pair in pairs[name]]
+    intervals = ratio_interval(per_user, listed, [(above, below) for above, below in asked.values()])
+    rows, config = [], lake.config
+    for key, members in places.items():
+        values: dict[str, float | None] = {}
+        for name in RATIOS:
+            ratio = asked.get((key, name))
+            values |= _columns(name, intervals.get(ratio) if ratio else None)  # type: ignore[arg-type]
+        one = next(iter(members.values()))[0]
+        rows.append(
+            Diagnosis(
+                row_id=fingerprint("diagnosis", sorted(identity for _, identity in members.values())),
+                run_name=config.run_name,
+                config_fingerprint=config.fingerprint,
+                evaluated_date=one.evaluated_date,
+                horizon_days=one.horizon_days,
+                stratum=one.stratum,
+                seed=str(one.seed),
+                created_ts=dt.datetime.now(dt.UTC),
+                **values,
+            )
+        )
+    return rows
+
+
+def write_diagnoses(lake: Lake, rows: Sequence[Diagnosis]) -> None:
+    """Merges rows that are not there."""
+    if not rows:
+        return
+    lake.create("diagnoses")
+    schema = lake.read("diagnoses").schema
+    values = [tuple(asdict(row)[name] for name in schema.names) for row in rows]
+    lake.append_new("diagnoses", lake.spark.createDataFrame(values, schema), "row_id")
+
+
+def diagnoses_of(lake: Lake) -> list[dict[str, Any]]:
+    """The newest of each seed, day and stratum of this configuration."""
+    if lake.config.append is None or lake.config.append.ladder is None or not lake.exists("diagnoses"):
+        return []
+    own = lake.read("diagnoses").where(F.col("config_fingerprint") == lake.config.fingerprint)
+    newest: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in own.orderBy("created_ts", "evaluated_date", "stratum", "seed").collect():
+        data = row.asDict()
+        newest[data["seed"], data["evaluated_date"], data["stratum"]] = data
+    return list(newest.values())
+
+
+def _columns(name: str, interval: RatioInterval | None) -> dict[str, float | None]:
+    values = (interval.value, interval.ci_low, interval.ci_high) if interval else (None, None, None)
+    return dict(zip((name, f"{name}_ci_low", f"{name}_ci_high"), values, strict=True))

@@ -1,0 +1,125 @@
+"""The nested ladder for a reader: what is reached, what is left to training, what content does not hold (method 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lis_spark.config.leaks import HONEST, NAIVE
+from lis_spark.lis.append_feature import CONTENT
+from lis_spark.lis.arms import RUNG
+from lis_spark.lis.ladder import ALIGNED, LADDER, RUNGS, STEP, UNALIGNED
+from lis_spark.lis.strata import ALL, UNSEEN
+from lis_spark.report.format import ascii_text, interval, percent, signed
+from lis_spark.report.measurements import Row
+
+# Rung -> what the ranker is given, and what the step up to it is.
+MEANINGS = {
+    UNALIGNED: ("the encoder, not aligned", "content without alignment"),
+    ALIGNED: ("the encoder, aligned", "reached by alignment"),
+    CONTENT: ("the future, as content predicts it", "left to training: the content holds it, the encoder does not"),
+    HONEST: ("the future", "not in the content: no encoder gets it"),
+    NAIVE: ("the future with one's own labels", "memorised labels: worth nothing online"),
+}
+
+
+@dataclass(frozen=True)
+class Rung:
+    """What the ranker is given, its gain over noise, and the step from the rung below; rows of lis_results."""
+
+    given: str
+    meaning: str
+    over_noise: Row
+    step: Row
+
+
+@dataclass(frozen=True)
+class LadderView:
+    """One ladder: of a day, on some items, under a seed or the mean of seeds. ``diagnosis``: a row of ``diagnoses``."""
+
+    date: str
+    items: str
+    rungs: tuple[Rung, ...]
+    diagnosis: Mapping[str, Any]
+
+    @property
+    def answer(self) -> str:
+        """The efficiency of alignment and eta in words."""
+        return f"{self.date}, {self.items}: {self._efficiency} {self._eta}"
+
+    @property
+    def _efficiency(self) -> str:
+        value = self.diagnosis.get("efficiency")
+        if value is None:
+            return "What alignment could reach is not shown to be above 0, so its efficiency is undefined."
+        return f"Alignment reaches {self._share('efficiency')} of what content holds beyond an encoder without it."
+
+    @property
+    def _eta(self) -> str:
+        value = self.diagnosis.get("eta")
+        if value is None:
+            return "The honest LIS is not shown to differ from 0, so eta is undefined."
+        over = " It knows items that the future's ID vector has not learned." if value > 1 else ""
+        return f"The encoder gives {self._share('eta')} of what the future would give (eta).{over}"
+
+    def _share(self, name: str) -> str:
+        ends = interval(self.diagnosis[f"{name}_ci_low"], self.diagnosis[f"{name}_ci_high"], 2)
+        return f"{percent(self.diagnosis[name])} (95 % CI {ends})"
+
+
+def ladder_views(rows: Sequence[Row], diagnoses: Sequence[Mapping[str, Any]]) -> list[LadderView]:
+    """Of each day: all items, then the strata with the fewest training examples and of unseen items."""
+    own = [row for row in rows if row["leak"] == LADDER]
+    if any(row["seed"] == "mean" for row in own):
+        own = [row for row in own if row["seed"] == "mean"]
+    found: dict[tuple[str, str], dict[str, Row]] = {}
+    for row in own:
+        found.setdefault((str(row["evaluated_date"]), row["stratum"]), {})[row["variant"]] = row
+    told = {(str(row["evaluated_date"]), row["stratum"]): row for row in diagnoses}
+    views = []
+    for (date, stratum), members in sorted(found.items(), key=lambda item: (item[0][0], item[0][1] != ALL, item[0][1])):
+        is_cold = stratum.startswith("update_count:<")
+        if stratum not in (ALL, UNSEEN) and not is_cold:
+            continue
+        rungs = []
+        for name in RUNGS:
+            over = members.get(f"{RUNG}{name}")
+            step = over if name == RUNGS[0] else members.get(f"{STEP}{name}")
+            if over is None or step is None or over["lis"] is None:
+                break
+            rungs.append(Rung(*MEANINGS[name], over, step))
+        if len(rungs) == len(RUNGS):
+            items = {ALL: "all items", UNSEEN: "items unseen in alignment"}.get(stratum, "")
+            items = items or f"items with {stratum.partition(':')[2]} training examples"
+            views.append(LadderView(date, items, tuple(rungs), told.get((date, stratum), {})))
+    return views
+
+
+def print_ladders(console: Console, views: Sequence[LadderView]) -> None:
+    """Prints answers and tables, where there is a ladder.
+
+    Args:
+        console: at least 110 columns wide.
+        views: see :func:`ladder_views`.
+    """
+    for view in views:
+        console.print(Text(ascii_text(view.answer), "bold"))
+        table = Table(title=f"The ladder of {view.date}, {view.items}: AUC over noise beside the same ID vector")
+        table.add_column("the ranker is given")
+        for heading in ("over noise", "step up"):
+            table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column("the step is")
+        for rung in view.rungs:
+            table.add_row(rung.given, _with_error(rung.over_noise), _with_error(rung.step), rung.meaning)
+        console.print(table)
+
+
+def _with_error(row: Row) -> str:
+    if row["lis"] is None:
+        return "-"
+    return f"{ascii_text(signed(row['lis']))}±{(row['ci_high'] - row['ci_low']) / 2:.4f}"
