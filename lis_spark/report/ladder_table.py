@@ -15,7 +15,7 @@ from lis_spark.lis.append_feature import CONTENT
 from lis_spark.lis.arms import RUNG
 from lis_spark.lis.ladder import ALIGNED, LADDER, RUNGS, STEP, UNALIGNED
 from lis_spark.lis.strata import ALL, UNSEEN
-from lis_spark.report.format import ascii_text, interval, percent, signed
+from lis_spark.report.format import ascii_text, percent, signed
 from lis_spark.report.measurements import Row
 
 # Rung -> what the ranker is given, and what the step up to it is.
@@ -68,8 +68,8 @@ class LadderView:
         return f"The encoder gives {self._share('eta')} of what the future would give (eta).{over}"
 
     def _share(self, name: str) -> str:
-        ends = interval(self.diagnosis[f"{name}_ci_low"], self.diagnosis[f"{name}_ci_high"], 2)
-        return f"{percent(self.diagnosis[name])} (95 % CI {ends})"
+        value, low, high = (percent(self.diagnosis[f"{name}{end}"]) for end in ("", "_ci_low", "_ci_high"))
+        return f"{value} (95 % CI {low} to {high})"
 
 
 def ladder_views(rows: Sequence[Row], diagnoses: Sequence[Mapping[str, Any]]) -> list[LadderView]:

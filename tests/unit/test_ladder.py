@@ -1,0 +1,122 @@
+"""The nested ladder: which arms it has and what each is compared with; what a reader is told of it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from lis_spark.config import parse_config
+from lis_spark.errors import ConfigError
+from lis_spark.lis.append_arms import append_features
+from lis_spark.lis.comparisons import plan_measurements
+from lis_spark.lis.ladder import RUNGS
+from lis_spark.report.ladder_table import ladder_views
+
+T = dt.date(2022, 5, 3)
+
+
+@pytest.fixture
+def data(config_data: dict[str, Any]) -> dict[str, Any]:
+    said = [{"kind": "representation", "name": name, "encoder": name, "draws": 2} for name in ("aligned", "plain")]
+    return {
+        **config_data,
+        "preference": {"min_updates": 1, "tail_share": 0.5},
+        "ranker": {"dimension": 8},
+        "encoders": [{"name": "aligned", "dimension": 8}, {"name": "plain", "dimension": 8, "objective": "none"}],
+        "append": {
+            "leaks": [{"kind": "id_table"}, *said],
+            "horizons": [1, 7],
+            "content": {},
+            "ladder": {"unaligned": "plain", "aligned": "aligned", "noise_draws": 2},
+        },
+    }
+
+
+def test_every_rung_reads_its_own_vector_beside_the_same_one(data: dict[str, Any]) -> None:
+    config = parse_config(data)
+    ladder = [feature for feature in append_features(config, T) if feature.arm.leak == "ladder"]
+    read = {f.arm.variant: (f.table, f.leak.name, f.variant, f.horizon_days, f.made, f.beside) for f in ladder}
+    future = ("leaked_features", "id_table")
+    assert read == {
+        "control_noise_0": (*future, "honest", 7, "gaussian", "id_table"),
+        "control_noise_1": (*future, "honest", 7, "gaussian", "id_table"),
+        "rung_unaligned": ("control_features", "plain", "representation", 0, "as_is", "id_table"),
+        "rung_aligned": ("control_features", "aligned", "representation", 0, "as_is", "id_table"),
+        "rung_content": (*future, "honest", 7, "content", "id_table"),
+        "rung_honest": (*future, "honest", 7, "as_is", "id_table"),
+        "rung_naive": (*future, "naive", 7, "as_is", "id_table"),
+    }
+    assert all(feature.beside is None for feature in append_features(config, T) if feature not in ladder)
+
+
+def test_rungs_are_compared_with_noise_and_with_the_rung_below(data: dict[str, Any]) -> None:
+    config = parse_config(data)
+    arms = [feature.arm for feature in append_features(config, T)]
+    found = {m.variant: m for m in plan_measurements(config.evaluation, 17, T, arms) if m.leak == "ladder"}
+    names = {arm.variant: arm.name for arm in arms if arm.leak == "ladder"}
+    noise = (names["control_noise_0"], names["control_noise_1"])
+    expected = {f"rung_{name}": (f"rung_{name}", noise) for name in RUNGS}
+    for below, above in pairwise(RUNGS):
+        expected[f"step_{above}"] = (f"rung_{above}", (names[f"rung_{below}"],))
+    expected["content_above_unaligned"] = ("rung_content", (names["rung_unaligned"],))
+    assert {variant: (m.arms[0].variant, m.controls) for variant, m in found.items()} == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"ladder": {"unaligned": "plain", "aligned": "missing"}}, "it wants 'missing', leaks has"),
+        ({"content": None}, "what content predicts of the future is a rung"),
+        ({"ladder": {"unaligned": "plain", "aligned": "aligned", "id_table": "plain"}}, "it wants 'plain', leaks has"),
+    ],
+)
+def test_a_ladder_without_a_rung_is_refused(data: dict[str, Any], changes: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        parse_config({**data, "append": {**data["append"], **changes}})
+
+
+def test_rungs_are_as_wide_as_the_id_table(data: dict[str, Any]) -> None:
+    wide = [{"name": "aligned", "dimension": 9}, data["encoders"][1]]
+    with pytest.raises(
+        ConfigError, match="rungs are as wide as the ID table, 8 numbers; dimension of encoder aligned is 9"
+    ):
+        parse_config({**data, "encoders": wide})
+
+
+def rows(stratum: str = "all") -> list[dict[str, Any]]:
+    """Rungs at .01, .03, .04, .08, .10 over noise."""
+    values = dict(zip(RUNGS, (0.01, 0.03, 0.04, 0.08, 0.10), strict=True))
+    lines = {f"rung_{name}": value for name, value in values.items()}
+    for below, above in pairwise(RUNGS):
+        lines[f"step_{above}"] = values[above] - values[below]
+    return [
+        {"leak": "ladder", "variant": variant, "lis": lis, "ci_low": lis - 0.01, "ci_high": lis + 0.01}
+        | {"evaluated_date": "2022-05-03", "stratum": stratum, "seed": "17"}
+        for variant, lis in lines.items()
+    ]
+
+
+def test_a_reader_is_told_what_is_reached_and_where_the_rest_is() -> None:
+    told = {"efficiency": 2 / 3, "efficiency_ci_low": 0.4, "efficiency_ci_high": 0.9}
+    told |= {"eta": 0.375, "eta_ci_low": 0.2, "eta_ci_high": 0.5, "evaluated_date": T, "stratum": "all"}
+    cold = {"efficiency": None, "eta": 1.5, "eta_ci_low": 1.1, "eta_ci_high": 1.9}
+    cold |= {"evaluated_date": T, "stratum": "update_count:<10"}
+    everything = [*rows(), *rows("update_count:<10"), *rows("update_count:>=300"), *rows("alignment:unseen")]
+    views = ladder_views(everything, [told, cold])
+    assert [view.items for view in views] == [
+        "all items",
+        "items unseen in alignment",
+        "items with <10 training examples",
+    ]
+    assert views[0].answer == (
+        "2022-05-03, all items: Alignment reaches 67 % (95 % CI 40 % to 90 %) of what content holds beyond an encoder "
+        "without it. The encoder gives 38 % (95 % CI 20 % to 50 %) of what the future would give (eta)."
+    )
+    assert [round(rung.step["lis"], 3) for rung in views[0].rungs] == [0.01, 0.02, 0.01, 0.04, 0.02]
+    assert "its efficiency is undefined" in views[2].answer and "150 %" in views[2].answer
+    assert views[2].answer.endswith("It knows items that the future's ID vector has not learned.")
+    assert "eta is undefined" in views[1].answer
+    assert ladder_views(rows()[:-1], []) == [], "a ladder that lacks a rung says nothing"
