@@ -247,7 +247,7 @@ class Training:
         unit = nnf.normalize(torch.from_numpy(vectors), dim=1).numpy()
         found: Recall = recall(unit, mapped.cpu().numpy())
         tau = self.objective.temperature
-        self.progress.evaluated(Evaluated.of(self.progress, found, None if tau is None else float(tau)))
+        self.progress.evaluated(Evaluated.of(self.progress, found, None if tau is None else tau.item()))
 
     def _keep(self, names: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
         if self.rank.place == 0:
