@@ -215,7 +215,6 @@ class Training:
         if self.rank.group_size == 1:
             return own
         sizes = [len(part) for part in np.array_split(np.arange(items), self.rank.group_size)]
-        parts = [own.new_empty(size, own.shape[1]) for size in sizes]
         longest = own.new_zeros(max(sizes), own.shape[1])
         longest[: len(own)] = own.detach()
         gathered = [torch.empty_like(longest) for _ in sizes]

@@ -119,8 +119,8 @@ def _results(
     with described(lake.spark, "coverage of the tables"):
         covered = coverage(lake, strata_of_days(lake, plan, set(config.evaluation.dates)))
         appended = append_coverage(lake) if config.append else {}
-    results = ResultSet()
-    for measurement, identity in zip(measurements, measurement_ids(config, wanted, measurements), strict=True):
+    results, ids = ResultSet(), measurement_ids(config, wanted, measurements)
+    for measurement, identity in zip(measurements, ids, strict=True):
         comparison = comparisons.get(measurement.comparison_id)
         row = ResultRow.of(config, measurement, identity, lake.pinned)
         if measurement.protocol == "append" and measurement.stratum == ALL:
@@ -142,7 +142,6 @@ def _results(
     leaks = config.append.future_leaks if config.append else ()
     claimed_negligible = [leak.name for leak in leaks if isinstance(leak, SimilarItemsLeak)]
     results.judge(config.evaluation.decision_threshold, claimed_negligible)
-    ids = measurement_ids(config, wanted, measurements)
     return results, diagnoses(lake, measurements, ids, per_user, pairs)
 
 
