@@ -126,15 +126,6 @@ class RunConfig(Section):
         encoders = [encoder.name for encoder in self.encoders]
         if self.append is not None and self.append.horizons is None and max(self.evaluation.horizons) == 0:
             raise ValueError("append.horizons: evaluation.horizons has none above 0 to take instead")
-        if self.append is not None and self.append.ladder is not None:
-            rungs = {self.append.ladder.unaligned, self.append.ladder.aligned}
-            of_rungs = {leak.encoder for leak in self.append.representations if leak.name in rungs}
-            for encoder in self.encoders:
-                if encoder.name in of_rungs and encoder.dimension != self.ranker.dimension:
-                    raise ValueError(
-                        f"append.ladder: rungs are as wide as the ID table, {self.ranker.dimension} numbers; dimension "
-                        f"of encoder {encoder.name} is {encoder.dimension}"
-                    )
         for leak in self.append.leaks if self.append else ():
             if isinstance(leak, SimilarItemsLeak):
                 graph = next((graph for graph in self.graphs if graph.name == leak.graph), None)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from lis_spark.config import Leak
+from lis_spark.keyed_random import salt
 from lis_spark.lis.arms import Arm
 
 # Value of ``scope``: the vector enters by the port, no table is swapped.
@@ -23,7 +26,7 @@ class AppendFeature:
 
     ``made``: as they are; or in their place, where there are any, Gaussian draws of the same width, one for each key;
     or those of another key; or what content predicts of them, or of those of another item. ``beside`` names an ID-table
-    leak whose honest vector of T stands before each vector; zeros stand where either is missing.
+    leak whose honest vector of T stands before each vector, see :mod:`lis_spark.lis.rung_vectors`.
     """
 
     arm: Arm
@@ -34,3 +37,8 @@ class AppendFeature:
     made: Made = "as_is"
     draw: int = 0
     beside: str | None = None
+
+
+def gaussian_stream(draw: int) -> np.uint64:
+    """The stream of one of the Gaussian draws that stand in a leak's place."""
+    return salt("gaussian draw", draw)

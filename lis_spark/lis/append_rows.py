@@ -15,16 +15,16 @@ from pyspark.sql import types as T
 from pyspark.storagelevel import StorageLevel
 
 from lis_spark.config import Representation
-from lis_spark.config.leaks import HONEST
 from lis_spark.errors import InputError
-from lis_spark.keyed_random import normals, salt
+from lis_spark.keyed_random import normals
 from lis_spark.lake import Lake
-from lis_spark.lis.append_feature import AppendFeature
+from lis_spark.lis.append_feature import AppendFeature, gaussian_stream
 from lis_spark.lis.chains import base_name
 from lis_spark.lis.content_vectors import content_vectors
 from lis_spark.lis.features import VECTOR_COLUMN, item_rows, snapshot_tables
 from lis_spark.lis.plan import EvaluationPlan
 from lis_spark.lis.representation_source import vector_width
+from lis_spark.lis.rung_vectors import rung_parts, with_rungs
 from lis_spark.lis.wrong_order import in_the_wrong_order
 from lis_spark.ranker.plans import DaySpec, PortSpec
 from lis_spark.ranker.readable_days import exported_days
@@ -78,7 +78,7 @@ def export_append_rows(
         shown = item_rows(lake, days).select("date", "impression_id", "item_id", "fold")
         targets = known.where("made = 'content'")
         vectors = vectors.unionByName(content_vectors(lake, targets, shown, features, content, folder / "content"))
-    vectors = _with_beside(lake, seed, date, vectors, features).persist(DISK_ONLY)
+    vectors = with_rungs(lake, seed, date, vectors, features).persist(DISK_ONLY)
     try:
         ports = _ports(lake, vectors, features)
         listed = vectors.groupBy("date", "impression_id").agg(
@@ -95,29 +95,6 @@ def export_append_rows(
         return exported_days(lake, wide, plan.rows, days, folder / "rows"), ports
     finally:
         vectors.unpersist()
-
-
-def _with_beside(
-    lake: Lake, seed: int, date: dt.date, vectors: DataFrame, features: Sequence[AppendFeature]
-) -> DataFrame:
-    """``_NARROW`` rows, those of rungs with the ID vector of T before their own, by the chain of the user's fold."""
-    beside = {place: feature.beside for place, feature in enumerate(features) if feature.beside is not None}
-    if not beside:
-        return vectors
-    own = lake.read("control_features").where(
-        (F.col("evaluated_date") == F.lit(date))
-        & (F.col("leak") == next(iter(beside.values())))
-        & (F.col("variant") == HONEST)
-        & (F.col("horizon_days") == 0)
-        & F.col("chain").endswith(f"-s{seed}")
-    )
-    places = lake.spark.createDataFrame([(place,) for place in beside], "place int")
-    every = own.select("date", "impression_id", F.col("control_vector").alias("own")).crossJoin(F.broadcast(places))
-    is_rung = F.col("place").isin(list(beside))
-    joined = every.join(vectors.where(is_rung), ["date", "impression_id", "place"], "left")
-    nothing = F.lit(bytes(BYTES_PER_VALUE * lake.config.ranker.dimension))
-    whole = F.concat(F.coalesce("own", nothing), F.coalesce("vector", nothing)).alias("vector")
-    return vectors.where(~is_rung).unionByName(joined.select("date", "impression_id", "place", whole))
 
 
 def _widened(columns: Mapping[int, str]) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
@@ -145,7 +122,7 @@ def _widened(columns: Mapping[int, str]) -> Callable[[Iterable[pa.RecordBatch]],
 
 def _ports(lake: Lake, vectors: DataFrame, features: Sequence[AppendFeature]) -> list[PortSpec | None]:
     """The column that holds each arm's vectors, and how wide they are; None for an arm without a port."""
-    width = width_of("vector")
+    width, rungs = width_of("vector"), rung_parts(lake, features)
     found = {
         row["place"]: (row["narrowest"], row["widest"])
         for row in vectors.groupBy("place").agg(F.min(width).alias("narrowest"), F.max(width).alias("widest")).collect()
@@ -167,7 +144,8 @@ def _ports(lake: Lake, vectors: DataFrame, features: Sequence[AppendFeature]) ->
                 expected="vectors of one width",
                 remedy="look at the ids and dates of the leak, or leave it out",
             )
-        ports.append(PortSpec(column=f"{VECTOR_COLUMN[feature.table]}_{place}", width=widest))
+        widths = rungs[place].widths if place in rungs else (widest,)
+        ports.append(PortSpec(column=f"{VECTOR_COLUMN[feature.table]}_{place}", widths=widths))
     return ports
 
 
@@ -233,7 +211,7 @@ def _looked_up(folder: str, dimension: int) -> Callable[[Iterable[pa.RecordBatch
                 vectors = part["vector"] if part["ids"].null_count else _pooled(part, table, known)
                 if part["made"][0].as_py() == "gaussian":
                     width = len(vectors[0].as_py()) // BYTES_PER_VALUE
-                    stream = salt("gaussian draw", part["draw"][0].as_py())
+                    stream = gaussian_stream(part["draw"][0].as_py())
                     vectors = pack(normals(stream, part["key"].to_numpy(), width).T.astype(np.float32))
                 kept = [part[name] for name in _LOOKED_UP.names[:-1]]
                 yield pa.RecordBatch.from_arrays([*kept, vectors], schema=_LOOKED_UP)

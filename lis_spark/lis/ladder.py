@@ -1,7 +1,7 @@
 """The nested ladder: from an encoder that is not aligned to the future itself, rung by rung (method 6).
 
-Every rung is one more feature beside the same cross-fitted ID vector of T, and as wide, so one control, Gaussian noise
-in the rung's place, serves all of them.
+Every rung is one more feature beside the same cross-fitted ID vector of T, and as wide as the widest of them, so one
+control, Gaussian noise in the rung's place, serves all of them.
 """
 
 from __future__ import annotations

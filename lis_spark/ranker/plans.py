@@ -80,10 +80,18 @@ class DaySpec(Plain):
 
 
 class PortSpec(Plain):
-    """A frozen vector of each impression: the column of the rows that holds it packed (null: none), and its width."""
+    """A frozen vector of each impression: the column of the rows that holds it packed (null: none).
+
+    ``widths`` are those of its parts, one behind another, each of which is normalised on its own.
+    """
 
     column: str
-    width: int
+    widths: tuple[int, ...]
+
+    @property
+    def width(self) -> int:
+        """Of the whole vector."""
+        return sum(self.widths)
 
 
 class StateSpec(Plain):

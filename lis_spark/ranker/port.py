@@ -1,12 +1,15 @@
 """The port: how a frozen vector of an impression enters the interaction layers (method 1.3, 6).
 
-LayerNorm and a linear map to a few columns, which the layers then treat as further columns of their input. A row
-without a vector is masked: its columns are 0 in every layer, and as the blocks of the port are added to what the bare
-layers give, its logits have the bits of a ranker that was built without a port. The blocks that lead into the bare
-ranker start at 0, so a warm start begins as the model that it starts from.
+LayerNorm, of each part of the vector on its own, for a part of small numbers may say as much as one of large ones; and
+a linear map to a few columns, which the layers then treat as further columns of their input. A row without a vector is
+masked: its columns are 0 in every layer, and as the blocks of the port are added to what the bare layers give, its
+logits have the bits of a ranker that was built without a port. The blocks that lead into the bare ranker start at 0, so
+a warm start begins as the model that it starts from.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -17,14 +20,20 @@ from lis_spark.ranker.plans import RankerSpec
 class Port(nn.Module):
     """Vectors [B, v] and their mask [B] -> columns [B, p], 0 where masked."""
 
-    def __init__(self, vector_width: int, columns: int) -> None:
+    def __init__(self, widths: Sequence[int], columns: int) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(vector_width)
-        self.enter = nn.Linear(vector_width, columns)
+        self.widths = list(widths)
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for width in widths)
+        self.enter = nn.Linear(sum(widths), columns)
+
+    def normed(self, vectors: Tensor) -> Tensor:
+        """[B, v], each part of it normalised."""
+        parts = vectors.split(self.widths, dim=1)
+        return torch.cat([norm(part) for norm, part in zip(self.norms, parts, strict=True)], dim=1)
 
     def columns(self, vectors: Tensor, mask: Tensor) -> Tensor:
         """The columns of a batch."""
-        return self.enter(self.norm(vectors)) * mask.unsqueeze(1)
+        return self.enter(self.normed(vectors)) * mask.unsqueeze(1)
 
 
 class DcnPort(Port):
@@ -33,8 +42,8 @@ class DcnPort(Port):
     With x' = (x, e) a cross layer is x'_0 * (W' x' + b') + x', W' = [[W, into], [out, own]].
     """
 
-    def __init__(self, vector_width: int, columns: int, width: int, layers: int, hidden: int, labels: int) -> None:
-        super().__init__(vector_width, columns)
+    def __init__(self, widths: Sequence[int], columns: int, width: int, layers: int, hidden: int, labels: int) -> None:
+        super().__init__(widths, columns)
         self.into = nn.ModuleList(_zeros(columns, width) for _ in range(layers))
         self.out = nn.ModuleList(nn.Linear(width, columns) for _ in range(layers))
         self.own = nn.ModuleList(nn.Linear(columns, columns, bias=False) for _ in range(layers))
@@ -49,25 +58,25 @@ class DcnPort(Port):
 class FmPort(Port):
     """Of :class:`lis_spark.ranker.network.Fm`: one more field, with its products and its linear part."""
 
-    def __init__(self, vector_width: int, dimension: int, labels: int) -> None:
-        super().__init__(vector_width, dimension)
+    def __init__(self, widths: Sequence[int], dimension: int, labels: int) -> None:
+        super().__init__(widths, dimension)
         nn.init.zeros_(self.enter.weight)
         nn.init.zeros_(self.enter.bias)
         # Of the vector itself, as a field's linear part is: through columns that start at 0 it would not learn.
-        self.linear = _zeros(vector_width, labels)
+        self.linear = _zeros(sum(widths), labels)
 
     def logits(self, features: Tensor, vectors: Tensor, mask: Tensor) -> Tensor:
         """What the field adds: its products with all features [B, F, d] and its linear part; 0 where masked."""
         products = (features.sum(1) * self.columns(vectors, mask)).sum(1, keepdim=True)
-        return products + self.linear(self.norm(vectors)) * mask.unsqueeze(1)
+        return products + self.linear(self.normed(vectors)) * mask.unsqueeze(1)
 
 
-def new_port(spec: RankerSpec, vector_width: int, columns: int, seed: int) -> Port:
+def new_port(spec: RankerSpec, widths: Sequence[int], columns: int, seed: int) -> Port:
     """A port of the configured ranker, initialised from ``seed`` alone: the ranker's own draws stay what they are.
 
     Args:
         spec: the ranker.
-        vector_width: v, of the frozen vector.
+        widths: of the parts of the frozen vector, v together.
         columns: p; a factorisation machine has one field more instead, as wide as its others.
         seed: of the first values.
     """
@@ -75,8 +84,8 @@ def new_port(spec: RankerSpec, vector_width: int, columns: int, seed: int) -> Po
         torch.manual_seed(seed)
         if spec.architecture == "history_dcn":
             width = spec.dimension * (len(spec.features) + 4)
-            return DcnPort(vector_width, columns, width, spec.cross_layers, spec.hidden[0], len(spec.labels))
-        return FmPort(vector_width, spec.dimension, len(spec.labels))
+            return DcnPort(widths, columns, width, spec.cross_layers, spec.hidden[0], len(spec.labels))
+        return FmPort(widths, spec.dimension, len(spec.labels))
 
 
 def _zeros(columns: int, width: int) -> nn.Linear:

@@ -188,6 +188,7 @@ def test_what_representations_are_worth_is_that_of_the_scores(
 RUNGS_ASKED = (
     "content: {projections: 32, shuffles: 2}, ladder: {unaligned: components, aligned: aligned, noise_draws: 2}"
 )
+WIDEST = 11  # wider than the ID table, whose rungs are filled up
 LADDER = APPEND.replace("leaks: [", f"{RUNGS_ASKED}, leaks: [{{kind: id_table}}, ") % REPRESENTED
 
 
@@ -195,7 +196,7 @@ def test_the_ladder_stands_beside_one_id_vector(
     spark: Any, alignment_world: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Rungs, steps and ratios from the logits; what each port is given, from the tables that it comes from."""
-    encoders = ENCODERS % 10
+    encoders = (ENCODERS % 10).replace("dimension: 8", f"dimension: {WIDEST}")
     encoders = encoders.replace("name: aligned", "name: early").replace("name: unaligned", "name: early_components")
     overrides = [*alignment_world, EARLY % "rungs", encoders, LADDER, f"output_path={tmp_path}"]
     config = load_config(ALIGNMENT, overrides)
@@ -230,7 +231,7 @@ def test_the_ladder_stands_beside_one_id_vector(
 
 
 def _check_rungs(spark: Any, config: Any, folder: Path) -> None:
-    """The first half of what a rung's port reads is the honest ID vector of T, the second what it is named after."""
+    """What a rung's port reads: the honest ID vector of T, what the rung is named after, and noise up to one width."""
     lake = Lake(spark, config, measurement=True)
     date = config.evaluation.dates[0]
     features, plan = append_features(config, date), resolve(lake)
@@ -242,17 +243,33 @@ def _check_rungs(spark: Any, config: Any, folder: Path) -> None:
         return found[found["date"] == date].set_index("impression_id")[column].reindex(rows.index)
 
     z = {row["item_id"]: row["vector"] for row in lake.read("representations").where("encoder = 'early'").collect()}
-    nothing = bytes(4 * config.ranker.dimension)
-    seconds = {"aligned": rows["item_id"].map(z), "honest": honest("leaked_features", "leaked_vector")}
-    for name, second in seconds.items():
-        place = next(n for n, feature in enumerate(features) if feature.arm.variant == f"rung_{name}")
-        assert ports[place].width == 2 * config.ranker.dimension
-        expected = [
-            b"".join(bytes(one) if isinstance(one, (bytes, bytearray)) else nothing for one in pair)
-            for pair in zip(honest("control_features", "control_vector"), second, strict=True)
-        ]
-        assert [bytes(vector) for vector in rows[ports[place].column]] == expected
-        assert sum(nothing == one[: len(nothing)] for one in expected) < len(expected) / 2
+
+    def matrix(vectors: Any, width: int) -> np.ndarray:
+        """Zeros where there is none."""
+        nothing = bytes(4 * width)
+        packed = b"".join(bytes(one) if isinstance(one, (bytes, bytearray)) else nothing for one in vectors)
+        return np.frombuffer(packed, "<f4").reshape(-1, width)
+
+    d, future = config.ranker.dimension, matrix(honest("leaked_features", "leaked_vector"), config.ranker.dimension)
+    own = matrix(honest("control_features", "control_vector"), d)
+    assert own.any(1).mean() > 0.5 and 0.5 < future.any(1).mean() < 1
+    said = {"rung_aligned": matrix(rows["item_id"].map(z), WIDEST), "rung_honest": future, "control_noise_1": None}
+    for name, second in said.items():
+        place = next(n for n, feature in enumerate(features) if feature.arm.variant == name)
+        width = 0 if second is None else second.shape[1]
+        assert ports[place].widths == tuple(part for part in (d, width, WIDEST - width) if part)
+        found = matrix(rows[ports[place].column], d + WIDEST)
+        assert (found[:, :d] == own).all()
+        if second is not None:
+            assert (found[:, d : d + width] == second).all()
+        noise = found[:, d + width :]
+        if noise.shape[1]:
+            present = future.any(1)
+            assert not noise[~present].any(), "nothing stands for what is not there"
+            items, first = np.unique(rows["item_id"][present], return_index=True)
+            assert len(np.unique(noise[present], axis=0)) == len(items), "one draw for an item"
+            assert len(items) > 100 and noise[present][first].mean() == pytest.approx(0, abs=0.15)
+            assert noise[present][first].std() == pytest.approx(1, abs=0.15)
 
 
 def _check_gone_items(spark: Any, world: list[str], encoders: str) -> None:

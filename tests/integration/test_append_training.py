@@ -39,10 +39,10 @@ from tests.ranker_worlds import (
 T, WINDOW, WIDTH = 4, 2, 3
 ARMS = {
     "bare": None,
-    "planted": PortSpec(column="leaked_vector_planted", width=WIDTH),
-    "noise": PortSpec(column="control_vector_noise", width=WIDTH),
-    "nothing": PortSpec(column="control_vector_nothing", width=WIDTH),
-    "planted again": PortSpec(column="leaked_vector_planted", width=WIDTH),
+    "planted": PortSpec(column="leaked_vector_planted", widths=(WIDTH,)),
+    "noise": PortSpec(column="control_vector_noise", widths=(WIDTH,)),
+    "nothing": PortSpec(column="control_vector_nothing", widths=(WIDTH,)),
+    "planted again": PortSpec(column="leaked_vector_planted", widths=(WIDTH,)),
 }
 
 

@@ -78,14 +78,6 @@ def test_a_ladder_without_a_rung_is_refused(data: dict[str, Any], changes: dict[
         parse_config({**data, "append": {**data["append"], **changes}})
 
 
-def test_rungs_are_as_wide_as_the_id_table(data: dict[str, Any]) -> None:
-    wide = [{"name": "aligned", "dimension": 9}, data["encoders"][1]]
-    with pytest.raises(
-        ConfigError, match="rungs are as wide as the ID table, 8 numbers; dimension of encoder aligned is 9"
-    ):
-        parse_config({**data, "encoders": wide})
-
-
 def rows(stratum: str = "all") -> list[dict[str, Any]]:
     """Rungs at .01, .03, .04, .08, .10 over noise."""
     values = dict(zip(RUNGS, (0.01, 0.03, 0.04, 0.08, 0.10), strict=True))

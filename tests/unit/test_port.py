@@ -17,7 +17,8 @@ from lis_spark.ranker.port import DcnPort, FmPort, Port, new_port
 from tests.ranker_worlds import make_ranker
 from tests.unit.test_network import ROWS, random_inputs
 
-VECTOR, COLUMNS = 5, 4
+PARTS, COLUMNS = (2, 3), 4
+VECTOR = sum(PARTS)
 
 
 def ported_inputs(present: float = 0.5) -> Inputs:
@@ -40,11 +41,17 @@ def array(linear: nn.Linear) -> np.ndarray:
     return linear.weight.detach().numpy().astype(np.float64)
 
 
+def layer_norm(part: np.ndarray, norm: nn.Module) -> np.ndarray:
+    centred = part - part.mean(1, keepdims=True)
+    scaled = centred / np.sqrt((centred**2).mean(1, keepdims=True) + 1e-5)
+    return scaled * norm.weight.detach().numpy() + norm.bias.detach().numpy()
+
+
 def test_a_port_is_a_wider_cross_network(tmp_path: Path) -> None:
     """x' = (x, e): cross layers, first deep layer and heads with matrices of (D + p) columns, in float64."""
     spec = make_ranker(tmp_path)
     dense, inputs = dense_part(spec, 3), ported_inputs()
-    port = randomised(new_port(spec, VECTOR, COLUMNS, 4))
+    port = randomised(new_port(spec, PARTS, COLUMNS, 4))
     assert isinstance(port, DcnPort)
     found = dense(inputs, port).detach().numpy()
 
@@ -54,9 +61,9 @@ def test_a_port_is_a_wider_cross_network(tmp_path: Path) -> None:
         dense(inputs)
     (x,) = captured
     vectors = inputs.vectors.numpy().astype(np.float64)
-    centred = vectors - vectors.mean(1, keepdims=True)
-    normed = centred / np.sqrt((centred**2).mean(1, keepdims=True) + 1e-5)
-    normed = normed * port.norm.weight.detach().numpy() + port.norm.bias.detach().numpy()
+    normed = np.concatenate(
+        [layer_norm(vectors[:, :2], port.norms[0]), layer_norm(vectors[:, 2:], port.norms[1])], axis=1
+    )
     e = (normed @ array(port.enter).T + port.enter.bias.detach().numpy()) * inputs.vector_mask.numpy()[:, None]
     first = current = np.concatenate([x, e], axis=1)
     for number, layer in enumerate(dense.cross):
@@ -80,7 +87,7 @@ def test_a_port_is_a_wider_cross_network(tmp_path: Path) -> None:
 def test_a_port_is_one_more_field_of_a_factorisation_machine(tmp_path: Path) -> None:
     spec = make_ranker(tmp_path).model_copy(update={"architecture": "fm"})
     dense, inputs = dense_part(spec, 3), ported_inputs()
-    port = randomised(new_port(spec, VECTOR, COLUMNS, 4))
+    port = randomised(new_port(spec, PARTS, COLUMNS, 4))
     assert isinstance(port, FmPort)
     found = dense(inputs, port).detach().numpy()
     with torch.no_grad():
@@ -91,7 +98,7 @@ def test_a_port_is_one_more_field_of_a_factorisation_machine(tmp_path: Path) -> 
     )
     expected = expected + features[:, :3].reshape(ROWS, -1) @ array(dense.linear).T
     with torch.no_grad():
-        normed = port.norm(inputs.vectors).numpy().astype(np.float64) * inputs.vector_mask.numpy()[:, None]
+        normed = port.normed(inputs.vectors).numpy().astype(np.float64) * inputs.vector_mask.numpy()[:, None]
     expected = expected + normed @ array(port.linear).T
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
@@ -100,11 +107,11 @@ def test_a_port_is_one_more_field_of_a_factorisation_machine(tmp_path: Path) -> 
 def test_masked_rows_have_the_bits_of_a_ranker_without_a_port(tmp_path: Path, architecture: str) -> None:
     spec = make_ranker(tmp_path).model_copy(update={"architecture": architecture})
     dense, inputs = dense_part(spec, 3), ported_inputs()
-    found = dense(inputs, randomised(new_port(spec, VECTOR, COLUMNS, 4)))
+    found = dense(inputs, randomised(new_port(spec, PARTS, COLUMNS, 4)))
     bare = dense(inputs)
     masked = inputs.vector_mask == 0
     assert torch.equal(found[masked], bare[masked]) and (found[~masked] != bare[~masked]).any(dim=1).all()
-    warm = dense(inputs, new_port(spec, VECTOR, COLUMNS, 4))
+    warm = dense(inputs, new_port(spec, PARTS, COLUMNS, 4))
     assert torch.equal(warm, bare), "a fresh port begins as the ranker that it is put on"
 
 
@@ -113,9 +120,9 @@ def test_training_on_masked_rows_alone_is_training_without_a_port(tmp_path: Path
     inputs = ported_inputs(present=0)
     labels = (torch.arange(ROWS) % 2).float().unsqueeze(1).expand(-1, len(spec.labels))
     trained = []
-    for vector_width in (None, VECTOR):
+    for parts in (None, PARTS):
         dense = dense_part(spec, 3)
-        port = None if vector_width is None else new_port(spec, vector_width, COLUMNS, 4)
+        port = None if parts is None else new_port(spec, parts, COLUMNS, 4)
         parameters = [*dense.parameters(), *(port.parameters() if port else [])]
         optimizer = torch.optim.Adam(parameters, lr=0.01, foreach=False)
         for _ in range(5):
@@ -131,7 +138,7 @@ def test_every_block_of_a_port_learns(tmp_path: Path) -> None:
     for architecture in ("history_dcn", "fm"):
         spec = make_ranker(tmp_path).model_copy(update={"architecture": architecture})
         dense, inputs = dense_part(spec, 3), ported_inputs(present=1)
-        port = new_port(spec, VECTOR, COLUMNS, 4)
+        port = new_port(spec, PARTS, COLUMNS, 4)
         before = copy.deepcopy(port.state_dict())
         optimizer = torch.optim.Adam(port.parameters(), lr=0.01, foreach=False)
         labels = (torch.arange(ROWS) % 2).float().unsqueeze(1).expand(-1, len(spec.labels))
@@ -148,7 +155,7 @@ def test_the_port_of_a_seed_is_one_and_leaves_the_random_state_alone(tmp_path: P
     torch.manual_seed(1)
     expected = torch.rand(3)
     torch.manual_seed(1)
-    ports = [new_port(spec, VECTOR, COLUMNS, seed).state_dict() for seed in (4, 4, 5)]
+    ports = [new_port(spec, PARTS, COLUMNS, seed).state_dict() for seed in (4, 4, 5)]
     assert torch.equal(torch.rand(3), expected)
     assert all(torch.equal(ports[0][name], ports[1][name]) for name in ports[0])
     assert not torch.equal(ports[0]["enter.weight"], ports[2]["enter.weight"])
