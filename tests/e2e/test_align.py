@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from sklearn.metrics import roc_auc_score
 from lis_spark import cli
 from lis_spark.alignment import represent, step
 from lis_spark.alignment.inference import ItemEncoder
-from lis_spark.config import load_config, parse_config
+from lis_spark.config import RunConfig, load_config, parse_config
 from lis_spark.errors import ConfigError, InputError
 from lis_spark.lake import Lake
 from lis_spark.lis.append_arms import append_features
@@ -32,82 +34,108 @@ from tests.e2e.conftest import ALIGNMENT, ALIGNMENT_DATE, ROOT
 from tests.e2e.test_commands import COMMANDS
 from tests.encoder_worlds import SMALL
 
-CURATED = "preference={name: for_encoders, min_updates: 15, tail_share: 0.5, validation_share: 0.3}"
-SETTINGS = f"embedded: {json.dumps(SMALL)}, title_tokens: 16, dimension: 8, evaluate_every: 10, batch_size: 64"
+SETTINGS = f"embedded: {json.dumps(SMALL)}, title_tokens: 16, dimension: %d, evaluate_every: 10, batch_size: 64"
+WIDTH = 11  # wider than the ID table, whose rungs are filled up
+# of items of the sixth day, so that a later ranker may be trained on with what encoders say
+CHOSEN = "preference={name: early, as_of: 2026-01-07, min_updates: 5, tail_share: 0.5, validation_share: 0.3}"
 # `aligned` with more steps, so that it goes on
-ENCODERS = f"encoders=[{{name: aligned, {SETTINGS}, steps: %d}}, {{name: unaligned, {SETTINGS}, objective: none}}]"
+ENCODERS = (
+    f"encoders=[{{name: aligned, {SETTINGS % WIDTH}, steps: %d}}, "
+    f"{{name: unaligned, {SETTINGS % WIDTH}, objective: none}}]"
+)
+APPEND = "append={window_days: 2, horizons: [1], %s leaks: [%s]}"
+LADDER = "content: {projections: 32, shuffles: 2}, ladder: {unaligned: components, aligned: aligned, noise_draws: 2},"
+LEAKS = (
+    "{kind: id_table}, "
+    "{kind: representation, name: aligned, encoder: aligned, draws: 2, above: [components]}, "
+    "{kind: representation, name: components, encoder: unaligned, draws: 2}"
+)
 
 
-def test_items_of_a_world_are_aligned_and_represented(
-    spark: Any, alignment_world: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("lis_spark.session.get_session", lambda *_, **__: spark)
-    base = [*alignment_world, CURATED, "launch.processes=2"]
+@dataclass
+class Aligned:
+    """A world whose items are represented by two encoders, and what the verbs said on the way."""
 
-    def command(verb: str, steps: int = 40) -> list[str]:
-        """As the README has it, on a smaller world."""
+    overrides: list[str]
+    first: dict[str, dict[str, Any]]
+    encoders: dict[str, dict[str, Any]]
+    said: dict[str, str]
+
+    @property
+    def config(self) -> RunConfig:
+        return load_config(ALIGNMENT, self.overrides)
+
+
+@contextmanager
+def commands(spark: Any, overrides: list[str]) -> Iterator[Callable[..., str]]:
+    """Runs a verb as the README has it, on the small world; returns what it said."""
+
+    def run(verb: str, *more: str) -> str:
         of_readme = [shlex.split(line) for line in COMMANDS if line.startswith(f"lis-spark {verb} ")]
-        return [*of_readme[0][1:], *base, ENCODERS % steps]
+        words = of_readme[0][1:] if verb != "curate" else ["curate", "--config", str(ALIGNMENT)]
+        said = io.StringIO()
+        with redirect_stderr(said), redirect_stdout(said):
+            assert cli.main([*words, *overrides, *more]) == 0, said.getvalue()
+        return said.getvalue()
 
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lis_spark.session.get_session", lambda *_, **__: spark)
+        yield run
+
+
+@pytest.fixture(scope="module")
+def aligned(spark: Any, alignment_world: list[str]) -> Aligned:
+    """Curated, aligned in two goes, represented."""
+    base = [*alignment_world, CHOSEN, "launch.processes=2"]
     config = load_config(ALIGNMENT, [*base, ENCODERS % 40])
     with pytest.raises(InputError, match="there are no preference items"):
         step.run(spark, config)
-    assert cli.main(["curate", *command("align")[1:]]) == 0
-    with pytest.raises(InputError, match="there is no such encoder"):
-        represent.run(spark, config)
-    assert cli.main(command("align", 20)) == 0
-    lake = Lake(spark, config, measurement=True)
-    first = {row["name"]: row.asDict() for row in lake.read("encoders").collect()}
-    assert "aligned: mean recall" in capsys.readouterr().err
-    sides = lake.read("preference_items").where("name = 'for_encoders'").groupBy("split").count()
-    counts = {row["split"]: row["count"] for row in sides.collect()}
+    said = {}
+    with commands(spark, base) as command:
+        said["curate"] = command("curate")
+        with pytest.raises(InputError, match="there is no such encoder"):
+            represent.run(spark, config)
+        said["first"] = command("align", ENCODERS % 20)
+        rows = Lake(spark, config).read("encoders").collect()
+        first = {row["name"]: row.asDict() for row in rows}
+        said["align"] = command("align", ENCODERS % 40)
+        said["represent"] = command("represent", ENCODERS % 40)
+    rows = Lake(spark, config).read("encoders").collect()
+    return Aligned([*base, ENCODERS % 40], first, {row["name"]: row.asDict() for row in rows}, said)
+
+
+def test_items_of_a_world_are_aligned(spark: Any, aligned: Aligned) -> None:
+    assert "aligned: mean recall" in aligned.said["first"]
+    sides = Lake(spark, aligned.config).read("preference_items").groupBy("split").count().collect()
+    counts = {row["split"]: row["count"] for row in sides}
+    first, again = aligned.first, aligned.encoders
     for row in first.values():
         assert (row["train_items"], row["gallery"]) == (counts["train"], counts["validation"])
         assert row["chance"] == pytest.approx(np.mean([min(1, cut / row["gallery"]) for cut in (1, 5, 10)]))
-        assert row["preference"] == "for_encoders" and row["dimension"] == 8
+        assert row["preference"] == "early" and row["dimension"] == WIDTH
     assert (first["aligned"]["steps"], first["unaligned"]["steps"]) == (20, 0)
     assert [one["step"] for one in json.loads(first["aligned"]["curve"])] == [0, 10, 20]
-
     # more steps go on from the last; what has no steps stays as it is
-    assert cli.main(command("align")) == 0
-    again = {row["name"]: row.asDict() for row in Lake(spark, config).read("encoders").collect()}
     assert again["unaligned"] == first["unaligned"]
     curve = json.loads(again["aligned"]["curve"])
     assert [one["step"] for one in curve] == [0, 10, 20, 30, 40]
     assert curve[:3] == json.loads(first["aligned"]["curve"])
     assert curve[4]["loss"] < curve[1]["loss"]
-    capsys.readouterr()
-    assert cli.main(command("align")) == 0 and "align: nothing to do" in capsys.readouterr().err
 
-    assert cli.main(command("represent")) == 0
+
+def test_items_of_a_world_are_represented(spark: Any, aligned: Aligned) -> None:
+    config = aligned.config
     items = Lake(spark, config).read("items").select("item_id", "title", "image").toPandas().set_index("item_id")
-    assert f"aligned: {len(items):,} items encoded" in capsys.readouterr().err
+    assert f"aligned: {len(items):,} items encoded" in aligned.said["represent"]
     vectors = _vectors(spark, config, "aligned")
     assert set(vectors) == set(items.index)
     assert np.linalg.norm(np.stack(list(vectors.values())), axis=1) == pytest.approx(1, abs=1e-5)
     some = items.sample(20, random_state=1)
-    expected = ItemEncoder(Path(again["aligned"]["path"])).encode(some["title"].tolist(), some["image"].tolist())
+    encoder = ItemEncoder(Path(aligned.encoders["aligned"]["path"]))
+    expected = encoder.encode(some["title"].tolist(), some["image"].tolist())
     np.testing.assert_allclose(np.stack([vectors[item] for item in some.index]), expected, atol=1e-5)
     total = np.stack(list(_vectors(spark, config, "unaligned").values()))
-    assert (total.var(0).argsort()[::-1] == np.arange(8)).all(), "components, the largest first"
-
-    assert cli.main(command("represent")) == 0 and "represent: nothing to do" in capsys.readouterr().err
-    with _one_item_changed(spark, config, items.index[3], items.index[4]):
-        assert cli.main(command("represent")) == 0
-        assert f"aligned: 1 items encoded, {len(items) - 2:,} as they were" in capsys.readouterr().err
-        now = _vectors(spark, config, "aligned")
-    assert set(vectors) - set(now) == {items.index[4]}
-    changed = {item for item in now if now[item].tobytes() != vectors[item].tobytes()}
-    assert changed == {items.index[3]}
-
-    head = Path(again["aligned"]["path"]) / "head.safetensors"
-    kept = head.read_bytes()
-    head.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
-    with pytest.raises(InputError, match="files are not those that were written"):
-        represent.run(spark, config, force=True)
-    head.write_bytes(kept)
-    with pytest.raises(ConfigError, match="no encoder is configured"):
-        step.run(spark, load_config(ALIGNMENT, [*base, "encoders=[]"]))
+    assert (total.var(0).argsort()[::-1] == np.arange(WIDTH)).all(), "components, the largest first"
 
 
 def _vectors(spark: Any, config: Any, encoder: str) -> dict[str, np.ndarray]:
@@ -116,50 +144,38 @@ def _vectors(spark: Any, config: Any, encoder: str) -> dict[str, np.ndarray]:
     return {row["item_id"]: np.frombuffer(row["vector"], "<f4") for row in rows}
 
 
-@contextmanager
-def _one_item_changed(spark: Any, config: Any, changed: str, gone: str) -> Iterator[None]:
-    """Another title for one item, and one item less, as an ingest of other items would leave them; then as before."""
-    lake = Lake(spark, config)
-    before = lake.version("items")
-    items = lake.read("items").drop("lis_fingerprint").where(F.col("item_id") != gone)
-    title = F.when(F.col("item_id") == changed, F.lit("gabi gabi zube")).otherwise(F.col("title"))
-    lake.write_partitions("items", items.withColumn("title", title).localCheckpoint(), {(): "changed"})
-    try:
-        yield
-    finally:
-        lake.take_back("items", before)
+@dataclass
+class Measured:
+    """What the ranker makes of the representations: the lake with its scores, and what a reader is shown."""
+
+    config: RunConfig
+    lake: Lake
+    printed: str
+    page: str
 
 
-EARLY = "preference={name: %s, as_of: 2026-01-07, min_updates: 5, tail_share: 0.5, validation_share: 0.3}"
-APPEND = "append={window_days: 2, horizons: [1], leaks: [%s]}"
-REPRESENTED = (
-    "{kind: representation, name: aligned, encoder: early, draws: 2, above: [components]}, "
-    "{kind: representation, name: components, encoder: early_components, draws: 2}"
-)
+@pytest.fixture(scope="module")
+def measured(spark: Any, aligned: Aligned) -> Measured:
+    """AIS and the ladder, by one run of the verb."""
+    overrides = [*aligned.overrides, APPEND % (LADDER, LEAKS)]
+    config = load_config(ALIGNMENT, overrides)
+    run_steps(spark, config, ("train", "features", "score"))
+    with commands(spark, aligned.overrides) as command:
+        printed = command("measure-ais", APPEND % (LADDER, LEAKS))
+    page = (Path(config.output_path) / "report.html").read_text(encoding="utf-8")
+    return Measured(config, Lake(spark, config, measurement=True), printed, page)
 
 
-def test_what_representations_are_worth_is_that_of_the_scores(
-    spark: Any, alignment_world: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_representations_are_worth_is_that_of_the_scores(spark: Any, measured: Measured) -> None:
     """AIS against the mean of the draws, against another representation, on items unseen in alignment: by hand."""
-    monkeypatch.setattr("lis_spark.session.get_session", lambda *_, **__: spark)
-    encoders = ENCODERS % 20
-    encoders = encoders.replace("name: aligned", "name: early").replace("name: unaligned", "name: early_components")
-    base = [*alignment_world, EARLY % "early", encoders]
-    config = load_config(ALIGNMENT, [*base, APPEND % REPRESENTED])
-    run_steps(spark, config, ("train", "curate", "align", "features", "score"))
-    capsys.readouterr()
-    assert cli.main(["measure-ais", "--config", str(ALIGNMENT), *base, APPEND % REPRESENTED]) == 0
-    printed = capsys.readouterr().out
+    printed, lake = measured.printed, measured.lake
     assert "the ranker on items that it was not aligned on: AIS" in printed and "unseen in alignment" in printed
-
-    lake = Lake(spark, config, measurement=True)
     scores = lake.read("scores").where("step = 'append'").toPandas()
     wide = scores.pivot(index="impression_id", columns="arm", values="logit")
     known = scores.drop_duplicates("impression_id").set_index("impression_id").loc[wide.index]
-    of_early = lake.read("preference_items").where("name = 'early' AND split = 'train'").toPandas()["item_id"]
+    trained_on = lake.read("preference_items").where("name = 'early' AND split = 'train'").toPandas()["item_id"]
     shown = lake.read("training_rows").where(f"date = DATE'{ALIGNMENT_DATE}'").toPandas()
-    unseen = ~shown.set_index("impression_id").loc[wide.index, "item_id"].isin(set(of_early))
+    unseen = ~shown.set_index("impression_id").loc[wide.index, "item_id"].isin(set(trained_on))
     assert 100 < (~unseen).sum() < len(unseen) - 100
 
     def auc(arm: str, rows: Any) -> float:
@@ -179,35 +195,13 @@ def test_what_representations_are_worth_is_that_of_the_scores(
         expected = auc(arms["aligned"], members) - auc(arms["components"], members)
         assert above["lis"] == pytest.approx(expected, abs=1e-12)
     assert found["aligned", "representation", "all"]["coverage"] == 1.0
-    with pytest.raises(InputError, match="knows labels of days that the ranker is trained on with it"):
-        late = APPEND.replace("window_days: 2", "window_days: 4") % REPRESENTED
-        run_steps(spark, load_config(ALIGNMENT, [*base, late]), ("append",))
-    _check_gone_items(spark, alignment_world, encoders)
 
 
-RUNGS_ASKED = (
-    "content: {projections: 32, shuffles: 2}, ladder: {unaligned: components, aligned: aligned, noise_draws: 2}"
-)
-WIDEST = 11  # wider than the ID table, whose rungs are filled up
-LADDER = APPEND.replace("leaks: [", f"{RUNGS_ASKED}, leaks: [{{kind: id_table}}, ") % REPRESENTED
-
-
-def test_the_ladder_stands_beside_one_id_vector(
-    spark: Any, alignment_world: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_ladder_stands_beside_one_id_vector(spark: Any, measured: Measured, tmp_path: Path) -> None:
     """Rungs, steps and ratios from the logits; what each port is given, from the tables that it comes from."""
-    encoders = (ENCODERS % 10).replace("dimension: 8", f"dimension: {WIDEST}")
-    encoders = encoders.replace("name: aligned", "name: early").replace("name: unaligned", "name: early_components")
-    overrides = [*alignment_world, EARLY % "rungs", encoders, LADDER, f"output_path={tmp_path}"]
-    config = load_config(ALIGNMENT, overrides)
-    run_steps(spark, config, ("train", "curate", "align", "represent", "features", "score"))
-    capsys.readouterr()
-    run_steps(spark, config, ("append", "measure", "report"))
-    printed = capsys.readouterr().out
-    for text in ("The ladder of 2026-01-10, all items", "reached by alignment", "memorised labels"):
-        assert text in printed and text in (tmp_path / "report.html").read_text(encoding="utf-8")
-
-    lake = Lake(spark, config, measurement=True)
+    for text in (f"The ladder of {ALIGNMENT_DATE}, all items", "reached by alignment", "memorised labels"):
+        assert text in measured.printed and text in measured.page
+    lake = measured.lake
     scores = lake.read("scores").where("step = 'append' AND arm LIKE '%|ladder'").toPandas()
     wide = scores.pivot(index="impression_id", columns="arm", values="logit")
     label = scores.drop_duplicates("impression_id").set_index("impression_id").loc[wide.index, "label"]
@@ -227,7 +221,7 @@ def test_the_ladder_stands_beside_one_id_vector(
         assert honest["ci_low"] <= 0 <= honest["ci_high"]
     else:
         assert told["eta"] == pytest.approx((auc["rung_aligned"] - noise) / (auc["rung_honest"] - noise), abs=1e-9)
-    _check_rungs(spark, config, tmp_path)
+    _check_rungs(spark, measured.config, tmp_path)
 
 
 def _check_rungs(spark: Any, config: Any, folder: Path) -> None:
@@ -242,7 +236,7 @@ def _check_rungs(spark: Any, config: Any, folder: Path) -> None:
         found = lake.read(table).where("leak = 'id_table' AND variant = 'honest'").toPandas()
         return found[found["date"] == date].set_index("impression_id")[column].reindex(rows.index)
 
-    z = {row["item_id"]: row["vector"] for row in lake.read("representations").where("encoder = 'early'").collect()}
+    z = {row["item_id"]: row["vector"] for row in lake.read("representations").where("encoder = 'aligned'").collect()}
 
     def matrix(vectors: Any, width: int) -> np.ndarray:
         """Zeros where there is none."""
@@ -253,12 +247,12 @@ def _check_rungs(spark: Any, config: Any, folder: Path) -> None:
     d, future = config.ranker.dimension, matrix(honest("leaked_features", "leaked_vector"), config.ranker.dimension)
     own = matrix(honest("control_features", "control_vector"), d)
     assert own.any(1).mean() > 0.5 and 0.5 < future.any(1).mean() < 1
-    said = {"rung_aligned": matrix(rows["item_id"].map(z), WIDEST), "rung_honest": future, "control_noise_1": None}
+    said = {"rung_aligned": matrix(rows["item_id"].map(z), WIDTH), "rung_honest": future, "control_noise_1": None}
     for name, second in said.items():
         place = next(n for n, feature in enumerate(features) if feature.arm.variant == name)
         width = 0 if second is None else second.shape[1]
-        assert ports[place].widths == tuple(part for part in (d, width, WIDEST - width) if part)
-        found = matrix(rows[ports[place].column], d + WIDEST)
+        assert ports[place].widths == tuple(part for part in (d, width, WIDTH - width) if part)
+        found = matrix(rows[ports[place].column], d + WIDTH)
         assert (found[:, :d] == own).all()
         if second is not None:
             assert (found[:, d : d + width] == second).all()
@@ -272,10 +266,11 @@ def _check_rungs(spark: Any, config: Any, folder: Path) -> None:
             assert noise[present][first].std() == pytest.approx(1, abs=0.15)
 
 
-def _check_gone_items(spark: Any, world: list[str], encoders: str) -> None:
-    """Preference data whose items are all gone: every row is masked, and the ranker has the bits of one without."""
-    gone = APPEND % "{kind: representation, name: raw, preference: gone}"
-    config = load_config(ALIGNMENT, [*world, EARLY % "gone", encoders, gone])
+def test_preference_data_whose_items_are_gone_changes_no_bit(spark: Any, aligned: Aligned, measured: Measured) -> None:
+    """Every row is masked, and the ranker has the bits of one without a port; data of a later day is refused."""
+    gone = APPEND % ("", "{kind: representation, name: raw, preference: gone}")
+    of_gone = [*aligned.overrides, CHOSEN.replace("early", "gone"), "encoders=[]"]
+    config = load_config(ALIGNMENT, [*of_gone, gone])
     lake = Lake(spark, config, measurement=True)
     rows = lake.read("preference_items").where("name = 'early'").drop("lis_fingerprint")
     away = rows.withColumns({"item_id": F.concat(F.lit("gone "), "item_id"), "name": F.lit("gone")})
@@ -288,6 +283,47 @@ def _check_gone_items(spark: Any, world: list[str], encoders: str) -> None:
     of_arm = {arm.split("|")[1]: part.set_index("impression_id")["logit"] for arm, part in logits.groupby("arm")}
     assert set(of_arm) == {"control_none", "representation"}
     assert of_arm["control_none"].sort_index().equals(of_arm["representation"].sort_index())
+    with pytest.raises(InputError, match="knows labels of days that the ranker is trained on with it"):
+        late = gone.replace("window_days: 2", "window_days: 4")
+        run_steps(spark, load_config(ALIGNMENT, [*of_gone, late]), ("append",))
+
+
+def test_only_what_is_new_or_changed_is_encoded_again(spark: Any, aligned: Aligned) -> None:
+    config = aligned.config
+    items = sorted(row["item_id"] for row in Lake(spark, config).read("items").select("item_id").collect())
+    vectors = _vectors(spark, config, "aligned")
+    with commands(spark, aligned.overrides) as command:
+        assert "align: nothing to do" in command("align")
+        assert "represent: nothing to do" in command("represent")
+        with _one_item_changed(spark, config, items[3], items[4]):
+            said = command("represent")
+            now = _vectors(spark, config, "aligned")
+    assert f"aligned: 1 items encoded, {len(items) - 2:,} as they were" in said
+    assert set(vectors) - set(now) == {items[4]}
+    assert {item for item in now if now[item].tobytes() != vectors[item].tobytes()} == {items[3]}
+
+    head = Path(aligned.encoders["aligned"]["path"]) / "head.safetensors"
+    kept = head.read_bytes()
+    head.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
+    with pytest.raises(InputError, match="files are not those that were written"):
+        represent.run(spark, config, force=True)
+    head.write_bytes(kept)
+    with pytest.raises(ConfigError, match="no encoder is configured"):
+        step.run(spark, load_config(ALIGNMENT, [*aligned.overrides, "encoders=[]"]))
+
+
+@contextmanager
+def _one_item_changed(spark: Any, config: Any, changed: str, gone: str) -> Iterator[None]:
+    """Another title for one item, and one item less, as an ingest of other items would leave them; then as before."""
+    lake = Lake(spark, config)
+    before = lake.version("items")
+    items = lake.read("items").drop("lis_fingerprint").where(F.col("item_id") != gone)
+    title = F.when(F.col("item_id") == changed, F.lit("gabi gabi zube")).otherwise(F.col("title"))
+    lake.write_partitions("items", items.withColumn("title", title).localCheckpoint(), {(): "changed"})
+    try:
+        yield
+    finally:
+        lake.take_back("items", before)
 
 
 def test_items_that_show_a_title_alone_go_the_same_way(spark: Any, tmp_path: Path) -> None:
@@ -297,7 +333,7 @@ def test_items_that_show_a_title_alone_go_the_same_way(spark: Any, tmp_path: Pat
         *(f"source.path={ROOT / 'data' / 'movietweetings_100k'}", "launch.processes=1"),
         *("ingest.start_date=2013-03-01", "ingest.end_date=2013-03-12", "evaluation.dates=[2013-03-12]"),
         "evaluation.horizons=[0, 1]",
-        *("preference.min_updates=3", f"encoders=[{{name: titles, {SETTINGS}, steps: 20}}]"),
+        *("preference.min_updates=3", f"encoders=[{{name: titles, {SETTINGS % 8}, steps: 20}}]"),
     ]
     config = load_config(ROOT / "conf" / "movietweetings_align.yaml", overrides)
     steps = ("ingest", "vocabulary", "training-rows", "train", "curate", "align", "represent")

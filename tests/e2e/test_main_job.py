@@ -15,9 +15,8 @@ from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 
 from lis_spark.lake import Lake
-from lis_spark.pipeline import run_steps
 from lis_spark.vectors import unpack
-from tests.e2e.conftest import SmallRun, small_config
+from tests.e2e.conftest import SmallRun
 
 T = dt.date(2022, 4, 30)
 CONTROL = "swap|control|0|none|-1"
@@ -257,29 +256,3 @@ def test_the_vectors_of_a_snapshot_are_those_of_the_model_on_disk(spark: Any, sm
     vectors = unpack(rows["vector"], small_run.config.ranker.dimension)
     assert len(vectors) > 1000
     assert (vectors.view(np.int32) == weights[rows["row"].to_numpy() + 1].view(np.int32)).all()
-
-
-def test_a_second_run_from_scratch_gives_the_same_bits(
-    spark: Any, small_run: SmallRun, results: list[dict[str, Any]], tmp_path: Path
-) -> None:
-    """Also where the ranks read an export instead of the table's own files, and features hold references."""
-    other = small_config(
-        tmp_path, small_run.source, f"lake.staging_path={tmp_path / 'staging'}", "evaluation.layout=reference"
-    )
-    run_steps(spark, other)
-    states = [
-        {
-            (row["chain"], row["date"]): row["sha256"]
-            for row in Lake(spark, config).read("model_snapshots").select("chain", "date", "sha256").collect()
-        }
-        for config in (small_run.config, other)
-    ]
-    assert states[0] == states[1] and len(states[0]) > 10
-    again = json.loads((tmp_path / "out" / "lis_results.json").read_text(encoding="utf-8"))
-    volatile = {"measurement_id", "created_ts", "table_versions", "config_fingerprint"}
-    assert [{k: v for k, v in row.items() if k not in volatile} for row in again] == [
-        {k: v for k, v in row.items() if k not in volatile} for row in results
-    ]
-    assert not list((tmp_path / "staging").iterdir()), "exports are removed"
-    vectors = Lake(spark, other, measurement=True).read("leaked_features").where("leaked_vector IS NOT NULL")
-    assert vectors.count() == 0
