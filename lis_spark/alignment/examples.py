@@ -30,19 +30,38 @@ def shown_items(lake: Lake) -> DataFrame:
     )
 
 
+def preference_rows(lake: Lake, preference: str) -> DataFrame:
+    """item_id, is_validation, target, update_count of the preference items of both sides."""
+    chosen = lake.read("preference_items").where((F.col("name") == preference) & F.col("split").isin(*SPLITS))
+    return chosen.select("item_id", (F.col("split") == SPLITS[1]).alias("is_validation"), "target", "update_count")
+
+
 def write_examples(
-    lake: Lake, preference: str, encoder: EncoderConfig, start: str | None, with_images: bool, folder: Path
+    lake: Lake,
+    preference: str,
+    targets: DataFrame,
+    encoder: EncoderConfig,
+    start: str | None,
+    with_images: bool,
+    folder: Path,
 ) -> ExamplesSpec:
     """Training and validation items of one encoder as Parquet files: item_id, is_validation, target, content_hash, and
     tokens and pixels, or features.
+
+    Args:
+        lake: with what items show.
+        preference: name of the preference items, for messages.
+        targets: item_id, is_validation, target.
+        encoder: whose inputs are made.
+        start: folder or id of its model.
+        with_images: whether room is made for images.
+        folder: of the files.
 
     Raises:
         InputError: an image cannot be decoded, or no item of a side shows anything.
         StepFailed: other rows were written than were counted.
     """
-    chosen = lake.read("preference_items").where((F.col("name") == preference) & F.col("split").isin(*SPLITS))
-    narrow = chosen.select("item_id", "target", (F.col("split") == SPLITS[1]).alias("is_validation"))
-    joined = narrow.join(shown_items(lake), "item_id")
+    joined = targets.join(shown_items(lake), "item_id")
     counted = joined.agg(
         F.count_if(~F.col("is_validation")).alias("train"),
         F.count_if("is_validation").alias("validation"),

@@ -14,9 +14,10 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
-from lis_spark.alignment.examples import shown_items, write_examples
+from lis_spark.alignment.examples import preference_rows, shown_items, write_examples
 from lis_spark.alignment.plans import MODEL_FOLDER, RESULT_FILE, AlignPlan, EncoderSpec
 from lis_spark.alignment.progress import Progress
+from lis_spark.alignment.targets import targets_of, targets_state
 from lis_spark.config import EncoderConfig, RunConfig, fingerprint
 from lis_spark.errors import ConfigError, InputError
 from lis_spark.lake import Lake
@@ -118,7 +119,8 @@ def _state_fingerprint(lake: Lake, encoder: EncoderConfig) -> str:
         )
     chosen = encoder.model_dump(mode="json", exclude={"name", "steps", "patience"})
     launch = (config.launch.processes, config.launch.threads_per_process, config.launch.use_gpu)
-    return fingerprint(NAME, STEP_VERSION, chosen, items, sorted(lake.fingerprints("items").items()), launch)
+    shown, targets = sorted(lake.fingerprints("items").items()), targets_state(lake, encoder)
+    return fingerprint(NAME, STEP_VERSION, chosen, items, shown, targets, launch)
 
 
 def _specs(lake: Lake, stale: Sequence[EncoderConfig], force: bool) -> list[EncoderSpec]:
@@ -133,7 +135,9 @@ def _specs(lake: Lake, stale: Sequence[EncoderConfig], force: bool) -> list[Enco
         folder.mkdir(parents=True, exist_ok=True)
         with described(lake.spark, f"{NAME}: items of {encoder.name}"):
             start = _start(lake, encoder, folder)
-            examples = write_examples(lake, config.preference.name, encoder, start, with_images, folder / "examples")
+            name = config.preference.name
+            with targets_of(lake, encoder, preference_rows(lake, name)) as targets:
+                examples = write_examples(lake, name, targets, encoder, start, with_images, folder / "examples")
         if encoder.objective in ("cosine", "mse") and examples.target_width > WIDEST:
             raise InputError(
                 f"encoder {encoder.name} would be too wide for the ranker",

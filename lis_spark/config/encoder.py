@@ -48,6 +48,10 @@ class EncoderConfig(Section):
         "contrastive", description="none: not aligned, the principal components of what the model says of items"
     )
     targets: Literal["own", "random"] = Field("own", description="random: those of other items, a control")
+    leak: str | None = Field(
+        None, description="a leak of append.leaks keyed by item: its vectors are the targets; ID vectors where absent"
+    )
+    leak_days: int = Field(0, ge=0, description="the leak as it was known so many days after preference.as_of")
     dimension: int = Field(32, ge=2, lt=100, description="d; cosine and mse take the width of the targets")
     batch_size: int = Field(128, ge=2, description="over all ranks; all others of a batch are an item's negatives")
     accumulation: int = Field(1, ge=1, description="encoded in so many parts, with the gradient of the whole batch")
@@ -74,6 +78,8 @@ class EncoderConfig(Section):
             given = [name for name in own if getattr(self, name) != fields[name].default]
             if given:
                 raise ValueError(f"{', '.join(given)}: they are of internvl, kind is frozen")
+        if self.leak_days and self.leak is None:
+            raise ValueError("leak_days: it goes with leak; preference.as_of says of which day ID vectors are")
         if self.batch_size % self.accumulation:
             raise ValueError("batch_size: it must be a multiple of accumulation")
         return self

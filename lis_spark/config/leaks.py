@@ -60,6 +60,9 @@ class OwnLeak(Section, ABC):
 
     name: str = Field(pattern=_NAME)
     bins: int = Field(16, ge=2, le=256, description="a single number enters as its place in so many quantile bins")
+    is_noise: bool = Field(
+        False, description="known to say nothing, for reference: agreement is also told without pairs that hold it"
+    )
     excludes_own_label: bool = Field(
         False, description="its author's word that no row holds a label of the users that are scored, from T on"
     )

@@ -12,7 +12,7 @@ from lis_spark.config.audit import AuditConfig
 from lis_spark.config.encoder import EncoderConfig
 from lis_spark.config.evaluation import EvaluationConfig
 from lis_spark.config.graph import GraphConfig
-from lis_spark.config.leaks import PlantedLeak, Representation, SimilarItemsLeak
+from lis_spark.config.leaks import IdTableLeak, PlantedLeak, Representation, SimilarItemsLeak, SqlLeak, TableLeak
 from lis_spark.config.preference import PreferenceConfig
 from lis_spark.config.ranker import FeatureConfig, HistoryConfig, LaunchConfig, RankerConfig
 from lis_spark.config.section import Section, fingerprint
@@ -126,6 +126,17 @@ class RunConfig(Section):
         encoders = [encoder.name for encoder in self.encoders]
         if self.append is not None and self.append.horizons is None and max(self.evaluation.horizons) == 0:
             raise ValueError("append.horizons: evaluation.horizons has none above 0 to take instead")
+        of_items = [
+            leak.name
+            for leak in (self.append.future_leaks if self.append else ())
+            if isinstance(leak, IdTableLeak | TableLeak | SqlLeak) and leak.key == "item"
+        ]
+        for encoder in self.encoders:
+            if encoder.leak is not None and encoder.leak not in of_items:
+                raise ValueError(
+                    f"encoders: {encoder.name} wants the leak {encoder.leak!r}; ID tables, tables and queries "
+                    f"keyed by item of append.leaks are {of_items}"
+                )
         for leak in self.append.leaks if self.append else ():
             if isinstance(leak, SimilarItemsLeak):
                 graph = next((graph for graph in self.graphs if graph.name == leak.graph), None)

@@ -10,7 +10,7 @@ import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lis_spark.config import EvaluationConfig, LeakChains, RunConfig
+from lis_spark.config import EncoderConfig, EvaluationConfig, LeakChains, RunConfig
 from lis_spark.errors import InputError
 from lis_spark.folds import NO_FOLD
 
@@ -120,6 +120,11 @@ def preference_date(config: RunConfig) -> dt.date:
     """t of the table M_t that preference data is made of."""
     as_of = config.preference.as_of if config.preference else None
     return as_of or config.evaluation.dates[0]
+
+
+def targets_date(config: RunConfig, encoder: EncoderConfig) -> dt.date:
+    """The first day that the targets of an encoder know nothing of."""
+    return preference_date(config) + ONE_DAY * encoder.leak_days
 
 
 def half_names(config: RunConfig) -> tuple[str, str]:

@@ -20,12 +20,13 @@ from lis_spark.lis.coverage import append_coverage
 from lis_spark.lis.decision import negligible, verdict
 from lis_spark.lis.leak_comparison import LeakScores, scores_of_leaks
 from lis_spark.lis.misleading import Score, warnings
+from lis_spark.lis.outcomes import agreement_of, aligned_leaks, outcomes_of, write_agreement
 from lis_spark.lis.plan import EvaluationPlan, resolve
-from lis_spark.lis.strata import ALL
+from lis_spark.lis.strata import ALL, UNSEEN
 from lis_spark.progress import described
 from lis_spark.step import StepResult
 
-STEP_VERSION = 1
+STEP_VERSION = 2
 
 
 def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: str = "") -> StepResult:
@@ -46,11 +47,15 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
         measurement
         for seed in config.seeds
         for date in config.evaluation.dates
-        for measurement in plan_measurements(config.evaluation, seed, date, plan.append_arms(date))
-        if measurement.stratum == ALL
+        for measurement in plan_measurements(config.evaluation, seed, date, plan.append_arms(date), (UNSEEN,))
     ]
+    per_user = lake.read("influence")
     with described(spark, f"{len(wanted)} leaks against each other"):
-        leaks, differences = scores_of_leaks(lake.read("influence"), measurements, config.evaluation.folds)
+        of_leaks = [one for one in measurements if one.stratum == ALL and one.leak in wanted]
+        leaks, differences = scores_of_leaks(per_user, of_leaks, config.evaluation.folds)
+    if aligned_leaks(config):
+        with described(spark, "LIS against AIS"):
+            write_agreement(lake, outcomes_of(config, per_user, measurements), fingerprint(sorted(wanted.values())))
     rows = _rows(lake, plan, leaks, differences, wanted)
     schema = lake.read("leak_comparison").schema
     frame = spark.createDataFrame([tuple(row[name] for name in schema.names) for row in rows], schema)
@@ -88,13 +93,21 @@ def compared_leaks(lake: Lake) -> list[dict[str, Any]]:
     return found
 
 
+def compared_outcomes(lake: Lake) -> dict[str, Any] | None:
+    """LIS against AIS of this configuration on the scores as they are now, where several leaks have an encoder."""
+    if not lake.config.compares_leaks or not aligned_leaks(lake.config):
+        return None
+    return agreement_of(lake, fingerprint(sorted(_row_ids(lake).values())))
+
+
 def _row_ids(lake: Lake) -> dict[str, str]:
     """Leak -> identity of its row: the state of every influence, and what is compared."""
     config = lake.config
     assert config.append is not None
     influence = lake.fingerprints("influence")
     keys = [(str(seed), date.isoformat()) for seed in config.seeds for date in config.evaluation.dates]
-    state = fingerprint("compare", STEP_VERSION, config.append, [influence.get(key) for key in keys])
+    encoders = sorted(aligned_leaks(config).items())
+    state = fingerprint("compare", STEP_VERSION, config.append, encoders, [influence.get(key) for key in keys])
     return {leak.name: fingerprint(state, leak.name) for leak in config.append.future_leaks}
 
 

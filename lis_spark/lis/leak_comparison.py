@@ -45,7 +45,7 @@ class LeakScores:
 
 
 @dataclass(frozen=True)
-class _Entry:
+class Entry:
     """The measurements of one score under one seed: one for each date."""
 
     name: str
@@ -79,7 +79,7 @@ def scores_of_leaks(
         measurements: of protocol append over all impressions.
         folds: of users.
     """
-    entries = _entries(measurements)
+    entries = entries_of(measurements, COMPARED)
     listed = [pair for entry in entries.values() for pair in entry.pairs(folds)]
     found = {comparison.comparison_id: comparison for comparison in compare(per_user, listed)}
     seeds = sorted({measurement.seed for measurement in measurements})
@@ -92,15 +92,15 @@ def scores_of_leaks(
         for variant in COMPARED:
             own = [entries.get((seed, leak.leak, variant, leak.horizon_days)) for seed in seeds]
             if all(own):
-                leak.scores[variant] = _mean([_score(entry, found) for entry in own if entry])
+                leak.scores[variant] = _mean([score_of(entry, found) for entry in own if entry])
         decided = [entries[seed, leak.leak, leak.decided_by, leak.horizon_days] for seed in seeds]
         gains = [_gauc(entry, found) for entry in decided]
         leak.gauc = _mean([gain for gain in gains if gain]) if all(gains) else None
-        leak.sigma_seed = statistics.stdev(_score(e, found).value for e in decided) if len(seeds) > 1 else None
+        leak.sigma_seed = statistics.stdev(score_of(e, found).value for e in decided) if len(seeds) > 1 else None
         for seed, name, variant, horizon in entries:
             if (name, variant) == (leak.leak, leak.decided_by) and seed == seeds[0]:
                 members = [entries[s, name, variant, horizon] for s in seeds]
-                leak.by_horizon[horizon] = _mean([_score(entry, found) for entry in members])
+                leak.by_horizon[horizon] = _mean([score_of(entry, found) for entry in members])
     _add_dates(leaks, per_user, entries, seeds, folds)
     _add_shares(leaks, per_user, entries, seeds, listed)
     honest = [leak for leak in leaks.values() if leak.decided_by == HONEST]
@@ -121,7 +121,7 @@ def scores_of_leaks(
             names.append((leak.leak, leak.leak, one, other))
     gathered: dict[tuple[str, str], list[Score]] = {}
     for (first_name, second_name, one, other), told in zip(names, sum_intervals(per_user, listed, sums), strict=True):
-        error = (told.standard_error**2 + _scatter(one, found) + _scatter(other, found)) ** 0.5
+        error = (told.standard_error**2 + scatter_of(one, found) + scatter_of(other, found)) ** 0.5
         gathered.setdefault((first_name, second_name), []).append(Score.of(told.value, error))
     differences = {key: _mean(values) for key, values in gathered.items()}
     for leak in rising:
@@ -129,30 +129,31 @@ def scores_of_leaks(
     return leaks, differences
 
 
-def _entries(measurements: Sequence[Measurement]) -> dict[tuple[int, str, str, int], _Entry]:
-    """(seed, leak, variant, n) -> its measurements on all dates."""
+def entries_of(measurements: Sequence[Measurement], variants: Sequence[str]) -> dict[tuple[int, str, str, int], Entry]:
+    """(seed, leak, variant, n) -> its measurements on all dates, of some variants in one stratum."""
     groups: dict[tuple[int, str, str, int], list[Measurement]] = {}
     for measurement in measurements:
-        if measurement.variant in COMPARED:
+        if measurement.variant in variants:
             key = (measurement.seed, measurement.leak, measurement.variant, measurement.horizon_days)
             groups.setdefault(key, []).append(measurement)
-    return {key: _Entry("|".join(map(str, key)), tuple(members)) for key, members in groups.items()}
+    return {key: Entry("|".join(map(str, key)), tuple(members)) for key, members in groups.items()}
 
 
-def _scatter(entry: _Entry, found: Mapping[str, Comparison]) -> float:
+def scatter_of(entry: Entry, found: Mapping[str, Comparison]) -> float:
     """Variance of a mean of draws of the control."""
     values = [found[name].lis for name in entry.draws]
     return statistics.variance(values) / len(values) if values else 0.0
 
 
-def _score(entry: _Entry, found: Mapping[str, Comparison]) -> Score:
+def score_of(entry: Entry, found: Mapping[str, Comparison]) -> Score:
+    """Of one seed; the scatter of draws is in its error."""
     comparison = found[entry.name]
     value = entry.sign * comparison.lis
-    error = (comparison.standard_error**2 + _scatter(entry, found)) ** 0.5
+    error = (comparison.standard_error**2 + scatter_of(entry, found)) ** 0.5
     return Score.of(value, error)
 
 
-def _gauc(entry: _Entry, found: Mapping[str, Comparison]) -> Score | None:
+def _gauc(entry: Entry, found: Mapping[str, Comparison]) -> Score | None:
     comparison = found[entry.name]
     if comparison.lis_gauc is None or comparison.lis_gauc_standard_error is None:
         return None
@@ -171,7 +172,7 @@ def _mean(scores: Sequence[Score]) -> Score:
 def _add_dates(
     leaks: Mapping[str, LeakScores],
     per_user: DataFrame,
-    entries: Mapping[tuple[int, str, str, int], _Entry],
+    entries: Mapping[tuple[int, str, str, int], Entry],
     seeds: Sequence[int],
     folds: int,
 ) -> None:
@@ -200,7 +201,7 @@ def _add_dates(
 def _add_shares(
     leaks: Mapping[str, LeakScores],
     per_user: DataFrame,
-    entries: Mapping[tuple[int, str, str, int], _Entry],
+    entries: Mapping[tuple[int, str, str, int], Entry],
     seeds: Sequence[int],
     listed: Sequence[Mapping[str, object]],
 ) -> None:

@@ -107,11 +107,11 @@ def _results(
 ) -> tuple[ResultSet, list[Diagnosis]]:
     config = lake.config
     per_user = lake.read("influence")
-    present = _groups_with_both_classes(per_user)
+    present = groups_with_both_classes(per_user)
     pairs: dict[str, list[Mapping[str, object]]] = {}
     for measurement in measurements:
         for pair in measurement.pairs(config.evaluation.folds):
-            if measurement.stratum == ALL or _key(pair) in present:
+            if measurement.stratum == ALL or group_of(pair) in present:
                 pairs.setdefault(str(pair["comparison_id"]), []).append(pair)
     with described(lake.spark, f"{len(measurements)} comparisons"):
         listed = [pair for members in pairs.values() for pair in members]
@@ -145,11 +145,12 @@ def _results(
     return results, diagnoses(lake, measurements, ids, per_user, pairs)
 
 
-def _key(pair: Mapping[str, object]) -> tuple[object, ...]:
+def group_of(pair: Mapping[str, object]) -> tuple[object, ...]:
+    """(seed, date, fold, stratum) of a pair of arms."""
     return pair["seed"], pair["date"], pair["fold"], pair["stratum"]
 
 
-def _groups_with_both_classes(per_user: DataFrame) -> set[tuple[object, ...]]:
+def groups_with_both_classes(per_user: DataFrame) -> set[tuple[object, ...]]:
     """(seed, date, fold, stratum) in which an AUC exists; strata may be too small for one."""
     rows = (
         per_user.where(f"split_part(arm, '|', 2) = '{CONTROL}'")

@@ -10,14 +10,38 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from lis_spark.config import SqlLeak, TableLeak
-from lis_spark.config.leaks import HONEST, OwnLeakKind
+from lis_spark.config.leaks import HONEST, NAIVE, OwnLeakKind
 from lis_spark.folds import NO_FOLD
+from lis_spark.lake import Lake
 from lis_spark.leaks.own_query import dated_rows, planted_rows, query_rows
 from lis_spark.leaks.own_values import ValueUse, own_value_rows
 from lis_spark.lis.append_sources import LEAKED, LeakSource, numbered_impressions
 from lis_spark.lis.chains import ONE_DAY
 from lis_spark.sources.state import rows_state, table_state
 from lis_spark.sources.table import open_table
+
+
+@contextmanager
+def item_values(lake: Lake, leak: TableLeak | SqlLeak, as_of: dt.date, items: DataFrame) -> Iterator[DataFrame]:
+    """item_id, vector: what a leak keyed by item says as of a day, of all users; inside the block only.
+
+    Args:
+        lake: with the tables of the leak's query.
+        leak: which.
+        as_of: nothing of this day and later days.
+        items: item_id of those that are asked for.
+    """
+
+    def values(use: ValueUse) -> DataFrame:
+        return query_rows(lake, leak, use, as_of, False) if isinstance(leak, SqlLeak) else dated_rows(lake, leak, use)
+
+    nothing = F.lit(NO_FOLD)
+    asked = items.select(
+        *("item_id", F.col("item_id").alias("impression_id"), F.lit("").alias("user_id")),
+        *(nothing.alias("row"), nothing.alias("fold"), F.lit(as_of).alias("date")),
+    )
+    with own_value_rows(asked, values, [ValueUse(NAIVE, 0, as_of)], "item", leak.bins, leak.name) as found:
+        yield found.where("vector IS NOT NULL").select("item_id", "vector")
 
 
 class OwnSource(LeakSource[OwnLeakKind]):

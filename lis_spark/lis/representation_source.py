@@ -15,7 +15,7 @@ from lis_spark.folds import NO_FOLD
 from lis_spark.lake import Lake
 from lis_spark.lis.append_sources import LEAKED, LeakSource
 from lis_spark.lis.arms import REPRESENTATION
-from lis_spark.lis.chains import ONE_DAY, preference_date
+from lis_spark.lis.chains import ONE_DAY, preference_date, targets_date
 from lis_spark.lis.features import item_rows
 from lis_spark.vectors import width_of
 
@@ -25,8 +25,10 @@ class RepresentationSource(LeakSource[Representation]):
 
     @property
     def as_of(self) -> dt.date:
-        """t of M_t that the preference data is made of: what was learned of later days is not in it."""
-        return preference_date(self.lake.config)
+        """The first day that its targets, or the preference data itself, know nothing of."""
+        config = self.lake.config
+        encoder = next((one for one in config.encoders if one.name == self.leak.encoder), None)
+        return targets_date(config, encoder) if encoder else preference_date(config)
 
     def state(self) -> list[object]:
         """The settings and the vectors."""
@@ -52,7 +54,7 @@ class RepresentationSource(LeakSource[Representation]):
                 partition=self.leak.name,
                 found=f"preference data of M_t, t = {self.as_of}",
                 expected=f"t <= T - w = {self.first}",
-                remedy="set preference.as_of to an earlier day, or lower append.window_days",
+                remedy="set preference.as_of to an earlier day, or lower append.window_days or encoders.leak_days",
             )
         found = item_rows(self.lake, days).join(vectors_of(self.lake, self.leak), "item_id", "left")
         columns = {

@@ -1,0 +1,146 @@
+"""How well a score of preference data tells beforehand what an encoder gets from it: LIS against AIS (method 1.8).
+
+The paper's claim is put as a number. AIS, which takes an alignment each, is the outcome; LIS and LIS_content are the
+predictions. All are measured on the same users, so their errors are correlated: intervals come from draws of all scores
+together, from a normal distribution with the covariance that the users give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import rankdata
+
+Numbers = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+DRAWS = 4_000
+# Under so many resolvable pairs a share of them says nothing.
+FEWEST_PAIRS = 10
+CONCORDANCE, WITHOUT_NOISE = "concordance", "concordance_without_noise"
+SPEARMAN, PEARSON = "spearman", "pearson"
+_Z_95 = 1.959963984540054
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """Scores of preference data sets: ``predictions`` name -> [k], ``ais`` [k].
+
+    ``covariance`` [(1 + predictions) k]^2 of AIS, then the predictions in their order; ``is_noise`` [k]: known to say
+    nothing.
+    """
+
+    names: tuple[str, ...]
+    is_noise: Flags
+    ais: Numbers
+    predictions: dict[str, Numbers]
+    covariance: Numbers
+
+
+@dataclass(frozen=True)
+class Told:
+    """A measure of agreement with its 95 % interval; None where too few pairs can be told apart, or all are equal.
+
+    ``score`` is a prediction, or ``second - first`` for the difference of two. ``pairs`` are those that AIS can tell
+    apart; None for a correlation.
+    """
+
+    measure: str
+    score: str
+    value: float | None
+    ci_low: float | None
+    ci_high: float | None
+    pairs: int | None
+
+
+def agreement(outcomes: Outcomes, seed: int = 0, draws: int = DRAWS) -> list[Told]:
+    """Concordance over resolvable pairs, with and without noise sets, Spearman and Pearson, of each prediction and of
+    the difference of each two.
+
+    In each draw the pairs that AIS can tell apart are those of that draw, by the errors as measured.
+
+    Args:
+        outcomes: of at least three data sets.
+        seed: of the draws.
+        draws: how many.
+
+    Raises:
+        ValueError: fewer than three data sets.
+    """
+    k = len(outcomes.names)
+    if k < 3:
+        raise ValueError(f"agreement needs at least three data sets, there are {k}")
+    observed = np.concatenate([outcomes.ais, *outcomes.predictions.values()])
+    drawn = _normal(observed, outcomes.covariance, seed, draws).reshape(draws, -1, k)
+    points = observed.reshape(-1, k)
+    first, second = np.triu_indices(k, 1)
+    own = outcomes.covariance[:k, :k]
+    error = np.sqrt(np.maximum(own[first, first] + own[second, second] - 2 * own[first, second], 0.0))
+    clean = ~(outcomes.is_noise[first] | outcomes.is_noise[second])
+    every = np.ones(len(first), bool)
+
+    def concordance(among: Flags) -> Callable[[Numbers, Numbers], float]:
+        def share(ais: Numbers, score: Numbers) -> float:
+            gap, told = ais[first] - ais[second], np.sign(score[first] - score[second])
+            resolved = (np.abs(gap) > _Z_95 * error) & among
+            if not resolved.any():
+                return np.nan
+            return float(np.mean((told[resolved] * np.sign(gap[resolved]) + 1) / 2))
+
+        return share
+
+    def resolvable(among: Flags) -> int:
+        return int(((np.abs(outcomes.ais[first] - outcomes.ais[second]) > _Z_95 * error) & among).sum())
+
+    asked: list[tuple[str, Callable[[Numbers, Numbers], float], int | None]] = [
+        (CONCORDANCE, concordance(every), resolvable(every)),
+        (WITHOUT_NOISE, concordance(clean), resolvable(clean)),
+        (SPEARMAN, spearman, None),
+        (PEARSON, pearson, None),
+    ]
+    found = []
+    for measure, function, pairs in asked:
+        values = {name: function(points[0], points[place]) for place, name in enumerate(outcomes.predictions, 1)}
+        spread = {
+            name: np.array([function(one[0], one[place]) for one in drawn])
+            for place, name in enumerate(outcomes.predictions, 1)
+        }
+        for name, value in values.items():
+            found.append(_told(measure, name, value, spread[name], pairs))
+        for before, after in _couples(list(values)):
+            difference = values[after] - values[before]
+            found.append(_told(measure, f"{after} - {before}", difference, spread[after] - spread[before], pairs))
+    return found
+
+
+def spearman(ais: Numbers, score: Numbers) -> float:
+    """Of ranks, ties at their mean; NaN where all are equal."""
+    return pearson(rankdata(ais), rankdata(score))
+
+
+def pearson(ais: Numbers, score: Numbers) -> float:
+    """Correlation; NaN where all are equal."""
+    x, y = ais - ais.mean(), score - score.mean()
+    norm = np.sqrt((x @ x) * (y @ y))
+    return float(x @ y / norm) if norm > 0 else float("nan")
+
+
+def _couples(names: Sequence[str]) -> list[tuple[str, str]]:
+    return [(one, other) for place, one in enumerate(names) for other in names[place + 1 :]]
+
+
+def _normal(mean: Numbers, covariance: Numbers, seed: int, draws: int) -> Numbers:
+    """[draws, scores]; directions without variance stay as they are."""
+    variances, axes = np.linalg.eigh(covariance)
+    root = axes * np.sqrt(np.maximum(variances, 0.0))
+    return mean + np.random.default_rng(seed).standard_normal((draws, len(mean))) @ root.T
+
+
+def _told(measure: str, score: str, value: float, spread: Numbers, pairs: int | None) -> Told:
+    known = spread[~np.isnan(spread)]
+    if np.isnan(value) or not len(known) or (pairs is not None and pairs < FEWEST_PAIRS):
+        return Told(measure, score, None, None, None, pairs)
+    low, high = np.quantile(known, [0.025, 0.975])
+    return Told(measure, score, value, float(low), float(high), pairs)
