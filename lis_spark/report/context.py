@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lis_spark.report.ladder_table import LadderView
+from lis_spark.report.outcome_table import OutcomeView
 from lis_spark.report.representation_table import Represented
 
 
@@ -44,6 +45,7 @@ class ReportContext:
         slots: permutation importance, dicts with ``feature``, ``auc_drop``, ``ci_low``, ``ci_high``.
         leaks: rows of ``leak_comparison``, in reading order.
         representations: what encoders are worth, in reading order.
+        outcomes: LIS against AIS, where several leaks have an encoder.
         ladders: how much of what the future would give an encoder gives, and where the rest is.
         unavailable: what could not be measured.
         warnings: what a reader must know before the figures.
@@ -64,6 +66,7 @@ class ReportContext:
     slots: Sequence[Mapping[str, Any]] = ()
     leaks: Sequence[Mapping[str, Any]] = ()
     representations: Sequence[Represented] = ()
+    outcomes: OutcomeView | None = None
     ladders: Sequence[LadderView] = ()
     unavailable: Sequence[Unavailable] = ()
     warnings: Sequence[str] = ()

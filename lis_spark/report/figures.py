@@ -62,7 +62,7 @@ def draw_panels(panels: Sequence[Panel], threshold: float | None, identifier: st
     values += [bound for p in points for bound in (p.low, p.high) if bound is not None]
     margin = 0.04 * (max(values) - min(values)) or 0.001
     domain = (min(values) - margin, max(values) + margin)
-    ticks = _ticks(*domain)
+    ticks = axis_ticks(*domain)
     horizons = sorted({0, *(p.place for p in points)})
     return [
         _Canvas(
@@ -122,30 +122,30 @@ class _Canvas:
     def _frame(self) -> list[str]:
         right = WIDTH - RIGHT
         parts = [
-            _text(LEFT - 42, 16, self.panel.title, "panel-title"),
-            _text(LEFT - 42, 31, self.panel.subtitle, "tick"),
+            svg_text(LEFT - 42, 16, self.panel.title, "panel-title"),
+            svg_text(LEFT - 42, 31, self.panel.subtitle, "tick"),
         ]
         step = self.ticks[1] - self.ticks[0]
         places = max(0, -math.floor(math.log10(step) + 1e-9))
         for tick in self.ticks:
             style = "zero" if abs(tick) < step / 1e6 else "grid"
-            parts.append(_line(LEFT, self.y(tick), right, self.y(tick), style))
-            text = plain(0.0 if style == "zero" else tick, places)
-            parts.append(_text(LEFT - 6, self.y(tick) + 4, text, "tick end"))
+            parts.append(svg_line(LEFT, self.y(tick), right, self.y(tick), style))
+            said = plain(0.0 if style == "zero" else tick, places)
+            parts.append(svg_text(LEFT - 6, self.y(tick) + 4, said, "tick end"))
         if self.threshold is not None:
-            parts.append(_line(LEFT, self.y(self.threshold), right, self.y(self.threshold), "threshold"))
+            parts.append(svg_line(LEFT, self.y(self.threshold), right, self.y(self.threshold), "threshold"))
         names = self.panel.place_names
         free_from = -math.inf
         for place in self.places:
             x, name = self.x(place), names[place] if names else str(place)
-            parts.append(_line(x, HEIGHT - BOTTOM, x, HEIGHT - BOTTOM + 4, "axis"))
+            parts.append(svg_line(x, HEIGHT - BOTTOM, x, HEIGHT - BOTTOM + 4, "axis"))
             # Names that would touch the one before are left out; their ticks stay.
             half = 3.6 * len(name) + 2
             if x - half >= free_from:
-                parts.append(_text(x, HEIGHT - BOTTOM + 16, name, "tick middle"))
+                parts.append(svg_text(x, HEIGHT - BOTTOM + 16, name, "tick middle"))
                 free_from = x + half
         if not names:
-            parts.append(_text((LEFT + right) / 2, HEIGHT - 4, "n, days of future", "tick middle"))
+            parts.append(svg_text((LEFT + right) / 2, HEIGHT - 4, "n, days of future", "tick middle"))
         return parts
 
     def _bands(self) -> list[str]:
@@ -159,7 +159,7 @@ class _Canvas:
             for p in known:
                 # Whiskers as well: a band alone suggests scores at horizons that nobody measured.
                 x = self.x(p.place)
-                parts.append(_line(x, self.y(p.low), x, self.y(p.high), f"whisker {series.style}"))  # type: ignore[arg-type]
+                parts.append(svg_line(x, self.y(p.low), x, self.y(p.high), f"whisker {series.style}"))  # type: ignore[arg-type]
         return parts
 
     def _lines(self) -> list[str]:
@@ -191,8 +191,8 @@ class _Canvas:
         parts = []
         for (target, start, text, style), height in zip(wanted, heights, strict=True):
             if abs(height - target) > 3 or start < right - 1:
-                parts.append(_line(start + 4, target, right + 8, height, "leader"))
-            parts.append(_text(right + 10, height + 4, text, style))
+                parts.append(svg_line(start + 4, target, right + 8, height, "leader"))
+            parts.append(svg_text(right + 10, height + 4, text, style))
         return parts
 
 
@@ -211,7 +211,7 @@ def spread(targets: Sequence[float], gap: float, low: float, high: float) -> lis
     return places
 
 
-def _ticks(low: float, high: float) -> list[float]:
+def axis_ticks(low: float, high: float) -> list[float]:
     """The multiples of a round step inside [low, high], three to seven of them; low < high, and 0 is inside."""
     magnitude = 10.0 ** math.floor(math.log10((high - low) / 5))
     step = next(m * magnitude for m in (1, 2, 5, 10) if (high - low) / (m * magnitude) <= 6)
@@ -222,9 +222,11 @@ def _path(places: Sequence[tuple[float, float]]) -> str:
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
 
 
-def _line(x1: float, y1: float, x2: float, y2: float, style: str) -> str:
+def svg_line(x1: float, y1: float, x2: float, y2: float, style: str) -> str:
+    """An SVG line; ``style`` is a CSS class."""
     return f'<line class="{style}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
 
 
-def _text(x: float, y: float, text: str, style: str) -> str:
-    return f'<text class="{style}" x="{x:.1f}" y="{y:.1f}">{escape(text)}</text>'
+def svg_text(x: float, y: float, said: str, style: str) -> str:
+    """SVG text; ``style`` is a CSS class."""
+    return f'<text class="{style}" x="{x:.1f}" y="{y:.1f}">{escape(said)}</text>'

@@ -86,6 +86,8 @@ def ladder_views(rows: Sequence[Row], diagnoses: Sequence[Mapping[str, Any]]) ->
         is_cold = stratum.startswith("update_count:<")
         if stratum not in (ALL, UNSEEN) and not is_cold:
             continue
+        if stratum == UNSEEN and members[f"{RUNG}{RUNGS[0]}"]["share_of_impressions"] == 1:
+            continue  # all items are
         rungs = []
         for name in RUNGS:
             over = members.get(f"{RUNG}{name}")

@@ -26,7 +26,9 @@ from lis_spark.report.measurements import (
     split_subjects,
     stratum_order,
 )
+from lis_spark.report.outcome_table import SCORES, draw_outcomes
 from lis_spark.report.representation_table import representation_answers
+from lis_spark.report.step_figure import draw_ladder
 from lis_spark.report.view import STRATUM_TITLES, subject_view
 
 
@@ -68,6 +70,9 @@ def render(rows: list[dict[str, Any]], context: ReportContext) -> str:
             answers=answers_of(cleaned, context),
             leaks_answer=leaks_answer(context.leaks),
             cost=cost,
+            outcome_figures=draw_outcomes(context.outcomes) if context.outcomes else [],
+            score_names=SCORES,
+            ladder_figures=[draw_ladder(view, f"ladder-{number}") for number, view in enumerate(context.ladders)],
             representation_answers=representation_answers(context.representations),
             scores=scores,
             may_contain_own_labels=may_contain_own_labels,

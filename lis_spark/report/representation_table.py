@@ -40,18 +40,27 @@ class Represented:
     row: Row
 
     @property
+    def is_first_read(self) -> bool:
+        """Whether it is of items that an encoder is for: unseen in alignment, or hardly trained on."""
+        stratum = str(self.row["stratum"])
+        return stratum in (ALL, UNSEEN) or stratum.startswith("update_count:<")
+
+    @property
     def is_shown_to_gain(self) -> bool:
         """Whether its interval is above 0."""
-        return self.row["lis"] is not None and self.row["ci_low"] > 0
+        return bool(self.row["ci_low"] > 0)
 
 
 def represented(rows: Sequence[Row]) -> list[Represented]:
-    """In reading order; the mean of seeds where there is one.
+    """In reading order, of items that there are; the mean of seeds where there is one.
 
     Args:
         rows: rows of lis_results, those of representations among them.
     """
-    chosen = [row for row in rows if is_of_representation(row) and not row["stratum"].startswith("item_age")]
+    measured = [row for row in rows if is_of_representation(row) and row["lis"] is not None]
+    all_unseen = any(row["stratum"] == UNSEEN and row["share_of_impressions"] == 1 for row in measured)
+    left_out = ALL if all_unseen else None  # the same items, and the same numbers
+    chosen = [row for row in measured if row["stratum"] != left_out and not row["stratum"].startswith("item_age")]
     if any(row["seed"] == "mean" for row in chosen):
         chosen = [row for row in chosen if row["seed"] == "mean"]
     return [
@@ -79,7 +88,7 @@ def representation_answers(lines: Sequence[Represented]) -> list[str]:
     told = []
     for line in lines:
         row = line.row
-        if line.against != OWN_CONTROL or row["stratum"] != UNSEEN or row["lis"] is None:
+        if line.against != OWN_CONTROL or row["stratum"] != UNSEEN:
             continue
         if is_exact_zero(row):
             told.append(f"{line.name} on {line.date} leaves every ranking as it is: AIS is exactly 0.")
@@ -112,9 +121,8 @@ def print_representations(console: Console, lines: Sequence[Represented]) -> Non
         name = (line.name, line.against)
         if before is not None and name != before:
             table.add_section()
-        value, row = "-", line.row
-        if row["lis"] is not None:
-            value = f"{ascii_text(signed(row['lis']))}±{(row['ci_high'] - row['ci_low']) / 2:.4f}"
+        row = line.row
+        value = f"{ascii_text(signed(row['lis']))}±{(row['ci_high'] - row['ci_low']) / 2:.4f}"
         cells = name if name != before else ("", "")
         share = ascii_text(percent(line.share))
         table.add_row(*cells, line.date, line.items, share, Text(value, "bold green" if line.is_shown_to_gain else ""))

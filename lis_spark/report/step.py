@@ -15,7 +15,7 @@ from lis_spark.config import KuaiRandSource, MovieTweetingsSource, RunConfig
 from lis_spark.errors import InputError
 from lis_spark.lake import Lake
 from lis_spark.lis.arms import SLOT_PERMUTED
-from lis_spark.lis.compare import compared_leaks
+from lis_spark.lis.compare import compared_leaks, compared_outcomes
 from lis_spark.lis.decision import LARGEST_SIGMA_SEED
 from lis_spark.lis.diagnosis import diagnoses_of
 from lis_spark.lis.ladder import LADDER
@@ -26,6 +26,7 @@ from lis_spark.report.context import ReportContext, Unavailable
 from lis_spark.report.ladder_table import ladder_views, print_ladders
 from lis_spark.report.leak_table import print_leaks
 from lis_spark.report.measurements import clean
+from lis_spark.report.outcome_table import OutcomeView, print_outcomes
 from lis_spark.report.page import write_report
 from lis_spark.report.representation_table import is_of_representation, print_representations, represented
 from lis_spark.report.terminal import print_results
@@ -66,6 +67,7 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
     console = Console(width=120)
     print_results(console, shown, context)
     print_leaks(console, context.leaks)
+    print_outcomes(console, context.outcomes)
     print_representations(console, context.representations)
     print_ladders(console, context.ladders)
     written = tuple(map(str, (page, *outputs)))
@@ -92,7 +94,7 @@ def _context(lake: Lake, rows: list[dict[str, object]], config_yaml: str, comman
         for entry in plan.unavailable()
     ]
     ranker, cleaned = config.ranker, [clean(row) for row in rows]
-    probe = stored_probe(lake)
+    probe, outcomes = stored_probe(lake), compared_outcomes(lake)
     return ReportContext(
         run_name=config.run_name,
         source=source,
@@ -116,6 +118,7 @@ def _context(lake: Lake, rows: list[dict[str, object]], config_yaml: str, comman
         slots=[asdict(slot) for slot in rank_slots(rows)],
         leaks=compared_leaks(lake),
         representations=represented(cleaned),
+        outcomes=OutcomeView(**outcomes) if outcomes else None,
         ladders=ladder_views(cleaned, diagnoses_of(lake)),
         unavailable=unavailable,
         warnings=_quarantined(lake),

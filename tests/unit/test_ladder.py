@@ -78,7 +78,7 @@ def test_a_ladder_without_a_rung_is_refused(data: dict[str, Any], changes: dict[
         parse_config({**data, "append": {**data["append"], **changes}})
 
 
-def rows(stratum: str = "all") -> list[dict[str, Any]]:
+def rows(stratum: str = "all", share: float = 0.5) -> list[dict[str, Any]]:
     """Rungs at .01, .03, .04, .08, .10 over noise."""
     values = dict(zip(RUNGS, (0.01, 0.03, 0.04, 0.08, 0.10), strict=True))
     lines = {f"rung_{name}": value for name, value in values.items()}
@@ -86,7 +86,7 @@ def rows(stratum: str = "all") -> list[dict[str, Any]]:
         lines[f"step_{above}"] = values[above] - values[below]
     return [
         {"leak": "ladder", "variant": variant, "lis": lis, "ci_low": lis - 0.01, "ci_high": lis + 0.01}
-        | {"evaluated_date": "2022-05-03", "stratum": stratum, "seed": "17"}
+        | {"evaluated_date": "2022-05-03", "stratum": stratum, "seed": "17", "share_of_impressions": share}
         for variant, lis in lines.items()
     ]
 
@@ -111,4 +111,6 @@ def test_a_reader_is_told_what_is_reached_and_where_the_rest_is() -> None:
     assert "its efficiency is undefined" in views[2].answer and "150 %" in views[2].answer
     assert views[2].answer.endswith("It knows items that the future's ID vector has not learned.")
     assert "eta is undefined" in views[1].answer
+    (of_all,) = ladder_views([*rows(), *rows("alignment:unseen", 1.0)], [])
+    assert of_all.items == "all items", "all are unseen: the same ladder is not told twice"
     assert ladder_views(rows()[:-1], []) == [], "a ladder that lacks a rung says nothing"

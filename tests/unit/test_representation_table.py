@@ -42,7 +42,6 @@ def test_lines_come_in_reading_order() -> None:
     assert [(line.name, line.against, line.items) for line in lines] == [
         ("aligned", "its control", "all items"),
         ("aligned", "its control", "unseen in alignment"),
-        ("aligned", "its control", "seen in alignment"),
         ("aligned", "its control", "examples 10-29"),
         ("aligned", "its control", "examples >=300"),
         ("aligned", "other", "all items"),

@@ -1,0 +1,190 @@
+"""LIS against AIS for a reader: did the score of the data tell beforehand what an encoder gets from it (method 1.8)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup, escape
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lis_spark.lis.agreement import CONCORDANCE, FEWEST_PAIRS, PEARSON, SPEARMAN, WITHOUT_NOISE
+from lis_spark.lis.decision import interval as around
+from lis_spark.report.figures import axis_ticks, svg_line, svg_text
+from lis_spark.report.format import ascii_text, percent, plain, signed
+
+SCORES = {"lis": "LIS, honest", "lis_content": "LIS of what content predicts"}
+MEASURES = {
+    CONCORDANCE: "pairs in the same order",
+    WITHOUT_NOISE: "the same, without noise sets",
+    SPEARMAN: "Spearman",
+    PEARSON: "Pearson",
+}
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 360, 300, 50, 14, 44, 36
+
+
+@dataclass(frozen=True)
+class OutcomeView:
+    """``outcomes``: of each data set its scores with standard errors; ``agreement``: rows of :class:`Told`."""
+
+    outcomes: Sequence[Mapping[str, Any]]
+    agreement: Sequence[Mapping[str, Any]]
+
+    @property
+    def scores(self) -> list[str]:
+        """The predictions that there are."""
+        return [name for name in SCORES if name in self.outcomes[0]]
+
+    def told(self, measure: str, score: str) -> Mapping[str, Any] | None:
+        """One measure of agreement of a prediction."""
+        return next((row for row in self.agreement if (row["measure"], row["score"]) == (measure, score)), None)
+
+    @property
+    def answers(self) -> list[str]:
+        """In sentences: whether LIS ordered the pairs that AIS can tell apart, and whether content does better."""
+        said = []
+        for score in self.scores:
+            row = self.told(CONCORDANCE, score)
+            if row is None or row["value"] is None:
+                pairs = row["pairs"] if row else 0
+                said.append(
+                    f"{SCORES[score]}: not testable; AIS tells {pairs} pairs of {len(self.outcomes)} data sets apart, "
+                    f"and at least {FEWEST_PAIRS} are needed."
+                )
+                continue
+            said.append(
+                f"{SCORES[score]} put {share(row)} of the {row['pairs']} pairs of data sets that AIS tells apart into "
+                "the order that AIS has."
+            )
+        row = self.told(PEARSON, "lis_content - lis")
+        if row is not None and row["value"] is not None:
+            better = "better" if row["ci_low"] > 0 else "worse" if row["ci_high"] < 0 else "not shown to be better"
+            said.append(
+                f"What content predicts is {better} as a forecast: its correlation with AIS less that of LIS is "
+                f"{correlation(row)}."
+            )
+        return said
+
+    @property
+    def lines(self) -> list[tuple[str, str, list[str]]]:
+        """(measure, pairs, value of each prediction and of their difference) as text."""
+        columns = [*self.scores, *(["lis_content - lis"] if len(self.scores) > 1 else [])]
+        found = []
+        for measure, name in MEASURES.items():
+            rows = [self.told(measure, column) for column in columns]
+            pairs = next((str(row["pairs"]) for row in rows if row and row["pairs"] is not None), "")
+            form = correlation if measure in (SPEARMAN, PEARSON) else share
+            told = [form(row) if row and row["value"] is not None else "not testable" for row in rows]
+            found.append((name, pairs, told))
+        return found
+
+
+def share(row: Mapping[str, Any]) -> str:
+    """A share of pairs, or a difference of two, with its interval."""
+    value, low, high = (percent(row[name]) for name in ("value", "ci_low", "ci_high"))
+    return f"{value} (95 % CI {low} to {high})"
+
+
+def correlation(row: Mapping[str, Any]) -> str:
+    """A correlation, or a difference of two, with its interval."""
+    value, low, high = (signed(row[name], 2) for name in ("value", "ci_low", "ci_high"))
+    return f"{value} (95 % CI {low} to {high})"
+
+
+def print_outcomes(console: Console, view: OutcomeView | None) -> None:
+    """Prints answers and tables, where several leaks have an encoder.
+
+    Args:
+        console: at least 110 columns wide.
+        view: what there is.
+    """
+    if view is None:
+        return
+    for answer in view.answers:
+        console.print(Text(ascii_text(answer), "bold"))
+    table = Table(title="LIS against AIS: one line a data set", caption="± half of the 95 % interval")
+    table.add_column("data set", no_wrap=True)
+    for name in (*(SCORES[score] for score in view.scores), "AIS on unseen items"):
+        table.add_column(name, justify="right")
+    for row in view.outcomes:
+        name = f"{row['leak']} (noise)" if row["is_noise"] else row["leak"]
+        table.add_row(name, *(_with_error(row, score) for score in (*view.scores, "ais")))
+    console.print(table)
+    table = Table(title="Did it tell beforehand?")
+    table.add_column("measure", no_wrap=True)
+    table.add_column("pairs", justify="right")
+    for name in (*(SCORES[score] for score in view.scores), *(["difference"] if len(view.scores) > 1 else [])):
+        table.add_column(name, justify="right")
+    for measure, pairs, told in view.lines:
+        table.add_row(measure, pairs, *map(ascii_text, told))
+    console.print(table)
+
+
+def _with_error(row: Mapping[str, Any], score: str) -> str:
+    low, high = around(row[score], row[f"{score}_standard_error"])
+    return f"{ascii_text(signed(row[score]))}±{(high - low) / 2:.4f}"
+
+
+def draw_outcomes(view: OutcomeView) -> list[Markup]:
+    """A panel for each prediction: AIS over it, a cross of intervals for each data set."""
+    return [_panel(view, score, f"outcomes-{number}") for number, score in enumerate(view.scores)]
+
+
+def _panel(view: OutcomeView, score: str, identifier: str) -> Markup:
+    crosses = [
+        (row["leak"], row["is_noise"], row[score], row["ais"], *_ends(row, score), *_ends(row, "ais"))
+        for row in view.outcomes
+    ]
+    across = _span([0.0, *(value for cross in crosses for value in cross[4:6])])
+    upward = _span([0.0, *(value for cross in crosses for value in cross[6:8])])
+    bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
+
+    def x(value: float) -> float:
+        return LEFT + (value - across[0]) / (across[1] - across[0]) * (right - LEFT)
+
+    def y(value: float) -> float:
+        return bottom - (value - upward[0]) / (upward[1] - upward[0]) * (bottom - TOP)
+
+    parts = [
+        svg_text(LEFT - 42, 16, "AIS", "panel-title"),
+        svg_text(LEFT - 42, 31, "on items unseen in alignment", "tick"),
+        svg_text((LEFT + right) / 2, HEIGHT - 4, SCORES[score], "tick middle"),
+    ]
+    for tick in axis_ticks(*upward):
+        parts.append(svg_line(LEFT, y(tick), right, y(tick), "zero" if tick == 0 else "grid"))
+        parts.append(svg_text(LEFT - 6, y(tick) + 4, plain(tick, 3), "tick end"))
+    for tick in axis_ticks(*across):
+        parts.append(svg_line(x(tick), TOP, x(tick), bottom, "zero" if tick == 0 else "grid"))
+        parts.append(svg_text(x(tick), bottom + 16, plain(tick, 3), "tick middle"))
+    told = []
+    for name, is_noise, at, ais, left, far, low, high in crosses:
+        style = "label_shuffled" if is_noise else "honest"
+        said = f"{name}: {SCORES[score]} {signed(at)}, AIS {signed(ais)}"
+        told.append(said)
+        parts.append(svg_line(x(left), y(ais), x(far), y(ais), f"whisker {style}"))
+        parts.append(svg_line(x(at), y(low), x(at), y(high), f"whisker {style}"))
+        parts.append(
+            f'<circle class="dot {style}" cx="{x(at):.1f}" cy="{y(ais):.1f}" r="3.6">'
+            f"<title>{escape(said)}</title></circle>"
+        )
+        end = x(at) > (LEFT + right) / 2
+        parts.append(svg_text(x(at) + (-6 if end else 6), y(ais) - 5, name, "tick end" if end else "tick"))
+    head = (
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" class="curve" aria-labelledby="{identifier}-t {identifier}-d">'
+        f'<title id="{identifier}-t">AIS over {escape(SCORES[score])}</title>'
+        f'<desc id="{identifier}-d">{escape("; ".join(told))}</desc>'
+    )
+    return Markup(head + "".join(parts) + "</svg>")
+
+
+def _ends(row: Mapping[str, Any], score: str) -> tuple[float, float]:
+    return around(row[score], row[f"{score}_standard_error"])
+
+
+def _span(values: Sequence[float]) -> tuple[float, float]:
+    low, high = min(values), max(values)
+    margin = 0.05 * (high - low) or 0.001
+    return low - margin, high + margin
