@@ -54,20 +54,24 @@ def looks(items: DataFrame) -> DataFrame:
     """
     words = F.filter(F.split(F.lower(F.coalesce("title", F.lit(""))), GAPS), lambda word: word != "")
     shown = items.select("item_id", F.array_sort(F.array_distinct(words)).alias("words"), "image")
-    looked_at = shown.mapInArrow(_coloured, "item_id string, words array<string>, colours array<string>")
+    looked_at = shown.mapInArrow(_coloured, "item_id string, words array<string>, colours array<int>")
     return looked_at.where((F.size("words") > 0) | (F.size("colours") > 0))
 
 
 def _coloured(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     for batch in batches:
         tokens = [colour_tokens(image.as_py()) if image.is_valid else [] for image in batch["image"]]
-        arrays = [batch["item_id"], batch["words"], pa.array(tokens, pa.list_(pa.string()))]
+        arrays = [batch["item_id"], batch["words"], pa.array(tokens, pa.list_(pa.int32()))]
         yield pa.RecordBatch.from_arrays(arrays, ["item_id", "words", "colours"])
 
 
-def colour_tokens(image: bytes) -> list[str]:
-    """Two tokens for each colour of each place of the grid, sorted; transparent is what lies beneath."""
+def colour_tokens(image: bytes) -> list[int]:
+    """Two tokens for each colour of each place of the grid, sorted; transparent is what lies beneath.
+
+    Numbers: Spark intersects arrays of them much faster than arrays of text.
+    """
     small = decoded(image).resize((GRID, GRID), Image.Resampling.BOX)
     values = np.asarray(small, np.int64).reshape(-1)
-    steps = np.stack([values // STEP, (values + STEP // 2) // STEP])
-    return sorted(f"{moved}:{place}:{step}" for moved, row in enumerate(steps) for place, step in enumerate(row))
+    steps = np.stack([values // STEP, (values + STEP // 2) // STEP])  # 0 .. 8
+    places = np.arange(steps.size).reshape(steps.shape)
+    return np.sort((places * 10 + steps).reshape(-1)).tolist()

@@ -34,14 +34,17 @@ def near_duplicates(looks: DataFrame, similarity: float) -> DataFrame:
             return looks.sparkSession.createDataFrame([], "first string, second string")
         titled = F.size("words") > 0
         listed = points.select(
-            "item_id", "colours", F.when(titled, F.col("words")).otherwise(F.col("colours")).alias("tokens")
+            "item_id",
+            "colours",
+            F.when(titled, F.col("words")).otherwise(F.col("colours").cast("array<string>")).alias("tokens"),
         )
         places = HashingTF(inputCol="tokens", outputCol="places", numFeatures=PLACES, binary=True).transform(listed)
         model = MinHashLSH(inputCol="places", outputCol="minima", numHashTables=TABLES, seed=0).fit(places)
         slim = places.select("item_id", "colours", "places")
         found = model.approxSimilarityJoin(slim, slim, 1 - similarity + 1e-9, "distance")
         one, other = F.col("datasetA.colours"), F.col("datasetB.colours")
-        share = F.size(F.array_intersect(one, other)) / F.size(F.array_union(one, other))
+        common = F.size(F.array_intersect(one, other))
+        share = common / (F.size(one) + F.size(other) - common)
         alike = (F.size(one) == 0) | (F.size(other) == 0) | (share >= similarity - 1e-9)
         pairs = found.where(alike).select(
             F.col("datasetA.item_id").alias("first"), F.col("datasetB.item_id").alias("second")
