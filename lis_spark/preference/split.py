@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from pyspark.ml.feature import HashingTF, MinHashLSH
-from pyspark.sql import DataFrame
+import math
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from lis_spark.errors import InputError, StepFailed
+from lis_spark.keyed_random import mixed, salt
 
-# Tables of minima: two items that share half of their tokens agree in none of them once in 2^10 times.
-TABLES = 10
-# Tokens are told apart by their hash in so many places.
-PLACES = 1 << 20
+# Two items that are just alike enough are missed so often.
+MISSED = 1e-3
+# An item stands in the join once a band.
+MOST_BANDS, MOST_ROWS = 64, 8
 # Each round a group's smallest id goes one pair further, or as far as another has come: 2^20 items in a row at most.
 ROUNDS = 20
 
@@ -28,31 +34,60 @@ def near_duplicates(looks: DataFrame, similarity: float) -> DataFrame:
     """
     # what shows the very same is one point, or a thousand copies were a million pairs
     same = [F.min("item_id").alias("item_id"), F.collect_list("item_id").alias("same")]
-    points = looks.groupBy("words", "colours").agg(*same).persist()
-    try:
-        if points.isEmpty():  # a hash cannot be fitted on nothing
-            return looks.sparkSession.createDataFrame([], "first string, second string")
-        titled = F.size("words") > 0
-        listed = points.select(
-            "item_id",
-            "colours",
-            F.when(titled, F.col("words")).otherwise(F.col("colours").cast("array<string>")).alias("tokens"),
-        )
-        places = HashingTF(inputCol="tokens", outputCol="places", numFeatures=PLACES, binary=True).transform(listed)
-        model = MinHashLSH(inputCol="places", outputCol="minima", numHashTables=TABLES, seed=0).fit(places)
-        slim = places.select("item_id", "colours", "places")
-        found = model.approxSimilarityJoin(slim, slim, 1 - similarity + 1e-9, "distance")
-        one, other = F.col("datasetA.colours"), F.col("datasetB.colours")
-        common = F.size(F.array_intersect(one, other))
-        share = common / (F.size(one) + F.size(other) - common)
-        alike = (F.size(one) == 0) | (F.size(other) == 0) | (share >= similarity - 1e-9)
-        pairs = found.where(alike).select(
-            F.col("datasetA.item_id").alias("first"), F.col("datasetB.item_id").alias("second")
-        )
-        copies = points.select(F.col("item_id").alias("first"), F.explode("same").alias("second"))
-        return pairs.unionByName(copies).where("first < second").distinct().localCheckpoint()
-    finally:
-        points.unpersist()
+    points = looks.groupBy("words", "colours").agg(*same).localCheckpoint()
+    titled = F.size("words") > 0
+    words, colours = F.transform("words", lambda word: F.xxhash64(word)), F.col("colours").cast("array<bigint>")
+    tokens = points.select("item_id", "colours", F.when(titled, words).otherwise(colours).alias("tokens"))
+    keys = tokens.select("item_id", "tokens").mapInArrow(_band_keys(similarity), "item_id string, key bigint")
+    one, other = keys.withColumnRenamed("item_id", "first"), keys.withColumnRenamed("item_id", "second")
+    met = one.join(other, "key").where("first < second").select("first", "second").distinct()
+    first = tokens.toDF("first", "first_colours", "first_tokens")
+    second = tokens.toDF("second", "second_colours", "second_tokens")
+    no_colours = (F.size("first_colours") == 0) | (F.size("second_colours") == 0)
+    alike = (_shared("first_tokens", "second_tokens") >= similarity - 1e-9) & (
+        no_colours | (_shared("first_colours", "second_colours") >= similarity - 1e-9)
+    )
+    pairs = met.join(first, "first").join(second, "second").where(alike).select("first", "second")
+    copies = points.select(F.col("item_id").alias("first"), F.explode("same").alias("second"))
+    return pairs.unionByName(copies).where("first < second").distinct().localCheckpoint()
+
+
+def _shared(one: str, other: str) -> Column:
+    """Jaccard similarity of two arrays whose values are all different."""
+    common = F.size(F.array_intersect(one, other))
+    return common / (F.size(one) + F.size(other) - common)
+
+
+def _band_keys(similarity: float) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """One key for each item and band of minima (Broder 1997); items that share one are looked at."""
+    bands, rows = bands_of(similarity)
+
+    def keys(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            if not batch.num_rows:
+                continue
+            ids, lists = batch["item_id"], batch["tokens"]
+            starts = np.concatenate([[0], np.cumsum(pc.list_value_length(lists).to_numpy())[:-1]])
+            tokens = pc.list_flatten(lists).to_numpy().view(np.uint64)
+            for band in range(bands):
+                key = np.full(len(ids), band, np.uint64)
+                for row in range(rows):
+                    hashed = mixed(tokens ^ salt("minimum", band, row))
+                    key = mixed(key ^ np.minimum.reduceat(hashed, starts))
+                yield pa.RecordBatch.from_arrays([ids, pa.array(key.view(np.int64))], names=["item_id", "key"])
+
+    return keys
+
+
+def bands_of(similarity: float) -> tuple[int, int]:
+    """How many bands of how many minima: as long as they may be for two items that share so much to be missed once in
+    a thousand. Items of one vocabulary share some words each, and with bands of one nearly all of them would meet."""
+    for rows in range(MOST_ROWS, 1, -1):
+        met = similarity**rows  # that two agree in a whole band
+        bands = 1 if met >= 1 else math.ceil(math.log(MISSED) / math.log1p(-met))
+        if bands <= MOST_BANDS:
+            return bands, rows
+    return max(1, math.ceil(math.log(MISSED) / math.log1p(-min(similarity, 1 - 1e-9)))), 1
 
 
 def groups(items: DataFrame, pairs: DataFrame) -> DataFrame:
