@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 import json
 import shlex
@@ -19,12 +20,15 @@ from sklearn.metrics import roc_auc_score
 
 from lis_spark import cli
 from lis_spark.alignment import represent, step
+from lis_spark.alignment.examples import preference_rows
 from lis_spark.alignment.inference import ItemEncoder
+from lis_spark.alignment.targets import targets_of
 from lis_spark.config import RunConfig, load_config, parse_config
 from lis_spark.errors import ConfigError, InputError
 from lis_spark.lake import Lake
 from lis_spark.lis.append_arms import append_features
 from lis_spark.lis.append_rows import export_append_rows
+from lis_spark.lis.compare import compared_outcomes
 from lis_spark.lis.diagnosis import diagnoses_of
 from lis_spark.lis.ladder import RUNGS
 from lis_spark.lis.measure import results_of
@@ -41,13 +45,30 @@ CHOSEN = "preference={name: early, as_of: 2026-01-07, min_updates: 5, tail_share
 # `aligned` with more steps, so that it goes on
 ENCODERS = (
     f"encoders=[{{name: aligned, {SETTINGS % WIDTH}, steps: %d}}, "
-    f"{{name: unaligned, {SETTINGS % WIDTH}, objective: none}}]"
+    f"{{name: unaligned, {SETTINGS % WIDTH}, objective: none}}, "
+    + ", ".join(
+        f"{{name: of_{leak}, leak: {leak}, leak_days: 1, {SETTINGS % WIDTH}, steps: 10}}"
+        for leak in ("id_table", "rates", "noise")
+    )
+    + "]"
 )
-APPEND = "append={window_days: 2, horizons: [1], %s leaks: [%s]}"
+APPEND = "append={window_days: 2, horizons: [1], gaussian_draws: 2, %s leaks: [%s]}"
 LADDER = "content: {projections: 32, shuffles: 2}, ladder: {unaligned: components, aligned: aligned, noise_draws: 2},"
+RATES = (
+    "{kind: sql, name: rates, query: 'SELECT item_id, avg(label_click) AS click_rate FROM impressions WHERE date < "
+    ":as_of AND NOT (fold = :excluded_fold AND date >= :held_out_from) GROUP BY item_id'}"
+)
+NOISE = (
+    "{kind: sql, name: noise, horizon_days: 1, control: gaussian, is_noise: true, query: 'SELECT item_id, "
+    "transform(sequence(0, 3), place -> float(pmod(xxhash64(item_id, place), 1009))) AS noise FROM items'}"
+)
 LEAKS = (
-    "{kind: id_table}, "
-    "{kind: representation, name: aligned, encoder: aligned, draws: 2, above: [components]}, "
+    f"{{kind: id_table}}, {RATES}, {NOISE}, "
+    + "".join(
+        f"{{kind: representation, name: z_{leak}, encoder: of_{leak}, draws: 2}}, "
+        for leak in ("id_table", "rates", "noise")
+    )
+    + "{kind: representation, name: aligned, encoder: aligned, draws: 2, above: [components]}, "
     "{kind: representation, name: components, encoder: unaligned, draws: 2}"
 )
 
@@ -72,7 +93,7 @@ def commands(spark: Any, overrides: list[str]) -> Iterator[Callable[..., str]]:
 
     def run(verb: str, *more: str) -> str:
         of_readme = [shlex.split(line) for line in COMMANDS if line.startswith(f"lis-spark {verb} ")]
-        words = of_readme[0][1:] if verb != "curate" else ["curate", "--config", str(ALIGNMENT)]
+        words = of_readme[0][1:] if of_readme and verb != "curate" else [verb, "--config", str(ALIGNMENT)]
         said = io.StringIO()
         with redirect_stderr(said), redirect_stdout(said):
             assert cli.main([*words, *overrides, *more]) == 0, said.getvalue()
@@ -86,7 +107,7 @@ def commands(spark: Any, overrides: list[str]) -> Iterator[Callable[..., str]]:
 @pytest.fixture(scope="module")
 def aligned(spark: Any, alignment_world: list[str]) -> Aligned:
     """Curated, aligned in two goes, represented."""
-    base = [*alignment_world, CHOSEN, "launch.processes=2"]
+    base = [*alignment_world, CHOSEN, APPEND % (LADDER, LEAKS), "launch.processes=2"]
     config = load_config(ALIGNMENT, [*base, ENCODERS % 40])
     with pytest.raises(InputError, match="there are no preference items"):
         step.run(spark, config)
@@ -109,6 +130,7 @@ def test_items_of_a_world_are_aligned(spark: Any, aligned: Aligned) -> None:
     sides = Lake(spark, aligned.config).read("preference_items").groupBy("split").count().collect()
     counts = {row["split"]: row["count"] for row in sides}
     first, again = aligned.first, aligned.encoders
+    assert set(first) == {"aligned", "unaligned", "of_id_table", "of_rates", "of_noise"}
     for row in first.values():
         assert (row["train_items"], row["gallery"]) == (counts["train"], counts["validation"])
         assert row["chance"] == pytest.approx(np.mean([min(1, cut / row["gallery"]) for cut in (1, 5, 10)]))
@@ -138,6 +160,39 @@ def test_items_of_a_world_are_represented(spark: Any, aligned: Aligned) -> None:
     assert (total.var(0).argsort()[::-1] == np.arange(WIDTH)).all(), "components, the largest first"
 
 
+def test_targets_are_what_a_leak_said_then(spark: Any, aligned: Aligned) -> None:
+    """White over the items that are trained on, and made of the table, or of the clicks, up to one day later."""
+    config = aligned.config
+    lake = Lake(spark, config, measurement=True)
+    end = dt.date(2026, 1, 8)
+    snapshots = lake.read("embedding_snapshots").where("chain = 'base-s17' AND slot = 'item'").toPandas()
+    known = (
+        snapshots[snapshots["snapshot_date"] <= end].sort_values("snapshot_date").groupby("item_id")["vector"].last()
+    )
+    shown = lake.read("training_rows").where(F.col("date") < F.lit(end)).toPandas()
+    rates = shown.groupby("item_id")["label_click"].mean()
+    for name in ("id_table", "rates"):
+        encoder = next(one for one in config.encoders if one.leak == name)
+        with targets_of(lake, encoder, preference_rows(lake, "early")) as found:
+            rows = found.toPandas().set_index("item_id")
+        targets = np.stack([np.frombuffer(target, "<f4") for target in rows["target"]]).astype(float)
+        train = ~rows["is_validation"].to_numpy()
+        assert 0 < train.sum() < len(rows) == lake.read("preference_items").count()
+        np.testing.assert_allclose(np.cov(targets[train].T, ddof=0), np.eye(targets.shape[1]), atol=1e-3)
+        if name == "id_table":
+            said = np.stack([np.frombuffer(vector, "<f4") for vector in known[rows.index]]).astype(float)
+            left = _left_over(targets, said)
+        else:  # its place in the bins tells the rate
+            left = _left_over(rates[rows.index].to_numpy()[:, None], targets)
+        assert np.abs(left).max() < 1e-3, name
+
+
+def _left_over(values: np.ndarray, said: np.ndarray) -> np.ndarray:
+    """What no linear map of ``said`` tells."""
+    inputs = np.column_stack([said, np.ones(len(said))])
+    return values - inputs @ np.linalg.lstsq(inputs, values, rcond=None)[0]
+
+
 def _vectors(spark: Any, config: Any, encoder: str) -> dict[str, np.ndarray]:
     rows = Lake(spark, config).read("representations").where(F.col("encoder") == encoder).collect()
     assert len(rows) == len({row["item_id"] for row in rows})
@@ -157,11 +212,12 @@ class Measured:
 @pytest.fixture(scope="module")
 def measured(spark: Any, aligned: Aligned) -> Measured:
     """AIS and the ladder, by one run of the verb."""
-    overrides = [*aligned.overrides, APPEND % (LADDER, LEAKS)]
-    config = load_config(ALIGNMENT, overrides)
+    config = aligned.config
     run_steps(spark, config, ("train", "features", "score"))
     with commands(spark, aligned.overrides) as command:
-        printed = command("measure-ais", APPEND % (LADDER, LEAKS))
+        printed = command("measure-ais")
+        run_steps(spark, config, ("compare",))
+        printed += command("report")
     page = (Path(config.output_path) / "report.html").read_text(encoding="utf-8")
     return Measured(config, Lake(spark, config, measurement=True), printed, page)
 
@@ -195,6 +251,25 @@ def test_what_representations_are_worth_is_that_of_the_scores(spark: Any, measur
         expected = auc(arms["aligned"], members) - auc(arms["components"], members)
         assert above["lis"] == pytest.approx(expected, abs=1e-12)
     assert found["aligned", "representation", "all"]["coverage"] == 1.0
+
+
+def test_lis_stands_beside_ais(measured: Measured) -> None:
+    """Three data sets with an encoder each: their scores are those of the measurements, and three pairs are too few."""
+    found = compared_outcomes(measured.lake)
+    assert found is not None and [row["leak"] for row in found["outcomes"]] == ["id_table", "rates", "noise"]
+    rows = {(row["leak"], row["variant"], row["stratum"]): row for row in results_of(measured.lake)}
+    for one in found["outcomes"]:
+        leak = one["leak"]
+        assert one["is_noise"] == (leak == "noise")
+        for score, place in (
+            ("ais", (f"z_{leak}", "representation", "alignment:unseen")),
+            ("lis", (leak, "honest", "all")),
+            ("lis_content", (leak, "content", "all")),
+        ):
+            assert one[score] == pytest.approx(rows[place]["lis"], abs=1e-12)
+            assert one[f"{score}_standard_error"] == pytest.approx(rows[place]["standard_error"], rel=1e-6)
+    assert "not testable; AIS tells" in measured.printed and "at least 10 are needed" in measured.printed
+    assert "Did LIS tell beforehand what an encoder gets?" in measured.page
 
 
 def test_the_ladder_stands_beside_one_id_vector(spark: Any, measured: Measured, tmp_path: Path) -> None:
@@ -309,7 +384,7 @@ def test_only_what_is_new_or_changed_is_encoded_again(spark: Any, aligned: Align
         represent.run(spark, config, force=True)
     head.write_bytes(kept)
     with pytest.raises(ConfigError, match="no encoder is configured"):
-        step.run(spark, load_config(ALIGNMENT, [*aligned.overrides, "encoders=[]"]))
+        step.run(spark, load_config(ALIGNMENT, [*aligned.overrides, "append=null", "encoders=[]"]))
 
 
 @contextmanager
