@@ -26,6 +26,7 @@ class LadderConfig(Section):
 
     unaligned: str = Field(description="a representation that is not aligned")
     aligned: str = Field(description="the representation that is looked into")
+    others: tuple[str, ...] = Field((), description="further representations, which the aligned one is compared with")
     id_table: str = Field("id_table", description="name of the leak of kind id_table")
     noise_draws: int = Field(5, ge=2, le=100, description="Gaussian draws, whose mean is the lowest rung")
 
@@ -74,6 +75,7 @@ class AppendConfig(Section):
             for wanted, known in (
                 (self.ladder.unaligned, represented),
                 (self.ladder.aligned, represented),
+                *((name, represented - {self.ladder.unaligned, self.ladder.aligned}) for name in self.ladder.others),
                 (self.ladder.id_table, set(tables)),
             ):
                 if wanted not in known:

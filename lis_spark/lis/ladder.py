@@ -23,6 +23,8 @@ UNALIGNED, ALIGNED = "unaligned", "aligned"
 RUNGS = (UNALIGNED, ALIGNED, CONTENT, HONEST, NAIVE)
 # Before the name of a rung: it is compared with the one below.
 STEP = "step_"
+# Before the name of another representation beside the same ID vector, which the aligned one is compared with.
+OTHER, ALIGNED_ABOVE = "other_", "aligned_above_"
 # All that content holds beyond an encoder that is not aligned: what alignment could reach.
 REACHABLE = "content_above_unaligned"
 
@@ -57,7 +59,13 @@ def ladder_features(append: AppendConfig, horizons: Sequence[int], date: dt.date
         others = [] if below is None else [(f"{STEP}{name}", arm(f"{RUNG}{below}").name)]
         if name == CONTENT:
             others.append((REACHABLE, arm(f"{RUNG}{UNALIGNED}").name))
+        if name == ALIGNED:
+            others += [(f"{ALIGNED_ABOVE}{other}", arm(f"{RUNG}{OTHER}{other}").name) for other in ladder.others]
         own = replace(arm(f"{RUNG}{name}"), compared_with=controls, also_compared=tuple(others))
         rungs.append(replace(sources[name], arm=own))
         below = name
-    return [*noise, *rungs]
+    beside = [
+        replace(said, leak=leaks[other], arm=replace(arm(f"{RUNG}{OTHER}{other}"), compared_with=controls))
+        for other in ladder.others
+    ]
+    return [*noise, *rungs, *beside]

@@ -13,9 +13,9 @@ from rich.text import Text
 from lis_spark.config.leaks import HONEST, NAIVE
 from lis_spark.lis.append_feature import CONTENT
 from lis_spark.lis.arms import RUNG
-from lis_spark.lis.ladder import ALIGNED, LADDER, RUNGS, STEP, UNALIGNED
+from lis_spark.lis.ladder import ALIGNED, ALIGNED_ABOVE, LADDER, RUNGS, STEP, UNALIGNED
 from lis_spark.lis.strata import ALL, UNSEEN
-from lis_spark.report.format import ascii_text, percent, signed
+from lis_spark.report.format import ascii_text, percent, signed, with_interval
 from lis_spark.report.measurements import Row
 
 # Rung -> what the ranker is given, and what the step up to it is.
@@ -40,17 +40,28 @@ class Rung:
 
 @dataclass(frozen=True)
 class LadderView:
-    """One ladder: of a day, on some items, under a seed or the mean of seeds. ``diagnosis``: a row of ``diagnoses``."""
+    """One ladder: of a day, on some items, under a seed or the mean of seeds.
+
+    ``diagnosis``: a row of ``diagnoses``; ``others``: other representations and what the aligned one is above each.
+    """
 
     date: str
     items: str
     rungs: tuple[Rung, ...]
     diagnosis: Mapping[str, Any]
+    others: tuple[tuple[str, Row], ...] = ()
 
     @property
     def answer(self) -> str:
-        """The efficiency of alignment and eta in words."""
-        return f"{self.date}, {self.items}: {self._efficiency} {self._eta}"
+        """The efficiency of alignment, eta, and what the encoder is above others, in words."""
+        return " ".join([f"{self.date}, {self.items}:", self._efficiency, self._eta, *self._above])
+
+    @property
+    def _above(self) -> list[str]:
+        return [
+            f"Beside the same ID vector it is {with_interval(row['lis'], row['ci_low'], row['ci_high'])} above {name}."
+            for name, row in self.others
+        ]
 
     @property
     def _efficiency(self) -> str:
@@ -98,7 +109,12 @@ def ladder_views(rows: Sequence[Row], diagnoses: Sequence[Mapping[str, Any]]) ->
         if len(rungs) == len(RUNGS):
             items = {ALL: "all items", UNSEEN: "items unseen in alignment"}.get(stratum, "")
             items = items or f"items with {stratum.partition(':')[2]} training examples"
-            views.append(LadderView(date, items, tuple(rungs), told.get((date, stratum), {})))
+            others = tuple(
+                (variant.removeprefix(ALIGNED_ABOVE), row)
+                for variant, row in sorted(members.items())
+                if variant.startswith(ALIGNED_ABOVE) and row["lis"] is not None
+            )
+            views.append(LadderView(date, items, tuple(rungs), told.get((date, stratum), {}), others))
     return views
 
 

@@ -65,10 +65,28 @@ def test_rungs_are_compared_with_noise_and_with_the_rung_below(data: dict[str, A
     assert {variant: (m.arms[0].variant, m.controls) for variant, m in found.items()} == expected
 
 
+def test_the_aligned_encoder_is_compared_with_others_beside_the_same_vector(data: dict[str, Any]) -> None:
+    leaks = [*data["append"]["leaks"], {"kind": "representation", "name": "early", "encoder": "plain", "draws": 2}]
+    ladder = {**data["append"]["ladder"], "others": ["early"]}
+    config = parse_config({**data, "append": {**data["append"], "leaks": leaks, "ladder": ladder}})
+    features = {f.arm.variant: f for f in append_features(config, T) if f.arm.leak == "ladder"}
+    early = features["rung_other_early"]
+    assert (early.leak.name, early.table, early.beside) == ("early", "control_features", "id_table")
+    arms = [feature.arm for feature in features.values()]
+    found = {m.variant: m for m in plan_measurements(config.evaluation, 17, T, arms)}
+    above = found["aligned_above_early"]
+    assert (above.arms[0].variant, above.controls) == ("rung_aligned", (early.arm.name,))
+    assert found["rung_other_early"].controls == found["rung_aligned"].controls
+    lines = [*rows(), {**rows()[0], "variant": "aligned_above_early", "lis": 0.02, "ci_low": 0.01, "ci_high": 0.03}]
+    (view,) = ladder_views(lines, [])
+    assert view.answer.endswith("it is +0.0200 (95 % CI +0.0100 to +0.0300) above early.")
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
         ({"ladder": {"unaligned": "plain", "aligned": "missing"}}, "it wants 'missing', leaks has"),
+        ({"ladder": {"unaligned": "plain", "aligned": "aligned", "others": ["plain"]}}, "it wants 'plain', leaks has"),
         ({"content": None}, "what content predicts of the future is a rung"),
         ({"ladder": {"unaligned": "plain", "aligned": "aligned", "id_table": "plain"}}, "it wants 'plain', leaks has"),
     ],
