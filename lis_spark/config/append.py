@@ -29,6 +29,9 @@ class LadderConfig(Section):
     others: tuple[str, ...] = Field((), description="further representations, which the aligned one is compared with")
     id_table: str = Field("id_table", description="name of the leak of kind id_table")
     noise_draws: int = Field(5, ge=2, le=100, description="Gaussian draws, whose mean is the lowest rung")
+    stronger_port: int | None = Field(
+        64, ge=2, le=1024, description="the aligned vector also enters through a hidden layer of so many: lost in use"
+    )
 
 
 class AppendConfig(Section):

@@ -26,7 +26,8 @@ class AppendFeature:
 
     ``made``: as they are; or in their place, where there are any, Gaussian draws of the same width, one for each key;
     or those of another key; or what content predicts of them, or of those of another item. ``beside`` names an ID-table
-    leak whose honest vector of T stands before each vector, see :mod:`lis_spark.lis.rung_vectors`.
+    leak whose honest vector of T stands before each vector, see :mod:`lis_spark.lis.rung_vectors`. ``port_hidden``:
+    through a stronger port, with a hidden layer of so many.
     """
 
     arm: Arm
@@ -37,6 +38,7 @@ class AppendFeature:
     made: Made = "as_is"
     draw: int = 0
     beside: str | None = None
+    port_hidden: int | None = None
 
 
 def gaussian_stream(draw: int) -> np.uint64:

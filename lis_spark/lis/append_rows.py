@@ -145,7 +145,9 @@ def _ports(lake: Lake, vectors: DataFrame, features: Sequence[AppendFeature]) ->
                 remedy="look at the ids and dates of the leak, or leave it out",
             )
         widths = rungs[place].widths if place in rungs else (widest,)
-        ports.append(PortSpec(column=f"{VECTOR_COLUMN[feature.table]}_{place}", widths=widths))
+        ports.append(
+            PortSpec(column=f"{VECTOR_COLUMN[feature.table]}_{place}", widths=widths, hidden=feature.port_hidden)
+        )
     return ports
 
 

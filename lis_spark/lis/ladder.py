@@ -25,6 +25,8 @@ RUNGS = (UNALIGNED, ALIGNED, CONTENT, HONEST, NAIVE)
 STEP = "step_"
 # Before the name of another representation beside the same ID vector, which the aligned one is compared with.
 OTHER, ALIGNED_ABOVE = "other_", "aligned_above_"
+# The aligned vector through a stronger port, and what that is above the port that all have.
+STRONGER, LOST_IN_USE = "stronger_port", "lost_in_use"
 # All that content holds beyond an encoder that is not aligned: what alignment could reach.
 REACHABLE = "content_above_unaligned"
 
@@ -68,4 +70,8 @@ def ladder_features(append: AppendConfig, horizons: Sequence[int], date: dt.date
         replace(said, leak=leaks[other], arm=replace(arm(f"{RUNG}{OTHER}{other}"), compared_with=controls))
         for other in ladder.others
     ]
+    if ladder.stronger_port is not None:
+        weaker = arm(f"{RUNG}{ALIGNED}").name
+        own = replace(arm(f"{RUNG}{STRONGER}"), compared_with=controls, also_compared=((LOST_IN_USE, weaker),))
+        beside.append(replace(sources[ALIGNED], arm=own, port_hidden=ladder.stronger_port))
     return [*noise, *rungs, *beside]

@@ -75,7 +75,7 @@ class AppendTrainer:
     def _ported(self, arm: AppendArmSpec, seed: int) -> PortedModel | None:
         if arm.port is None:
             return None
-        port = new_port(self.plan.ranker, arm.port.widths, self.plan.port_columns, seed).to(self.rank.device)
+        port = new_port(self.plan.ranker, arm.port, self.plan.port_columns, seed).to(self.rank.device)
         return PortedModel(port, new_optimizer(self.plan.ranker, port))
 
     def _rows(self, day: DaySpec, arm: AppendArmSpec, with_ids: bool = False) -> DayRows:

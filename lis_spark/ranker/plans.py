@@ -82,11 +82,13 @@ class DaySpec(Plain):
 class PortSpec(Plain):
     """A frozen vector of each impression: the column of the rows that holds it packed (null: none).
 
-    ``widths`` are those of its parts, one behind another, each of which is normalised on its own.
+    ``widths`` are those of its parts, one behind another, each of which is normalised on its own. ``hidden``: through a
+    layer of so many before it enters, a stronger port.
     """
 
     column: str
     widths: tuple[int, ...]
+    hidden: int | None = None
 
     @property
     def width(self) -> int:

@@ -1,30 +1,30 @@
 """The port: how a frozen vector of an impression enters the interaction layers (method 1.3, 6).
 
 LayerNorm, of each part of the vector on its own, for a part of small numbers may say as much as one of large ones; and
-a linear map to a few columns, which the layers then treat as further columns of their input. A row without a vector is
-masked: its columns are 0 in every layer, and as the blocks of the port are added to what the bare layers give, its
-logits have the bits of a ranker that was built without a port. The blocks that lead into the bare ranker start at 0, so
-a warm start begins as the model that it starts from.
+a linear map to a few columns, after a hidden layer where a stronger port is asked for. The layers then treat them as
+further columns of their input. A row without a vector is masked: its columns are 0 in every layer, and as the blocks of
+the port are added to what the bare layers give, its logits have the bits of a ranker that was built without a port. The
+blocks that lead into the bare ranker start at 0, so a warm start begins as the model that it starts from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import relu
 
-from lis_spark.ranker.plans import RankerSpec
+from lis_spark.ranker.plans import PortSpec, RankerSpec
 
 
 class Port(nn.Module):
     """Vectors [B, v] and their mask [B] -> columns [B, p], 0 where masked."""
 
-    def __init__(self, widths: Sequence[int], columns: int) -> None:
+    def __init__(self, port: PortSpec, columns: int) -> None:
         super().__init__()
-        self.widths = list(widths)
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for width in widths)
-        self.enter = nn.Linear(sum(widths), columns)
+        self.widths = list(port.widths)
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for width in self.widths)
+        self.hidden = None if port.hidden is None else nn.Linear(port.width, port.hidden)
+        self.enter = nn.Linear(port.hidden or port.width, columns)
 
     def normed(self, vectors: Tensor) -> Tensor:
         """[B, v], each part of it normalised."""
@@ -33,7 +33,9 @@ class Port(nn.Module):
 
     def columns(self, vectors: Tensor, mask: Tensor) -> Tensor:
         """The columns of a batch."""
-        return self.enter(self.normed(vectors)) * mask.unsqueeze(1)
+        normed = self.normed(vectors)
+        inner = normed if self.hidden is None else relu(self.hidden(normed))
+        return self.enter(inner) * mask.unsqueeze(1)
 
 
 class DcnPort(Port):
@@ -42,8 +44,8 @@ class DcnPort(Port):
     With x' = (x, e) a cross layer is x'_0 * (W' x' + b') + x', W' = [[W, into], [out, own]].
     """
 
-    def __init__(self, widths: Sequence[int], columns: int, width: int, layers: int, hidden: int, labels: int) -> None:
-        super().__init__(widths, columns)
+    def __init__(self, port: PortSpec, columns: int, width: int, layers: int, hidden: int, labels: int) -> None:
+        super().__init__(port, columns)
         self.into = nn.ModuleList(_zeros(columns, width) for _ in range(layers))
         self.out = nn.ModuleList(nn.Linear(width, columns) for _ in range(layers))
         self.own = nn.ModuleList(nn.Linear(columns, columns, bias=False) for _ in range(layers))
@@ -58,12 +60,12 @@ class DcnPort(Port):
 class FmPort(Port):
     """Of :class:`lis_spark.ranker.network.Fm`: one more field, with its products and its linear part."""
 
-    def __init__(self, widths: Sequence[int], dimension: int, labels: int) -> None:
-        super().__init__(widths, dimension)
+    def __init__(self, port: PortSpec, dimension: int, labels: int) -> None:
+        super().__init__(port, dimension)
         nn.init.zeros_(self.enter.weight)
         nn.init.zeros_(self.enter.bias)
         # Of the vector itself, as a field's linear part is: through columns that start at 0 it would not learn.
-        self.linear = _zeros(sum(widths), labels)
+        self.linear = _zeros(port.width, labels)
 
     def logits(self, features: Tensor, vectors: Tensor, mask: Tensor) -> Tensor:
         """What the field adds: its products with all features [B, F, d] and its linear part; 0 where masked."""
@@ -71,12 +73,12 @@ class FmPort(Port):
         return products + self.linear(self.normed(vectors)) * mask.unsqueeze(1)
 
 
-def new_port(spec: RankerSpec, widths: Sequence[int], columns: int, seed: int) -> Port:
+def new_port(spec: RankerSpec, port: PortSpec, columns: int, seed: int) -> Port:
     """A port of the configured ranker, initialised from ``seed`` alone: the ranker's own draws stay what they are.
 
     Args:
         spec: the ranker.
-        widths: of the parts of the frozen vector, v together.
+        port: the parts of the frozen vector, v together, and a hidden layer if any.
         columns: p; a factorisation machine has one field more instead, as wide as its others.
         seed: of the first values.
     """
@@ -84,8 +86,8 @@ def new_port(spec: RankerSpec, widths: Sequence[int], columns: int, seed: int) -
         torch.manual_seed(seed)
         if spec.architecture == "history_dcn":
             width = spec.dimension * (len(spec.features) + 4)
-            return DcnPort(widths, columns, width, spec.cross_layers, spec.hidden[0], len(spec.labels))
-        return FmPort(widths, spec.dimension, len(spec.labels))
+            return DcnPort(port, columns, width, spec.cross_layers, spec.hidden[0], len(spec.labels))
+        return FmPort(port, spec.dimension, len(spec.labels))
 
 
 def _zeros(columns: int, width: int) -> nn.Linear:

@@ -13,7 +13,7 @@ from rich.text import Text
 from lis_spark.config.leaks import HONEST, NAIVE
 from lis_spark.lis.append_feature import CONTENT
 from lis_spark.lis.arms import RUNG
-from lis_spark.lis.ladder import ALIGNED, ALIGNED_ABOVE, LADDER, RUNGS, STEP, UNALIGNED
+from lis_spark.lis.ladder import ALIGNED, ALIGNED_ABOVE, LADDER, LOST_IN_USE, RUNGS, STEP, UNALIGNED
 from lis_spark.lis.strata import ALL, UNSEEN
 from lis_spark.report.format import ascii_text, percent, signed, with_interval
 from lis_spark.report.measurements import Row
@@ -42,7 +42,8 @@ class Rung:
 class LadderView:
     """One ladder: of a day, on some items, under a seed or the mean of seeds.
 
-    ``diagnosis``: a row of ``diagnoses``; ``others``: other representations and what the aligned one is above each.
+    ``diagnosis``: a row of ``diagnoses``; ``others``: other representations and what the aligned one is above each;
+    ``lost_in_use``: what a stronger port makes more of the aligned vector.
     """
 
     date: str
@@ -50,11 +51,23 @@ class LadderView:
     rungs: tuple[Rung, ...]
     diagnosis: Mapping[str, Any]
     others: tuple[tuple[str, Row], ...] = ()
+    lost_in_use: Row | None = None
 
     @property
     def answer(self) -> str:
-        """The efficiency of alignment, eta, and what the encoder is above others, in words."""
-        return " ".join([f"{self.date}, {self.items}:", self._efficiency, self._eta, *self._above])
+        """The efficiency of alignment, eta, what is lost in use, and what it is above other encoders, in words."""
+        return " ".join([f"{self.date}, {self.items}:", self._efficiency, self._eta, *self._use, *self._above])
+
+    @property
+    def _use(self) -> list[str]:
+        row = self.lost_in_use
+        if row is None:
+            return []
+        if row["ci_low"] <= 0:
+            lost = "nothing is shown to be lost in use"
+        else:
+            lost = f"{with_interval(row['lis'], row['ci_low'], row['ci_high'])} is lost in use"
+        return [f"Against a stronger port for the same vector {lost}."]
 
     @property
     def _above(self) -> list[str]:
@@ -114,7 +127,9 @@ def ladder_views(rows: Sequence[Row], diagnoses: Sequence[Mapping[str, Any]]) ->
                 for variant, row in sorted(members.items())
                 if variant.startswith(ALIGNED_ABOVE) and row["lis"] is not None
             )
-            views.append(LadderView(date, items, tuple(rungs), told.get((date, stratum), {}), others))
+            views.append(
+                LadderView(date, items, tuple(rungs), told.get((date, stratum), {}), others, members.get(LOST_IN_USE))
+            )
     return views
 
 

@@ -113,7 +113,7 @@ def aligned(spark: Any, alignment_world: list[str]) -> Aligned:
         step.run(spark, config)
     said = {}
     with commands(spark, base) as command:
-        said["curate"] = command("curate")
+        command("curate", ENCODERS % 20)
         with pytest.raises(InputError, match="there is no such encoder"):
             represent.run(spark, config)
         said["first"] = command("align", ENCODERS % 20)
@@ -282,7 +282,7 @@ def test_the_ladder_stands_beside_one_id_vector(spark: Any, measured: Measured, 
     label = scores.drop_duplicates("impression_id").set_index("impression_id").loc[wide.index, "label"]
     auc = {name.split("|")[1]: roc_auc_score(label, wide[name]) for name in wide.columns}
     noise = np.mean([auc.pop(f"control_noise_{draw}") for draw in (0, 1)])
-    assert set(auc) == {f"rung_{name}" for name in RUNGS}
+    assert set(auc) == {f"rung_{name}" for name in (*RUNGS, "stronger_port")}
     found = {(row["variant"], row["stratum"]): row for row in results_of(lake) if row["leak"] == "ladder"}
     for name in RUNGS:
         assert found[f"rung_{name}", "all"]["lis"] == pytest.approx(auc[f"rung_{name}"] - noise, abs=1e-12)

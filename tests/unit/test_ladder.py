@@ -48,7 +48,9 @@ def test_every_rung_reads_its_own_vector_beside_the_same_one(data: dict[str, Any
         "rung_content": (*future, "honest", 7, "content", "id_table"),
         "rung_honest": (*future, "honest", 7, "as_is", "id_table"),
         "rung_naive": (*future, "naive", 7, "as_is", "id_table"),
+        "rung_stronger_port": ("control_features", "aligned", "representation", 0, "as_is", "id_table"),
     }
+    assert {f.arm.variant: f.port_hidden for f in ladder if f.port_hidden} == {"rung_stronger_port": 64}
     assert all(feature.beside is None for feature in append_features(config, T) if feature not in ladder)
 
 
@@ -61,6 +63,8 @@ def test_rungs_are_compared_with_noise_and_with_the_rung_below(data: dict[str, A
     expected = {f"rung_{name}": (f"rung_{name}", noise) for name in RUNGS}
     for below, above in pairwise(RUNGS):
         expected[f"step_{above}"] = (f"rung_{above}", (names[f"rung_{below}"],))
+    expected["rung_stronger_port"] = ("rung_stronger_port", noise)
+    expected["lost_in_use"] = ("rung_stronger_port", (names["rung_aligned"],))
     expected["content_above_unaligned"] = ("rung_content", (names["rung_unaligned"],))
     assert {variant: (m.arms[0].variant, m.controls) for variant, m in found.items()} == expected
 
@@ -78,7 +82,11 @@ def test_the_aligned_encoder_is_compared_with_others_beside_the_same_vector(data
     assert (above.arms[0].variant, above.controls) == ("rung_aligned", (early.arm.name,))
     assert found["rung_other_early"].controls == found["rung_aligned"].controls
     lines = [*rows(), {**rows()[0], "variant": "aligned_above_early", "lis": 0.02, "ci_low": 0.01, "ci_high": 0.03}]
-    (view,) = ladder_views(lines, [])
+    lost = {**rows()[0], "variant": "lost_in_use", "lis": 0.004, "ci_low": 0.002, "ci_high": 0.006}
+    (view,) = ladder_views([*lines, lost], [])
+    assert "stronger port for the same vector +0.0040 (95 % CI +0.0020 to +0.0060) is lost in use" in view.answer
+    (view,) = ladder_views([*lines, {**lost, "ci_low": -0.001}], [])
+    assert "nothing is shown to be lost in use" in view.answer
     assert view.answer.endswith("it is +0.0200 (95 % CI +0.0100 to +0.0300) above early.")
 
 

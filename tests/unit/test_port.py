@@ -13,12 +13,15 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from lis_spark.ranker.network import Inputs, dense_part
+from lis_spark.ranker.plans import PortSpec
 from lis_spark.ranker.port import DcnPort, FmPort, Port, new_port
 from tests.ranker_worlds import make_ranker
 from tests.unit.test_network import ROWS, random_inputs
 
 PARTS, COLUMNS = (2, 3), 4
 VECTOR = sum(PARTS)
+PORT = PortSpec(column="vector", widths=PARTS)
+STRONGER = PortSpec(column="vector", widths=PARTS, hidden=7)
 
 
 def ported_inputs(present: float = 0.5) -> Inputs:
@@ -51,7 +54,7 @@ def test_a_port_is_a_wider_cross_network(tmp_path: Path) -> None:
     """x' = (x, e): cross layers, first deep layer and heads with matrices of (D + p) columns, in float64."""
     spec = make_ranker(tmp_path)
     dense, inputs = dense_part(spec, 3), ported_inputs()
-    port = randomised(new_port(spec, PARTS, COLUMNS, 4))
+    port = randomised(new_port(spec, PORT, COLUMNS, 4))
     assert isinstance(port, DcnPort)
     found = dense(inputs, port).detach().numpy()
 
@@ -87,7 +90,7 @@ def test_a_port_is_a_wider_cross_network(tmp_path: Path) -> None:
 def test_a_port_is_one_more_field_of_a_factorisation_machine(tmp_path: Path) -> None:
     spec = make_ranker(tmp_path).model_copy(update={"architecture": "fm"})
     dense, inputs = dense_part(spec, 3), ported_inputs()
-    port = randomised(new_port(spec, PARTS, COLUMNS, 4))
+    port = randomised(new_port(spec, PORT, COLUMNS, 4))
     assert isinstance(port, FmPort)
     found = dense(inputs, port).detach().numpy()
     with torch.no_grad():
@@ -103,15 +106,16 @@ def test_a_port_is_one_more_field_of_a_factorisation_machine(tmp_path: Path) -> 
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("own", [PORT, STRONGER])
 @pytest.mark.parametrize("architecture", ["history_dcn", "fm", "fm_mlp"])
-def test_masked_rows_have_the_bits_of_a_ranker_without_a_port(tmp_path: Path, architecture: str) -> None:
+def test_masked_rows_have_the_bits_of_a_ranker_without_a_port(tmp_path: Path, architecture: str, own: PortSpec) -> None:
     spec = make_ranker(tmp_path).model_copy(update={"architecture": architecture})
     dense, inputs = dense_part(spec, 3), ported_inputs()
-    found = dense(inputs, randomised(new_port(spec, PARTS, COLUMNS, 4)))
+    found = dense(inputs, randomised(new_port(spec, own, COLUMNS, 4)))
     bare = dense(inputs)
     masked = inputs.vector_mask == 0
     assert torch.equal(found[masked], bare[masked]) and (found[~masked] != bare[~masked]).any(dim=1).all()
-    warm = dense(inputs, new_port(spec, PARTS, COLUMNS, 4))
+    warm = dense(inputs, new_port(spec, own, COLUMNS, 4))
     assert torch.equal(warm, bare), "a fresh port begins as the ranker that it is put on"
 
 
@@ -120,9 +124,9 @@ def test_training_on_masked_rows_alone_is_training_without_a_port(tmp_path: Path
     inputs = ported_inputs(present=0)
     labels = (torch.arange(ROWS) % 2).float().unsqueeze(1).expand(-1, len(spec.labels))
     trained = []
-    for parts in (None, PARTS):
+    for own in (None, PORT):
         dense = dense_part(spec, 3)
-        port = None if parts is None else new_port(spec, parts, COLUMNS, 4)
+        port = None if own is None else new_port(spec, own, COLUMNS, 4)
         parameters = [*dense.parameters(), *(port.parameters() if port else [])]
         optimizer = torch.optim.Adam(parameters, lr=0.01, foreach=False)
         for _ in range(5):
@@ -134,11 +138,24 @@ def test_training_on_masked_rows_alone_is_training_without_a_port(tmp_path: Path
         assert torch.equal(value, trained[1][name]), name
 
 
-def test_every_block_of_a_port_learns(tmp_path: Path) -> None:
+def test_a_stronger_port_has_a_hidden_layer(tmp_path: Path) -> None:
+    spec, inputs = make_ranker(tmp_path), ported_inputs()
+    port = randomised(new_port(spec, STRONGER, COLUMNS, 4))
+    vectors = inputs.vectors.numpy().astype(np.float64)
+    parts = [layer_norm(vectors[:, :2], port.norms[0]), layer_norm(vectors[:, 2:], port.norms[1])]
+    assert port.hidden is not None
+    inner = np.concatenate(parts, axis=1) @ array(port.hidden).T + port.hidden.bias.detach().numpy()
+    expected = np.maximum(inner, 0) @ array(port.enter).T + port.enter.bias.detach().numpy()
+    found = port.columns(inputs.vectors, inputs.vector_mask).detach().numpy()
+    np.testing.assert_allclose(found, expected * inputs.vector_mask.numpy()[:, None], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("own", [PORT, STRONGER])
+def test_every_block_of_a_port_learns(tmp_path: Path, own: PortSpec) -> None:
     for architecture in ("history_dcn", "fm"):
         spec = make_ranker(tmp_path).model_copy(update={"architecture": architecture})
         dense, inputs = dense_part(spec, 3), ported_inputs(present=1)
-        port = new_port(spec, PARTS, COLUMNS, 4)
+        port = new_port(spec, own, COLUMNS, 4)
         before = copy.deepcopy(port.state_dict())
         optimizer = torch.optim.Adam(port.parameters(), lr=0.01, foreach=False)
         labels = (torch.arange(ROWS) % 2).float().unsqueeze(1).expand(-1, len(spec.labels))
@@ -155,7 +172,7 @@ def test_the_port_of_a_seed_is_one_and_leaves_the_random_state_alone(tmp_path: P
     torch.manual_seed(1)
     expected = torch.rand(3)
     torch.manual_seed(1)
-    ports = [new_port(spec, PARTS, COLUMNS, seed).state_dict() for seed in (4, 4, 5)]
+    ports = [new_port(spec, PORT, COLUMNS, seed).state_dict() for seed in (4, 4, 5)]
     assert torch.equal(torch.rand(3), expected)
     assert all(torch.equal(ports[0][name], ports[1][name]) for name in ports[0])
     assert not torch.equal(ports[0]["enter.weight"], ports[2]["enter.weight"])
