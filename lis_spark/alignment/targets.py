@@ -18,7 +18,7 @@ from lis_spark.config import EncoderConfig, IdTableLeak, SqlLeak, TableLeak
 from lis_spark.errors import InputError
 from lis_spark.lake import Lake
 from lis_spark.lis.append_features import source_of
-from lis_spark.lis.chains import base_name, targets_date
+from lis_spark.lis.chains import base_name
 from lis_spark.lis.features import snapshot_tables
 from lis_spark.lis.own_leak_source import item_values
 from lis_spark.lis.plan import resolve
@@ -42,7 +42,7 @@ def targets_state(lake: Lake, encoder: EncoderConfig) -> list[object]:
     Raises:
         InputError: there is no ID table of that day.
     """
-    leak, date = target_leak(lake, encoder), targets_date(lake.config, encoder)
+    leak, date = target_leak(lake, encoder), lake.config.targets_date(encoder)
     if leak is None:
         return []
     if isinstance(leak, IdTableLeak):
@@ -73,7 +73,7 @@ def targets_of(lake: Lake, encoder: EncoderConfig, chosen: DataFrame) -> Iterato
     Raises:
         InputError: the leak says nothing of the items, or the same of all.
     """
-    leak, date = target_leak(lake, encoder), targets_date(lake.config, encoder)
+    leak, date = target_leak(lake, encoder), lake.config.targets_date(encoder)
     if leak is None:
         yield chosen.select("item_id", "is_validation", "target")
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import difflib
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -123,20 +124,8 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _leaks_fit(self) -> RunConfig:
         graphs = [graph.name for graph in self.graphs]
-        encoders = [encoder.name for encoder in self.encoders]
         if self.append is not None and self.append.horizons is None and max(self.evaluation.horizons) == 0:
             raise ValueError("append.horizons: evaluation.horizons has none above 0 to take instead")
-        of_items = [
-            leak.name
-            for leak in (self.append.future_leaks if self.append else ())
-            if isinstance(leak, IdTableLeak | TableLeak | SqlLeak) and leak.key == "item"
-        ]
-        for encoder in self.encoders:
-            if encoder.leak is not None and encoder.leak not in of_items:
-                raise ValueError(
-                    f"encoders: {encoder.name} wants the leak {encoder.leak!r}; ID tables, tables and queries "
-                    f"keyed by item of append.leaks are {of_items}"
-                )
         for leak in self.append.leaks if self.append else ():
             if isinstance(leak, SimilarItemsLeak):
                 graph = next((graph for graph in self.graphs if graph.name == leak.graph), None)
@@ -147,16 +136,55 @@ class RunConfig(Section):
                         f"append.leaks: {leak.name} wants {leak.neighbours} neighbours, graph {leak.graph} keeps "
                         f"{graph.neighbours}"
                     )
-            if isinstance(leak, Representation):
-                if self.preference is None:
-                    raise ValueError(f"append.leaks: {leak.name} needs the section preference")
-                known = encoders if leak.encoder else [self.preference.name]
-                wanted = leak.encoder or leak.preference
-                if wanted not in known:
-                    raise ValueError(f"append.leaks: {leak.name} wants {wanted!r}, there is {known}")
             if isinstance(leak, PlantedLeak) and not isinstance(self.source, WorldSource):
                 raise ValueError(f"append.leaks: {leak.name}: only a simulated world knows p*, source is no world")
         return self
+
+    @model_validator(mode="after")
+    def _encoders_fit(self) -> RunConfig:
+        future, representations = (self.append.future_leaks, self.append.representations) if self.append else ((), ())
+        of_items = [
+            leak.name for leak in future if isinstance(leak, IdTableLeak | TableLeak | SqlLeak) and leak.key == "item"
+        ]
+        for encoder in self.encoders:
+            if encoder.leak is not None and encoder.leak not in of_items:
+                raise ValueError(
+                    f"encoders: {encoder.name} wants the leak {encoder.leak!r}; ID tables, tables and queries "
+                    f"keyed by item of append.leaks are {of_items}"
+                )
+        by_name = {encoder.name: encoder for encoder in self.encoders}
+        for leak in representations:
+            if self.preference is None:
+                raise ValueError(f"append.leaks: {leak.name} needs the section preference")
+            known = list(by_name) if leak.encoder else [self.preference.name]
+            wanted = leak.encoder or leak.preference
+            if wanted not in known:
+                raise ValueError(f"append.leaks: {leak.name} wants {wanted!r}, there is {known}")
+            assert self.append is not None
+            as_of = self.representation_date(leak)
+            first = min(self.evaluation.dates) - dt.timedelta(days=self.append.window_days)
+            if as_of > first:  # found hours later otherwise, when all is aligned
+                raise ValueError(
+                    f"append.leaks: {leak.name} knows labels up to {as_of}, of days that the ranker is trained on with "
+                    f"it: at most T - w = {first}; set preference.as_of to an earlier day, or lower append.window_days "
+                    "or encoders.leak_days"
+                )
+        return self
+
+    @property
+    def preference_date(self) -> dt.date:
+        """t of the table M_t that preference data is made of."""
+        as_of = self.preference.as_of if self.preference else None
+        return as_of or self.evaluation.dates[0]
+
+    def targets_date(self, encoder: EncoderConfig) -> dt.date:
+        """The first day that the targets of an encoder know nothing of."""
+        return self.preference_date + dt.timedelta(days=encoder.leak_days)
+
+    def representation_date(self, leak: Representation) -> dt.date:
+        """The first day that an encoder's targets, or the preference data itself, know nothing of."""
+        encoder = next((encoder for encoder in self.encoders if encoder.name == leak.encoder), None)
+        return self.targets_date(encoder) if encoder else self.preference_date
 
     @property
     def label(self) -> str:

@@ -10,7 +10,7 @@ import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lis_spark.config import EncoderConfig, EvaluationConfig, LeakChains, RunConfig
+from lis_spark.config import EvaluationConfig, LeakChains, RunConfig
 from lis_spark.errors import InputError
 from lis_spark.folds import NO_FOLD
 
@@ -116,20 +116,9 @@ def append_chains(config: RunConfig, seed: int, first_day: dt.date, last_day: dt
     return chains
 
 
-def preference_date(config: RunConfig) -> dt.date:
-    """t of the table M_t that preference data is made of."""
-    as_of = config.preference.as_of if config.preference else None
-    return as_of or config.evaluation.dates[0]
-
-
-def targets_date(config: RunConfig, encoder: EncoderConfig) -> dt.date:
-    """The first day that the targets of an encoder know nothing of."""
-    return preference_date(config) + ONE_DAY * encoder.leak_days
-
-
 def half_names(config: RunConfig) -> tuple[str, str]:
     """Names of the two chains of :func:`half_chains`."""
-    date, seed = preference_date(config), config.seeds[0]
+    date, seed = config.preference_date, config.seeds[0]
     return f"half-{date}-0-s{seed}", f"half-{date}-1-s{seed}"
 
 
@@ -144,7 +133,7 @@ def half_chains(config: RunConfig, first_day: dt.date, last_day: dt.date) -> lis
     """
     if config.preference is None or config.preference.min_updates is not None:
         return []
-    date, seed, size = preference_date(config), config.seeds[0], config.evaluation.folds // 2
+    date, seed, size = config.preference_date, config.seeds[0], config.evaluation.folds // 2
     if not first_day < date <= last_day + ONE_DAY:
         raise InputError(
             f"there is no table of {date}, which preference data is to be made of",

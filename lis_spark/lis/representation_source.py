@@ -15,7 +15,7 @@ from lis_spark.folds import NO_FOLD
 from lis_spark.lake import Lake
 from lis_spark.lis.append_sources import LEAKED, LeakSource
 from lis_spark.lis.arms import REPRESENTATION
-from lis_spark.lis.chains import ONE_DAY, preference_date, targets_date
+from lis_spark.lis.chains import ONE_DAY
 from lis_spark.lis.features import item_rows
 from lis_spark.vectors import width_of
 
@@ -23,18 +23,11 @@ from lis_spark.vectors import width_of
 class RepresentationSource(LeakSource[Representation]):
     """The vector of the impression's item; nothing where there is none: the port is then masked."""
 
-    @property
-    def as_of(self) -> dt.date:
-        """The first day that its targets, or the preference data itself, know nothing of."""
-        config = self.lake.config
-        encoder = next((one for one in config.encoders if one.name == self.leak.encoder), None)
-        return targets_date(config, encoder) if encoder else preference_date(config)
-
     def state(self) -> list[object]:
         """The settings and the vectors."""
         table, column, name = _table(self.leak)
         found = {key: value for key, value in self.lake.fingerprints(table).items() if key == (name,)}
-        return [self.leak, column, self.as_of, sorted(found.items())]
+        return [self.leak, column, self.lake.config.representation_date(self.leak), sorted(found.items())]
 
     def rows_each(self, table: str) -> int:
         """One, among controls: it holds nothing of after T."""
@@ -42,28 +35,16 @@ class RepresentationSource(LeakSource[Representation]):
 
     @contextmanager
     def rows(self, table: str, days: Sequence[dt.date], expected: int) -> Iterator[DataFrame]:
-        """Impressions joined to their items' vectors.
-
-        Raises:
-            InputError: the vectors have seen labels of days that the arms are trained on.
-        """
-        if self.as_of > self.first:
-            raise InputError(
-                "a representation knows labels of days that the ranker is trained on with it",
-                table="preference_items",
-                partition=self.leak.name,
-                found=f"preference data of M_t, t = {self.as_of}",
-                expected=f"t <= T - w = {self.first}",
-                remedy="set preference.as_of to an earlier day, or lower append.window_days or encoders.leak_days",
-            )
+        """Impressions joined to their items' vectors."""
+        as_of = self.lake.config.representation_date(self.leak)
         found = item_rows(self.lake, days).join(vectors_of(self.lake, self.leak), "item_id", "left")
         columns = {
             "held_out_fold": F.lit(NO_FOLD),
             "vector": F.col("vector"),
             "ids": F.lit(None).cast("binary"),
             "present": F.col("vector").isNotNull(),
-            "snapshot_date": F.lit(self.as_of),
-            "source_date": F.lit(self.as_of - ONE_DAY),
+            "snapshot_date": F.lit(as_of),
+            "source_date": F.lit(as_of - ONE_DAY),
         }
         described = found.withColumns({"variant": F.lit(REPRESENTATION), "horizon_days": F.lit(0)})
         yield self.shaped(described, table, columns, ("date",))

@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 from lis_spark.config import PreferenceConfig, RunConfig, fingerprint
 from lis_spark.errors import ConfigError, InputError, StepFailed
 from lis_spark.lake import Lake
-from lis_spark.lis.chains import ONE_DAY, base_name, half_names, preference_date
+from lis_spark.lis.chains import ONE_DAY, base_name, half_names
 from lis_spark.lis.features import snapshot_tables
 from lis_spark.lis.plan import resolve
 from lis_spark.preference.curation import balance, histogram_of, keep_thresholds, t_of_budget, t_of_tail
@@ -57,7 +57,7 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
     lake = Lake(spark, config, run_id=run_id, step=NAME)
     lake.create("preference_items")
     lake.create("curations")
-    source = Source(base_name(config.seeds[0]), preference_date(config))
+    source = Source(base_name(config.seeds[0]), config.preference_date)
     wanted = _fingerprint(lake, preference, source)
     if not force and lake.fingerprints("preference_items").get((preference.name,)) == wanted:
         return StepResult(NAME, partitions_skipped=1, versions=dict(lake.pinned))

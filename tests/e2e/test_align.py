@@ -342,7 +342,7 @@ def _check_rungs(spark: Any, config: Any, folder: Path) -> None:
 
 
 def test_preference_data_whose_items_are_gone_changes_no_bit(spark: Any, aligned: Aligned, measured: Measured) -> None:
-    """Every row is masked, and the ranker has the bits of one without a port; data of a later day is refused."""
+    """Every row is masked, and the ranker has the bits of one without a port."""
     gone = APPEND % ("", "{kind: representation, name: raw, preference: gone}")
     of_gone = [*aligned.overrides, CHOSEN.replace("early", "gone"), "encoders=[]"]
     config = load_config(ALIGNMENT, [*of_gone, gone])
@@ -358,9 +358,6 @@ def test_preference_data_whose_items_are_gone_changes_no_bit(spark: Any, aligned
     of_arm = {arm.split("|")[1]: part.set_index("impression_id")["logit"] for arm, part in logits.groupby("arm")}
     assert set(of_arm) == {"control_none", "representation"}
     assert of_arm["control_none"].sort_index().equals(of_arm["representation"].sort_index())
-    with pytest.raises(InputError, match="knows labels of days that the ranker is trained on with it"):
-        late = gone.replace("window_days: 2", "window_days: 4")
-        run_steps(spark, load_config(ALIGNMENT, [*of_gone, late]), ("append",))
 
 
 def test_only_what_is_new_or_changed_is_encoded_again(spark: Any, aligned: Aligned) -> None:
@@ -437,5 +434,20 @@ def test_the_widths_that_a_ranker_takes_are_enforced(config_data: dict[str, Any]
         data = {**config_data, **chosen, "encoders": [{"name": "one"}], "append": {"leaks": [{**leak, **wrong}]}}
         with pytest.raises(ConfigError, match=told):
             parse_config(data)
+    data = {**config_data, **chosen, "encoders": [{"name": "one"}], "append": {"leaks": [leak]}}
+    with pytest.raises(ConfigError, match="one knows labels up to 2022-05-03, of days that the ranker is trained on"):
+        parse_config(data)
+    data["preference"] = {**data["preference"], "as_of": "2022-04-28"}
+    parse_config(data)
+    leaks = [{"kind": "id_table"}, leak]
+    data |= {"encoders": [{"name": "one", "leak": "id_table", "leak_days": 3}], "append": {"leaks": leaks}}
+    with pytest.raises(ConfigError, match="one knows labels up to 2022-05-01"):
+        parse_config(data)
+    for encoder, told in (
+        ({"leak": "clicks"}, "one wants the leak 'clicks'; .* are .'id_table'."),
+        ({"leak_days": 3}, "leak_days: it goes with leak"),
+    ):
+        with pytest.raises(ConfigError, match=told):
+            parse_config({**data, "encoders": [{"name": "one", **encoder}]})
     with pytest.raises(ConfigError, match="they are of internvl, kind is frozen"):
         parse_config({**config_data, **chosen, "encoders": [{"kind": "frozen", "tuning": "lora"}]})

@@ -39,7 +39,7 @@ def data(config_data: dict[str, Any]) -> dict[str, Any]:
     return {
         **config_data,
         "seeds": [17, 18],
-        "preference": {"min_updates": 1, "tail_share": 0.5},
+        "preference": {"min_updates": 1, "tail_share": 0.5, "as_of": "2022-04-30"},
         "encoders": [
             *({"name": f"of_{name}", "leak": name} for name in SETS),
             {"name": "control", "leak": "rates", "targets": "random"},

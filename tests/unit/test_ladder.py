@@ -23,7 +23,7 @@ def data(config_data: dict[str, Any]) -> dict[str, Any]:
     said = [{"kind": "representation", "name": name, "encoder": name, "draws": 2} for name in ("aligned", "plain")]
     return {
         **config_data,
-        "preference": {"min_updates": 1, "tail_share": 0.5},
+        "preference": {"min_updates": 1, "tail_share": 0.5, "as_of": "2022-04-30"},
         "ranker": {"dimension": 8},
         "encoders": [{"name": "aligned", "dimension": 8}, {"name": "plain", "dimension": 8, "objective": "none"}],
         "append": {
