@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,10 +21,8 @@ from rich.table import Table
 
 from lis_spark.config import RunConfig, WorldSource
 from lis_spark.errors import InputError, LisError
-from lis_spark.lis.append_arms import append_features
-from lis_spark.lis.arms import feature_requests, plan_arms
-from lis_spark.lis.chains import ONE_DAY, Chain, all_chains, days_between
-from lis_spark.lis.plan import FULL_DAY_SHARE, knows_truth
+from lis_spark.forecast import forecast, planned_rows
+from lis_spark.lis.chains import ONE_DAY, all_chains
 from lis_spark.progress import described
 from lis_spark.ranker.feature_columns import column_name
 from lis_spark.ranker.training_rows import days_of_scenario
@@ -36,12 +34,6 @@ from lis_spark.sources.validation import accepted_rows, judged
 from lis_spark.table_files import absolute
 from lis_spark.world.calendar import Calendar
 from lis_spark.world.catalogue import item_count
-
-# Bytes a row that the tables were measured to take on disk (zstd/snappy), and rows a second on two cores.
-BYTES_PER_IMPRESSION, BYTES_PER_TRAINING_ROW, BYTES_PER_FEATURE_ROW, BYTES_PER_SCORE = 40, 90, 30, 25
-TRAINED_ROWS_PER_SECOND_AND_RANK, SCORED_ROWS_PER_SECOND_AND_RANK = 30_000, 90_000
-SECONDS_PER_ROW = 8e-6  # of the steps that run in Spark
-
 
 UNSEEN = "does not see lake.work_path"
 
@@ -88,7 +80,7 @@ def run(spark: SparkSession, config: RunConfig) -> int:
     console = Console()
     console.print(table)
     if days and all(finding.passed for finding in findings):
-        console.print(_forecast(config, days))
+        console.print(forecast(config, days, _items(config, source)))
     return 0 if all(finding.passed for finding in findings) else 2
 
 
@@ -141,13 +133,36 @@ def _skew(impressions: DataFrame) -> str:
 def _range(config: RunConfig, days: dict[dt.date, Day]) -> str:
     present = sorted(date for date, day in days.items() if day.accepted)  # type: ignore[type-var]
     chains = all_chains(config, present[0], present[-1])  # type: ignore[arg-type]
+    if config.preference is not None:
+        check_preference(config, present[0], present[-1])  # type: ignore[arg-type]
     return f"{len(config.evaluation.dates)} days T, n in {list(config.evaluation.horizons)}, {len(chains)} chains"
 
 
+def check_preference(config: RunConfig, first: dt.date, last: dt.date) -> None:
+    """Preference data, and what encoders take as targets, are of days that have a table."""
+    asked = {"preference.as_of": config.preference_date}
+    asked |= {f"encoders.leak_days of {one.name}": config.targets_date(one) for one in config.encoders if one.leak}
+    for key, date in asked.items():
+        if not first < date <= last + ONE_DAY:
+            raise InputError(
+                f"there is no table of {date}, which {key} asks for",
+                found=f"data from {first} to {last}",
+                expected=f"a day from {first + ONE_DAY} to {last + ONE_DAY}",
+                remedy=f"change {key.split()[0]}",
+            )
+
+
+def _items(config: RunConfig, source: Sequence[SourceData]) -> int | None:
+    """How many items there are, where encoders are to say something of them."""
+    if not config.encoders:
+        return None
+    if isinstance(config.source, WorldSource):
+        return item_count(config.source)
+    return source[0].items.count() if source and source[0].items is not None else None
+
+
 def _space(config: RunConfig, days: dict[dt.date, Day]) -> str:
-    rows = _row_counts(config, days)
-    tables = rows.impressions * (BYTES_PER_IMPRESSION + BYTES_PER_TRAINING_ROW)
-    tables += rows.features * BYTES_PER_FEATURE_ROW + rows.scores * BYTES_PER_SCORE
+    tables = planned_rows(config, days).bytes_of_tables
     # what the ranks hand over is as large again
     return "; ".join(
         _free(place, 2 * tables) for place in dict.fromkeys((config.lake.path, config.lake.work_path)) if place
@@ -226,103 +241,3 @@ def _slots(spark: SparkSession, config: RunConfig) -> str:
             remedy="give the application more cores, or lower launch.processes",
         )
     return f"{launch.processes} of {slots} slots"
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """Rows that the steps will write, from the plan alone."""
-
-    impressions: float
-    trained: float
-    features: float
-    scores: float
-    chains: int
-    chain_days: int
-    arms: int
-    retrained: float
-    appended: float
-
-
-def _share(chain: Chain, folds: int) -> float:
-    """Of a day's rows, those that a chain trains on."""
-    if chain.trained_folds:
-        return len(chain.trained_folds) / folds
-    return 1 - 1 / folds if chain.held_out_fold >= 0 else 1.0
-
-
-def _row_counts(config: RunConfig, days: dict[dt.date, Day]) -> _Rows:
-    present = {date: day.accepted for date, day in days.items() if day.accepted}
-    ordered = sorted(present)
-    median = sorted(present.values())[len(present) // 2]
-    first_full = next(date for date in ordered if present[date] >= FULL_DAY_SHARE * median)
-    evaluation = config.evaluation
-    chains = all_chains(config, ordered[0], ordered[-1])
-    trained = sum(
-        present.get(day, 0) * _share(chain, evaluation.folds)
-        for chain in chains
-        for day in chain.days
-        if day not in chain.skip_days
-    )
-    share = {"all": 1.0, "own": 1 / evaluation.folds, "others": 1 - 1 / evaluation.folds}
-    names = [feature.name for feature in config.features] if evaluation.slots else []
-    truth = knows_truth(config)
-    features = scores = 0.0
-    for seed in config.seeds:
-        for date in evaluation.dates:
-            requests = feature_requests(evaluation, seed, date, first_full)
-            features += present[date] * sum(share[request.served] for request in requests)
-            scores += present[date] * sum(
-                share[arm.served] for arm in plan_arms(evaluation, requests, date, names, truth)
-            )
-    arms, retrained, appended = 0, 0.0, 0.0
-    for date in evaluation.dates if config.append else ():
-        of_date = len(config.seeds) * len(append_features(config, date))
-        first = date - ONE_DAY * config.append.window_days if config.append else date
-        arms += of_date
-        retrained += of_date * sum(present.get(day, 0) for day in days_between(first, date))
-        appended += of_date * present[date]
-    chain_days = sum(len(chain.days) for chain in chains)
-    total = sum(present.values())
-    return _Rows(total, trained, features, scores, len(chains), chain_days, arms, retrained, appended)
-
-
-def _forecast(config: RunConfig, days: dict[dt.date, Day]) -> Table:
-    rows, ranks = _row_counts(config, days), config.launch.processes
-    table = Table(title="what a whole run would read, write and take (two cores; start-up of each step aside)")
-    for heading in ("step", "rows in", "rows out", "on disk", "time"):
-        table.add_column(heading, justify="left" if heading == "step" else "right")
-    trained_seconds = rows.trained / TRAINED_ROWS_PER_SECOND_AND_RANK / ranks
-    scored_seconds = rows.scores / SCORED_ROWS_PER_SECOND_AND_RANK / ranks
-    steps = [
-        ("ingest", rows.impressions, rows.impressions, BYTES_PER_IMPRESSION, rows.impressions * SECONDS_PER_ROW),
-        (
-            "training-rows",
-            rows.impressions,
-            rows.impressions,
-            BYTES_PER_TRAINING_ROW,
-            rows.impressions * SECONDS_PER_ROW,
-        ),
-        (f"train ({rows.chains} chains, {rows.chain_days} chain-days)", rows.trained, rows.trained, 0, trained_seconds),
-        ("features", rows.features, rows.features, BYTES_PER_FEATURE_ROW, rows.features * SECONDS_PER_ROW),
-        ("score", rows.scores, rows.scores, BYTES_PER_SCORE, scored_seconds),
-        (
-            f"append ({rows.arms} arms)",
-            rows.retrained + rows.appended,
-            rows.appended,
-            BYTES_PER_SCORE,
-            (rows.retrained + rows.appended) / TRAINED_ROWS_PER_SECOND_AND_RANK / ranks,
-        ),
-        (
-            "measure",
-            rows.scores + rows.appended,
-            rows.scores + rows.appended,
-            0,
-            (rows.scores + rows.appended) * SECONDS_PER_ROW,
-        ),
-    ]
-    for step, rows_in, rows_out, size, seconds in steps:
-        if step.startswith("append") and not rows.arms:
-            continue
-        disk = f"{rows_out * size / 1e6:,.1f} MB" if size else ""
-        table.add_row(step, f"{rows_in:,.0f}", f"{rows_out:,.0f}", disk, f"{seconds:,.0f} s")
-    return table

@@ -1,0 +1,146 @@
+"""What a whole run would read, write and take, from its plan and what each day holds (``lis-spark analyze``)."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+from rich.table import Table
+
+from lis_spark.config import RunConfig
+from lis_spark.lis.append_arms import append_features
+from lis_spark.lis.arms import feature_requests, plan_arms
+from lis_spark.lis.chains import ONE_DAY, Chain, all_chains, days_between
+from lis_spark.lis.plan import FULL_DAY_SHARE, knows_truth
+from lis_spark.sources.days import Day
+
+# Bytes a row that the tables were measured to take on disk (zstd/snappy), and rows a second on two cores.
+BYTES_PER_IMPRESSION, BYTES_PER_TRAINING_ROW, BYTES_PER_FEATURE_ROW, BYTES_PER_SCORE = 40, 90, 30, 25
+TRAINED_ROWS_PER_SECOND_AND_RANK, SCORED_ROWS_PER_SECOND_AND_RANK = 30_000, 90_000
+# Of the embedded model; others take as much longer as they are larger.
+ALIGNED_ITEMS_PER_SECOND_AND_RANK, REPRESENTED_ITEMS_PER_SECOND = 330, 1_200
+SECONDS_PER_ROW = 8e-6  # of the steps that run in Spark
+
+
+@dataclass(frozen=True)
+class PlannedRows:
+    """Rows that the steps will write, from the plan alone."""
+
+    impressions: float
+    trained: float
+    features: float
+    scores: float
+    chains: int
+    chain_days: int
+    arms: int
+    retrained: float
+    appended: float
+
+    @property
+    def bytes_of_tables(self) -> float:
+        """On disk, of the largest tables."""
+        read = self.impressions * (BYTES_PER_IMPRESSION + BYTES_PER_TRAINING_ROW)
+        return read + self.features * BYTES_PER_FEATURE_ROW + self.scores * BYTES_PER_SCORE
+
+
+def _share(chain: Chain, folds: int) -> float:
+    """Of a day's rows, those that a chain trains on."""
+    if chain.trained_folds:
+        return len(chain.trained_folds) / folds
+    return 1 - 1 / folds if chain.held_out_fold >= 0 else 1.0
+
+
+def planned_rows(config: RunConfig, days: dict[dt.date, Day]) -> PlannedRows:
+    """From what each day holds."""
+    present = {date: day.accepted for date, day in days.items() if day.accepted}
+    ordered = sorted(present)
+    median = sorted(present.values())[len(present) // 2]
+    first_full = next(date for date in ordered if present[date] >= FULL_DAY_SHARE * median)
+    evaluation = config.evaluation
+    chains = all_chains(config, ordered[0], ordered[-1])
+    trained = sum(
+        present.get(day, 0) * _share(chain, evaluation.folds)
+        for chain in chains
+        for day in chain.days
+        if day not in chain.skip_days
+    )
+    share = {"all": 1.0, "own": 1 / evaluation.folds, "others": 1 - 1 / evaluation.folds}
+    names = [feature.name for feature in config.features] if evaluation.slots else []
+    truth = knows_truth(config)
+    features = scores = 0.0
+    for seed in config.seeds:
+        for date in evaluation.dates:
+            requests = feature_requests(evaluation, seed, date, first_full)
+            features += present[date] * sum(share[request.served] for request in requests)
+            scores += present[date] * sum(
+                share[arm.served] for arm in plan_arms(evaluation, requests, date, names, truth)
+            )
+    arms, retrained, appended = 0, 0.0, 0.0
+    for date in evaluation.dates if config.append else ():
+        of_date = len(config.seeds) * len(append_features(config, date))
+        first = date - ONE_DAY * config.append.window_days if config.append else date
+        arms += of_date
+        retrained += of_date * sum(present.get(day, 0) for day in days_between(first, date))
+        appended += of_date * present[date]
+    chain_days = sum(len(chain.days) for chain in chains)
+    total = sum(present.values())
+    return PlannedRows(total, trained, features, scores, len(chains), chain_days, arms, retrained, appended)
+
+
+def _encoder_steps(config: RunConfig, items: int | None, ranks: int) -> list[tuple[str, float, float, float, float]]:
+    """Aligning to the last step, and representing all items; nothing where there is no encoder."""
+    if items is None:
+        return []
+    trained = [one for one in config.encoders if one.objective != "none"]
+    samples = sum(one.steps * one.batch_size for one in trained)
+    said = items * len(config.encoders)
+    size = max(4 * one.dimension for one in config.encoders)
+    aligned_seconds = samples / ALIGNED_ITEMS_PER_SECOND_AND_RANK / ranks
+    return [
+        (f"align ({len(trained)} encoders, at most)", samples, 0, 0, aligned_seconds),
+        (f"represent ({len(config.encoders)} encoders)", said, said, size, said / REPRESENTED_ITEMS_PER_SECOND),
+    ]
+
+
+def forecast(config: RunConfig, days: dict[dt.date, Day], items: int | None) -> Table:
+    """A line a step: rows in and out, bytes, seconds; ``items``: how many encoders are to say something of."""
+    rows, ranks = planned_rows(config, days), config.launch.processes
+    table = Table(title="what a whole run would read, write and take (two cores; start-up of each step aside)")
+    for heading in ("step", "rows in", "rows out", "on disk", "time"):
+        table.add_column(heading, justify="left" if heading == "step" else "right")
+    trained_seconds = rows.trained / TRAINED_ROWS_PER_SECOND_AND_RANK / ranks
+    scored_seconds = rows.scores / SCORED_ROWS_PER_SECOND_AND_RANK / ranks
+    steps = [
+        ("ingest", rows.impressions, rows.impressions, BYTES_PER_IMPRESSION, rows.impressions * SECONDS_PER_ROW),
+        (
+            "training-rows",
+            rows.impressions,
+            rows.impressions,
+            BYTES_PER_TRAINING_ROW,
+            rows.impressions * SECONDS_PER_ROW,
+        ),
+        (f"train ({rows.chains} chains, {rows.chain_days} chain-days)", rows.trained, rows.trained, 0, trained_seconds),
+        *_encoder_steps(config, items, ranks),
+        ("features", rows.features, rows.features, BYTES_PER_FEATURE_ROW, rows.features * SECONDS_PER_ROW),
+        ("score", rows.scores, rows.scores, BYTES_PER_SCORE, scored_seconds),
+        (
+            f"append ({rows.arms} arms)",
+            rows.retrained + rows.appended,
+            rows.appended,
+            BYTES_PER_SCORE,
+            (rows.retrained + rows.appended) / TRAINED_ROWS_PER_SECOND_AND_RANK / ranks,
+        ),
+        (
+            "measure",
+            rows.scores + rows.appended,
+            rows.scores + rows.appended,
+            0,
+            (rows.scores + rows.appended) * SECONDS_PER_ROW,
+        ),
+    ]
+    for step, rows_in, rows_out, size, seconds in steps:
+        if step.startswith("append") and not rows.arms:
+            continue
+        disk = f"{rows_out * size / 1e6:,.1f} MB" if size else ""
+        table.add_row(step, f"{rows_in:,.0f}", f"{rows_out:,.0f}", disk, f"{seconds:,.0f} s")
+    return table
