@@ -40,7 +40,7 @@ def test_a_day_without_a_table_is_told_before_the_run(data: dict[str, Any]) -> N
     data["preference"] = {**data["preference"], "as_of": "2022-04-28"}
     check_preference(parse_config(data), first, last)
     early = {**data, "preference": {**data["preference"], "as_of": "2022-04-25"}}
-    with pytest.raises(InputError, match="no table of 2022-04-25, which preference.as_of asks for"):
+    with pytest.raises(InputError, match=r"no table of 2022-04-25, which preference\.as_of asks for"):
         check_preference(parse_config(early), first, last)
     leak = {"append": {"leaks": [{"kind": "id_table"}]}}
     late = {**data, **leak, "encoders": [{"name": "one", "leak": "id_table", "leak_days": 20}]}
