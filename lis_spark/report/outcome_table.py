@@ -24,6 +24,7 @@ MEASURES = {
     PEARSON: "Pearson",
 }
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 360, 300, 50, 14, 44, 36
+LABEL_WIDTH, LABEL_GAP = 80.0, 11.0
 
 
 @dataclass(frozen=True)
@@ -77,21 +78,21 @@ class OutcomeView:
             rows = [self.told(measure, column) for column in columns]
             pairs = next((str(row["pairs"]) for row in rows if row and row["pairs"] is not None), "")
             form = correlation if measure in (SPEARMAN, PEARSON) else share
-            told = [form(row) if row and row["value"] is not None else "not testable" for row in rows]
+            told = [form(row, "") if row and row["value"] is not None else "not testable" for row in rows]
             found.append((name, pairs, told))
         return found
 
 
-def share(row: Mapping[str, Any]) -> str:
-    """A share of pairs, or a difference of two, with its interval."""
+def share(row: Mapping[str, Any], interval_is: str = "95 % CI ") -> str:
+    """A share of pairs, or a difference of two, with its interval, and what that is."""
     value, low, high = (percent(row[name]) for name in ("value", "ci_low", "ci_high"))
-    return f"{value} (95 % CI {low} to {high})"
+    return f"{value} ({interval_is}{low} to {high})"
 
 
-def correlation(row: Mapping[str, Any]) -> str:
-    """A correlation, or a difference of two, with its interval."""
+def correlation(row: Mapping[str, Any], interval_is: str = "95 % CI ") -> str:
+    """A correlation, or a difference of two, with its interval, and what that is."""
     value, low, high = (signed(row[name], 2) for name in ("value", "ci_low", "ci_high"))
-    return f"{value} (95 % CI {low} to {high})"
+    return f"{value} ({interval_is}{low} to {high})"
 
 
 def print_outcomes(console: Console, view: OutcomeView | None) -> None:
@@ -113,7 +114,7 @@ def print_outcomes(console: Console, view: OutcomeView | None) -> None:
         name = f"{row['leak']} (noise)" if row["is_noise"] else row["leak"]
         table.add_row(name, *(_with_error(row, score) for score in (*view.scores, "ais")))
     console.print(table)
-    table = Table(title="Did it tell beforehand?")
+    table = Table(title="Did it tell beforehand?", caption="with 95 % intervals")
     table.add_column("measure", no_wrap=True)
     table.add_column("pairs", justify="right")
     for name in (*(SCORES[score] for score in view.scores), *(["difference"] if len(view.scores) > 1 else [])):
@@ -159,7 +160,8 @@ def _panel(view: OutcomeView, score: str, identifier: str) -> Markup:
     for tick in axis_ticks(*across):
         parts.append(svg_line(x(tick), TOP, x(tick), bottom, "zero" if tick == 0 else "grid"))
         parts.append(svg_text(x(tick), bottom + 16, plain(tick, 3), "tick middle"))
-    told = []
+    told: list[str] = []
+    labels: list[tuple[float, float]] = []
     for name, is_noise, at, ais, left, far, low, high in crosses:
         style = "label_shuffled" if is_noise else "honest"
         said = f"{name}: {SCORES[score]} {signed(at)}, AIS {signed(ais)}"
@@ -170,14 +172,26 @@ def _panel(view: OutcomeView, score: str, identifier: str) -> Markup:
             f'<circle class="dot {style}" cx="{x(at):.1f}" cy="{y(ais):.1f}" r="3.6">'
             f"<title>{escape(said)}</title></circle>"
         )
+        height = free_height(x(at), y(ais) - 5, labels)
+        labels.append((x(at), height))
         end = x(at) > (LEFT + right) / 2
-        parts.append(svg_text(x(at) + (-6 if end else 6), y(ais) - 5, name, "tick end" if end else "tick"))
+        parts.append(svg_text(x(at) + (-6 if end else 6), height, name, "tick end" if end else "tick"))
     head = (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" class="curve" aria-labelledby="{identifier}-t {identifier}-d">'
         f'<title id="{identifier}-t">AIS over {escape(SCORES[score])}</title>'
         f'<desc id="{identifier}-d">{escape("; ".join(told))}</desc>'
     )
     return Markup(head + "".join(parts) + "</svg>")
+
+
+def free_height(x: float, y: float, labels: Sequence[tuple[float, float]]) -> float:
+    """The next height from y on, by turns above and below, where no label within reach of x stands."""
+    near = [height for place, height in labels if abs(place - x) < LABEL_WIDTH]
+    for step in range(2 * len(near) + 1):
+        height = y + (step + 1) // 2 * LABEL_GAP * (-1 if step % 2 else 1)
+        if all(abs(height - other) >= LABEL_GAP for other in near):
+            return height
+    return y
 
 
 def _ends(row: Mapping[str, Any], score: str) -> tuple[float, float]:
