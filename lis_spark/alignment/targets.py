@@ -1,8 +1,8 @@
 """What encoders are aligned to: the ID vectors of preference items, or what a leak said of them then (method 1.8, 4).
 
 A leak stands for a preference data set. Its LIS says, now and with the ranker alone, what the data of the future would
-be worth; an encoder aligned on the same data as it was months ago says what becomes of it. Between such encoders all
-but the targets is the same: the items, their split, what they show.
+be worth; an encoder aligned on the same data as it was months ago says what becomes of it. Between such encoders
+only the targets differ, and which items have one: what the leak says nothing of is left out.
 """
 
 from __future__ import annotations
@@ -83,15 +83,19 @@ def targets_of(lake: Lake, encoder: EncoderConfig, chosen: DataFrame) -> Iterato
     with _said(lake, leak, date, items) as said:
         known = items.join(said, "item_id").localCheckpoint()
         row = known.agg(
-            F.max(width_of("vector")).alias("width"), F.count_if(~F.col("is_validation")).alias("n")
+            F.max(width_of("vector")).alias("width"),
+            F.count_if(~F.col("is_validation")).alias("train"),
+            F.count_if("is_validation").alias("validation"),
         ).first()
-        if row is None or not row["n"]:
+        if row is None or not row["train"] or not row["validation"]:
             raise InputError(
-                f"the leak {leak.name} says nothing of the items that encoder {encoder.name} is trained on",
+                f"the leak {leak.name} says nothing of the items that encoder {encoder.name} is aligned on",
                 table="preference_items",
                 partition=preference.name,
-                found=f"no vector as of {date}",
-                remedy="look at the ids and dates of the leak",
+                found=f"vectors as of {date} of {row['train'] if row else 0:,} items to train on, "
+                f"{row['validation'] if row else 0:,} to validate",
+                expected="some of each",
+                remedy="look at the ids and dates of the leak, or set encoders.leak_days",
             )
         white = whitening(
             summed_moments(known.where("NOT is_validation"), row["width"]), preference.popularity_correlation

@@ -75,10 +75,13 @@ class AppendConfig(Section):
                 raise ValueError(f"leaks: {leak.name} is to be above {unknown[0]}, which is no other representation")
         if self.ladder is not None:
             tables = [leak.name for leak in self.leaks if isinstance(leak, IdTableLeak)]
+            named = (self.ladder.unaligned, self.ladder.aligned, *self.ladder.others)
+            if len(set(named)) < len(named):
+                raise ValueError(f"ladder: each representation stands on it once, found {', '.join(named)}")
             for wanted, known in (
                 (self.ladder.unaligned, represented),
                 (self.ladder.aligned, represented),
-                *((name, represented - {self.ladder.unaligned, self.ladder.aligned}) for name in self.ladder.others),
+                *((name, represented) for name in self.ladder.others),
                 (self.ladder.id_table, set(tables)),
             ):
                 if wanted not in known:

@@ -78,6 +78,8 @@ class EncoderConfig(Section):
             given = [name for name in own if getattr(self, name) != fields[name].default]
             if given:
                 raise ValueError(f"{', '.join(given)}: they are of internvl, kind is frozen")
+        if self.leak is not None and self.objective == "none":
+            raise ValueError("leak: it says what the targets are, and objective none has no targets")
         if self.leak_days and self.leak is None:
             raise ValueError("leak_days: it goes with leak; preference.as_of says of which day ID vectors are")
         if self.batch_size % self.accumulation:

@@ -15,6 +15,7 @@ from lis_spark.config.evaluation import EvaluationConfig
 from lis_spark.config.graph import GraphConfig
 from lis_spark.config.leaks import IdTableLeak, PlantedLeak, Representation, SimilarItemsLeak, SqlLeak, TableLeak
 from lis_spark.config.preference import PreferenceConfig
+from lis_spark.config.query import AS_OF
 from lis_spark.config.ranker import FeatureConfig, HistoryConfig, LaunchConfig, RankerConfig
 from lis_spark.config.section import Section, fingerprint
 from lis_spark.config.sources import IngestConfig, Source
@@ -152,6 +153,14 @@ class RunConfig(Section):
                     f"encoders: {encoder.name} wants the leak {encoder.leak!r}; ID tables, tables and queries "
                     f"keyed by item of append.leaks are {of_items}"
                 )
+            if encoder.leak is not None:
+                own = next(leak for leak in future if leak.name == encoder.leak)
+                undated = isinstance(own, SqlLeak) and AS_OF not in own.parsed.parameters
+                if undated and isinstance(own, SqlLeak) and own.parsed.reads_labels:
+                    raise ValueError(
+                        f"encoders: {encoder.name}: the query of {own.name} reads labels of all days, those that are "
+                        f"scored among them; it has to ask for :{AS_OF} to be as it was known then"
+                    )
         by_name = {encoder.name: encoder for encoder in self.encoders}
         for leak in representations:
             if self.preference is None:

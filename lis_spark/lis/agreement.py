@@ -1,8 +1,11 @@
 """How well a score of preference data tells beforehand what an encoder gets from it: LIS against AIS (method 1.8).
 
 The paper's claim is put as a number. AIS, which takes an alignment each, is the outcome; LIS and LIS_content are the
-predictions. All are measured on the same users, so their errors are correlated: intervals come from draws of all scores
-together, from a normal distribution with the covariance that the users give.
+predictions. All are measured on the same users, so their errors are correlated: all scores are drawn together, from a
+normal distribution with the covariance that the users give. Of a share of pairs, the pairs are those that the measured
+AIS tells apart. Draws add noise to scores that hold noise already, which lowers a correlation twice: what is told of it
+is the range of 95 % of the redrawn correlations, which for a high one lies below the correlation of the true scores,
+and is no confidence interval.
 """
 
 from __future__ import annotations
@@ -17,8 +20,8 @@ from scipy.stats import rankdata
 Numbers = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 DRAWS = 4_000
-# Under so many resolvable pairs a share of them says nothing.
-FEWEST_PAIRS = 10
+# Under so many resolvable pairs a share of them says nothing, and under so many data sets a correlation.
+FEWEST_PAIRS, FEWEST_SETS = 10, 6
 CONCORDANCE, WITHOUT_NOISE = "concordance", "concordance_without_noise"
 SPEARMAN, PEARSON = "spearman", "pearson"
 _Z_95 = 1.959963984540054
@@ -41,7 +44,7 @@ class Outcomes:
 
 @dataclass(frozen=True)
 class Told:
-    """A measure of agreement with its 95 % interval; None where too few pairs can be told apart, or all are equal.
+    """A measure of agreement with 95 % of its draws; None where too few pairs can be told apart, or all are equal.
 
     ``score`` is a prediction, or ``second - first`` for the difference of two. ``pairs`` are those that AIS can tell
     apart; None for a correlation.
@@ -58,8 +61,6 @@ class Told:
 def agreement(outcomes: Outcomes, seed: int = 0, draws: int = DRAWS) -> list[Told]:
     """Concordance over resolvable pairs, with and without noise sets, Spearman and Pearson, of each prediction and of
     the difference of each two.
-
-    In each draw the pairs that AIS can tell apart are those of that draw, by the errors as measured.
 
     Args:
         outcomes: of at least three data sets.
@@ -78,25 +79,23 @@ def agreement(outcomes: Outcomes, seed: int = 0, draws: int = DRAWS) -> list[Tol
     first, second = np.triu_indices(k, 1)
     own = outcomes.covariance[:k, :k]
     error = np.sqrt(np.maximum(own[first, first] + own[second, second] - 2 * own[first, second], 0.0))
-    clean = ~(outcomes.is_noise[first] | outcomes.is_noise[second])
-    every = np.ones(len(first), bool)
+    resolved = np.abs(outcomes.ais[first] - outcomes.ais[second]) > _Z_95 * error
+    clean = resolved & ~(outcomes.is_noise[first] | outcomes.is_noise[second])
 
-    def concordance(among: Flags) -> Callable[[Numbers, Numbers], float]:
+    def concordance(pairs: Flags) -> Callable[[Numbers, Numbers], float]:
+        one, other = first[pairs], second[pairs]
+
         def share(ais: Numbers, score: Numbers) -> float:
-            gap, told = ais[first] - ais[second], np.sign(score[first] - score[second])
-            resolved = (np.abs(gap) > _Z_95 * error) & among
-            if not resolved.any():
+            if not len(one):
                 return np.nan
-            return float(np.mean((told[resolved] * np.sign(gap[resolved]) + 1) / 2))
+            agree = np.sign(score[one] - score[other]) * np.sign(ais[one] - ais[other])
+            return float(np.mean((agree + 1) / 2))
 
         return share
 
-    def resolvable(among: Flags) -> int:
-        return int(((np.abs(outcomes.ais[first] - outcomes.ais[second]) > _Z_95 * error) & among).sum())
-
     asked: list[tuple[str, Callable[[Numbers, Numbers], float], int | None]] = [
-        (CONCORDANCE, concordance(every), resolvable(every)),
-        (WITHOUT_NOISE, concordance(clean), resolvable(clean)),
+        (CONCORDANCE, concordance(resolved), int(resolved.sum())),
+        (WITHOUT_NOISE, concordance(clean), int(clean.sum())),
         (SPEARMAN, spearman, None),
         (PEARSON, pearson, None),
     ]
@@ -107,11 +106,14 @@ def agreement(outcomes: Outcomes, seed: int = 0, draws: int = DRAWS) -> list[Tol
             name: np.array([function(one[0], one[place]) for one in drawn])
             for place, name in enumerate(outcomes.predictions, 1)
         }
+        few = k < FEWEST_SETS if pairs is None else pairs < FEWEST_PAIRS
         for name, value in values.items():
-            found.append(_told(measure, name, value, spread[name], pairs))
+            ends = _percentiles(spread[name])
+            found.append(_told(measure, name, value, ends, pairs, few))
         for before, after in _couples(list(values)):
-            difference = values[after] - values[before]
-            found.append(_told(measure, f"{after} - {before}", difference, spread[after] - spread[before], pairs))
+            difference, apart = values[after] - values[before], spread[after] - spread[before]
+            ends = _percentiles(apart)
+            found.append(_told(measure, f"{after} - {before}", difference, ends, pairs, few))
     return found
 
 
@@ -135,12 +137,19 @@ def _normal(mean: Numbers, covariance: Numbers, seed: int, draws: int) -> Number
     """[draws, scores]; directions without variance stay as they are."""
     variances, axes = np.linalg.eigh(covariance)
     root = axes * np.sqrt(np.maximum(variances, 0.0))
-    return mean + np.random.default_rng(seed).standard_normal((draws, len(mean))) @ root.T
+    # the symmetric root: axes come with signs of their own on each machine
+    return mean + np.random.default_rng(seed).standard_normal((draws, len(mean))) @ (root @ axes.T)
 
 
-def _told(measure: str, score: str, value: float, spread: Numbers, pairs: int | None) -> Told:
+def _percentiles(spread: Numbers) -> tuple[float, float]:
     known = spread[~np.isnan(spread)]
-    if np.isnan(value) or not len(known) or (pairs is not None and pairs < FEWEST_PAIRS):
-        return Told(measure, score, None, None, None, pairs)
+    if not len(known):
+        return np.nan, np.nan
     low, high = np.quantile(known, [0.025, 0.975])
-    return Told(measure, score, value, float(low), float(high), pairs)
+    return float(low), float(high)
+
+
+def _told(measure: str, score: str, value: float, ends: tuple[float, float], pairs: int | None, is_few: bool) -> Told:
+    if is_few or np.isnan(value) or np.isnan(ends[0]):
+        return Told(measure, score, None, None, None, pairs)
+    return Told(measure, score, value, *ends, pairs)

@@ -85,7 +85,14 @@ def _fingerprints(lake: Lake, plan: EvaluationPlan) -> dict[PartitionKey, str]:
         sources = [source_of(lake, plan, leak, date) for leak in config.append.leaks]
         read = [sorted(wanted_partitions(source).items()) for source in sources]
         rows = [plan.row_fingerprints.get(day, "no rows") for day in days_between(first, date + ONE_DAY)]
-        arms: list[object] = [arm.name for arm in plan.append_arms(date)]
+        # what each arm reads, for the name of a rung does not say of which encoder it is
+        arms: list[object] = [
+            (
+                *(one.arm.name, one.leak.name, one.table, one.variant, one.horizon_days),
+                *(one.made, one.draw, one.beside, one.port_hidden),
+            )
+            for one in append_features(config, date)
+        ]
         if config.append.content is not None:
             shown = [sorted(lake.fingerprints(name).items()) for name in ("items", "impressions")]
             arms += [config.append.content, shown if config.append.content.context else shown[0]]

@@ -126,12 +126,10 @@ class _Canvas:
             svg_text(LEFT - 42, 31, self.panel.subtitle, "tick"),
         ]
         step = self.ticks[1] - self.ticks[0]
-        places = max(0, -math.floor(math.log10(step) + 1e-9))
         for tick in self.ticks:
             style = "zero" if abs(tick) < step / 1e6 else "grid"
             parts.append(svg_line(LEFT, self.y(tick), right, self.y(tick), style))
-            said = plain(0.0 if style == "zero" else tick, places)
-            parts.append(svg_text(LEFT - 6, self.y(tick) + 4, said, "tick end"))
+            parts.append(svg_text(LEFT - 6, self.y(tick) + 4, tick_text(tick, self.ticks), "tick end"))
         if self.threshold is not None:
             parts.append(svg_line(LEFT, self.y(self.threshold), right, self.y(self.threshold), "threshold"))
         names = self.panel.place_names
@@ -216,6 +214,13 @@ def axis_ticks(low: float, high: float) -> list[float]:
     magnitude = 10.0 ** math.floor(math.log10((high - low) / 5))
     step = next(m * magnitude for m in (1, 2, 5, 10) if (high - low) / (m * magnitude) <= 6)
     return [i * step for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
+
+
+def tick_text(tick: float, ticks: Sequence[float]) -> str:
+    """A tick with as many places as its neighbours differ in."""
+    step = ticks[1] - ticks[0]
+    places = max(0, -math.floor(math.log10(step) + 1e-9))
+    return plain(0.0 if abs(tick) < step / 1e6 else tick, places)
 
 
 def _path(places: Sequence[tuple[float, float]]) -> str:

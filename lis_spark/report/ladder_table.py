@@ -64,10 +64,9 @@ class LadderView:
         if row is None:
             return []
         if row["ci_low"] <= 0:
-            lost = "nothing is shown to be lost in use"
-        else:
-            lost = f"{with_interval(row['lis'], row['ci_low'], row['ci_high'])} is lost in use"
-        return [f"Against a stronger port for the same vector {lost}."]
+            return ["A stronger port is not shown to make more of the same vectors: nothing is lost in use."]
+        gained = with_interval(row["lis"], row["ci_low"], row["ci_high"])
+        return [f"A stronger port makes {gained} more of the same vectors, the ID vector among them: lost in use."]
 
     @property
     def _above(self) -> list[str]:

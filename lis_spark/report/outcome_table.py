@@ -13,9 +13,10 @@ from rich.text import Text
 
 from lis_spark.lis.agreement import CONCORDANCE, FEWEST_PAIRS, PEARSON, SPEARMAN, WITHOUT_NOISE
 from lis_spark.lis.decision import interval as around
-from lis_spark.report.figures import axis_ticks, svg_line, svg_text
-from lis_spark.report.format import ascii_text, percent, plain, signed
+from lis_spark.report.figures import axis_ticks, svg_line, svg_text, tick_text
+from lis_spark.report.format import ascii_text, percent, signed
 
+REDRAWN = "the range of 95 % of redrawn errors"
 SCORES = {"lis": "LIS, honest", "lis_content": "LIS of what content predicts"}
 MEASURES = {
     CONCORDANCE: "pairs in the same order",
@@ -89,8 +90,8 @@ def share(row: Mapping[str, Any], interval_is: str = "95 % CI ") -> str:
     return f"{value} ({interval_is}{low} to {high})"
 
 
-def correlation(row: Mapping[str, Any], interval_is: str = "95 % CI ") -> str:
-    """A correlation, or a difference of two, with its interval, and what that is."""
+def correlation(row: Mapping[str, Any], interval_is: str = "95 % of redrawn errors: ") -> str:
+    """A correlation, or a difference of two, with the range of its draws, and what that is."""
     value, low, high = (signed(row[name], 2) for name in ("value", "ci_low", "ci_high"))
     return f"{value} ({interval_is}{low} to {high})"
 
@@ -114,7 +115,10 @@ def print_outcomes(console: Console, view: OutcomeView | None) -> None:
         name = f"{row['leak']} (noise)" if row["is_noise"] else row["leak"]
         table.add_row(name, *(_with_error(row, score) for score in (*view.scores, "ais")))
     console.print(table)
-    table = Table(title="Did it tell beforehand?", caption="with 95 % intervals")
+    table = Table(
+        title="Did it tell beforehand?",
+        caption=f"with 95 % intervals; of correlations, {REDRAWN}",
+    )
     table.add_column("measure", no_wrap=True)
     table.add_column("pairs", justify="right")
     for name in (*(SCORES[score] for score in view.scores), *(["difference"] if len(view.scores) > 1 else [])):
@@ -154,12 +158,14 @@ def _panel(view: OutcomeView, score: str, identifier: str) -> Markup:
         svg_text(LEFT - 42, 31, "on items unseen in alignment", "tick"),
         svg_text((LEFT + right) / 2, HEIGHT - 4, SCORES[score], "tick middle"),
     ]
-    for tick in axis_ticks(*upward):
+    ticks = axis_ticks(*upward)
+    for tick in ticks:
         parts.append(svg_line(LEFT, y(tick), right, y(tick), "zero" if tick == 0 else "grid"))
-        parts.append(svg_text(LEFT - 6, y(tick) + 4, plain(tick, 3), "tick end"))
-    for tick in axis_ticks(*across):
+        parts.append(svg_text(LEFT - 6, y(tick) + 4, tick_text(tick, ticks), "tick end"))
+    ticks = axis_ticks(*across)
+    for tick in ticks:
         parts.append(svg_line(x(tick), TOP, x(tick), bottom, "zero" if tick == 0 else "grid"))
-        parts.append(svg_text(x(tick), bottom + 16, plain(tick, 3), "tick middle"))
+        parts.append(svg_text(x(tick), bottom + 16, tick_text(tick, ticks), "tick middle"))
     told: list[str] = []
     labels: list[tuple[float, float]] = []
     for name, is_noise, at, ais, left, far, low, high in crosses:

@@ -58,9 +58,15 @@ def represented(rows: Sequence[Row]) -> list[Represented]:
         rows: rows of lis_results, those of representations among them.
     """
     measured = [row for row in rows if is_of_representation(row) and row["lis"] is not None]
-    all_unseen = any(row["stratum"] == UNSEEN and row["share_of_impressions"] == 1 for row in measured)
-    left_out = ALL if all_unseen else None  # the same items, and the same numbers
-    chosen = [row for row in measured if row["stratum"] != left_out and not row["stratum"].startswith("item_age")]
+    # where all items are unseen both strata are the same items, and have the same numbers
+    unseen = {
+        row["evaluated_date"] for row in measured if row["stratum"] == UNSEEN and row["share_of_impressions"] == 1
+    }
+    chosen = [
+        row
+        for row in measured
+        if not row["stratum"].startswith("item_age") and not (row["stratum"] == ALL and row["evaluated_date"] in unseen)
+    ]
     if any(row["seed"] == "mean" for row in chosen):
         chosen = [row for row in chosen if row["seed"] == "mean"]
     return [

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from markupsafe import Markup, escape
 
-from lis_spark.report.figures import axis_ticks, svg_line, svg_text
-from lis_spark.report.format import interval, plain, signed
+from lis_spark.report.figures import axis_ticks, svg_line, svg_text, tick_text
+from lis_spark.report.format import interval, signed
 from lis_spark.report.ladder_table import LadderView
 
 WIDTH, LEFT, RIGHT, TOP, ROW, BAR = 360, 16, 56, 40, 44, 14
@@ -21,8 +21,9 @@ def draw_ladder(view: LadderView, identifier: str) -> Markup:
     reach = [0.0, *ends]
     for start, (_, row) in zip(starts, steps, strict=True):
         reach += [start + row["ci_low"], start + row["ci_high"]]
-    low, high = min(reach), max(reach)
-    span = (high - low) or 0.001
+    low = min(reach)
+    high = max(*reach, low + 1e-4)  # where all steps are exactly 0 there is an axis all the same
+    span = high - low
     bottom = TOP + ROW * len(steps)
 
     def x(value: float) -> float:
@@ -35,7 +36,7 @@ def draw_ladder(view: LadderView, identifier: str) -> Markup:
     ticks = axis_ticks(low, high)
     for tick in ticks:
         parts.append(svg_line(x(tick), TOP, x(tick), bottom, "zero" if tick == 0 else "grid"))
-        parts.append(svg_text(x(tick), bottom + 14, plain(tick, 3), "tick middle"))
+        parts.append(svg_text(x(tick), bottom + 14, tick_text(tick, ticks), "tick middle"))
     for number, (start, end, (said, row), style) in enumerate(zip(starts, ends, steps, STYLES, strict=True)):
         y = TOP + ROW * number + 20
         left, right = sorted((x(start), x(end)))

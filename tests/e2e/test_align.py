@@ -447,8 +447,14 @@ def test_the_widths_that_a_ranker_takes_are_enforced(config_data: dict[str, Any]
     for encoder, told in (
         ({"leak": "clicks"}, "one wants the leak 'clicks'; .* are .'id_table'."),
         ({"leak_days": 3}, "leak_days: it goes with leak"),
+        ({"leak": "id_table", "objective": "none"}, "objective none has no targets"),
     ):
         with pytest.raises(ConfigError, match=told):
             parse_config({**data, "encoders": [{"name": "one", **encoder}]})
+    rates = {"kind": "sql", "name": "rates", "horizon_days": 7, "control": "gaussian"}
+    rates["query"] = "SELECT item_id, avg(label_click) AS rate FROM impressions GROUP BY item_id"
+    late = {**data, "append": {"leaks": [rates, leak]}, "encoders": [{"name": "one", "leak": "rates"}]}
+    with pytest.raises(ConfigError, match="reads labels of all days, those that are scored among them"):
+        parse_config(late)
     with pytest.raises(ConfigError, match="they are of internvl, kind is frozen"):
         parse_config({**config_data, **chosen, "encoders": [{"kind": "frozen", "tuning": "lora"}]})

@@ -82,7 +82,7 @@ def test_a_better_score_is_told_with_an_interval() -> None:
         assert gain.ci_low is not None and gain.ci_low > 0, measure
 
 
-def test_the_interval_of_a_correlation_is_that_of_its_errors() -> None:
+def test_the_range_of_a_correlation_is_that_of_redrawn_errors() -> None:
     """Against the spread of correlations of scores drawn one by one."""
     random = np.random.default_rng(5)
     ais, lis = np.linspace(0, 0.03, 9), np.linspace(0, 0.03, 9) + random.normal(size=9) * 0.006

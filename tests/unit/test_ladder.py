@@ -84,9 +84,9 @@ def test_the_aligned_encoder_is_compared_with_others_beside_the_same_vector(data
     lines = [*rows(), {**rows()[0], "variant": "aligned_above_early", "lis": 0.02, "ci_low": 0.01, "ci_high": 0.03}]
     lost = {**rows()[0], "variant": "lost_in_use", "lis": 0.004, "ci_low": 0.002, "ci_high": 0.006}
     (view,) = ladder_views([*lines, lost], [])
-    assert "stronger port for the same vector +0.0040 (95 % CI +0.0020 to +0.0060) is lost in use" in view.answer
+    assert "A stronger port makes +0.0040 (95 % CI +0.0020 to +0.0060) more of the same vectors" in view.answer
     (view,) = ladder_views([*lines, {**lost, "ci_low": -0.001}], [])
-    assert "nothing is shown to be lost in use" in view.answer
+    assert "nothing is lost in use" in view.answer
     assert view.answer.endswith("it is +0.0200 (95 % CI +0.0100 to +0.0300) above early.")
 
 
@@ -94,7 +94,7 @@ def test_the_aligned_encoder_is_compared_with_others_beside_the_same_vector(data
     ("changes", "told"),
     [
         ({"ladder": {"unaligned": "plain", "aligned": "missing"}}, "it wants 'missing', leaks has"),
-        ({"ladder": {"unaligned": "plain", "aligned": "aligned", "others": ["plain"]}}, "it wants 'plain', leaks has"),
+        ({"ladder": {"unaligned": "plain", "aligned": "aligned", "others": ["plain"]}}, "stands on it once"),
         ({"content": None}, "what content predicts of the future is a rung"),
         ({"ladder": {"unaligned": "plain", "aligned": "aligned", "id_table": "plain"}}, "it wants 'plain', leaks has"),
     ],
