@@ -153,14 +153,12 @@ class RunConfig(Section):
                     f"encoders: {encoder.name} wants the leak {encoder.leak!r}; ID tables, tables and queries "
                     f"keyed by item of append.leaks are {of_items}"
                 )
-            if encoder.leak is not None:
-                own = next(leak for leak in future if leak.name == encoder.leak)
-                undated = isinstance(own, SqlLeak) and AS_OF not in own.parsed.parameters
-                if undated and isinstance(own, SqlLeak) and own.parsed.reads_labels:
-                    raise ValueError(
-                        f"encoders: {encoder.name}: the query of {own.name} reads labels of all days, those that are "
-                        f"scored among them; it has to ask for :{AS_OF} to be as it was known then"
-                    )
+            own = next((leak for leak in future if leak.name == encoder.leak), None)
+            if isinstance(own, SqlLeak) and own.parsed.reads_labels and AS_OF not in own.parsed.parameters:
+                raise ValueError(
+                    f"encoders: {encoder.name}: the query of {own.name} reads labels of all days, those that are "
+                    f"scored among them; it has to ask for :{AS_OF} to be as it was known then"
+                )
         by_name = {encoder.name: encoder for encoder in self.encoders}
         for leak in representations:
             if self.preference is None:

@@ -10,21 +10,25 @@ and is no confidence interval.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata
 
+from lis_spark.lis.decision import Z_95
+
 Numbers = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 DRAWS = 4_000
-# Under so many resolvable pairs a share of them says nothing, and under so many data sets a correlation.
-FEWEST_PAIRS, FEWEST_SETS = 10, 6
+# Fewer data sets have no order to speak of, and fewer than the second no correlation.
+FEWEST_SETS, FEWEST_CORRELATED = 3, 6
+# Under so many resolvable pairs a share of them says nothing.
+FEWEST_PAIRS = 10
 CONCORDANCE, WITHOUT_NOISE = "concordance", "concordance_without_noise"
 SPEARMAN, PEARSON = "spearman", "pearson"
-_Z_95 = 1.959963984540054
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ def agreement(outcomes: Outcomes, seed: int = 0, draws: int = DRAWS) -> list[Tol
         ValueError: fewer than three data sets.
     """
     k = len(outcomes.names)
-    if k < 3:
+    if k < FEWEST_SETS:
         raise ValueError(f"agreement needs at least three data sets, there are {k}")
     observed = np.concatenate([outcomes.ais, *outcomes.predictions.values()])
     drawn = _normal(observed, outcomes.covariance, seed, draws).reshape(draws, -1, k)
@@ -79,7 +83,7 @@ def agreement(outcomes: Outcomes, seed: int = 0, draws: int = DRAWS) -> list[Tol
     first, second = np.triu_indices(k, 1)
     own = outcomes.covariance[:k, :k]
     error = np.sqrt(np.maximum(own[first, first] + own[second, second] - 2 * own[first, second], 0.0))
-    resolved = np.abs(outcomes.ais[first] - outcomes.ais[second]) > _Z_95 * error
+    resolved = np.abs(outcomes.ais[first] - outcomes.ais[second]) > Z_95 * error
     clean = resolved & ~(outcomes.is_noise[first] | outcomes.is_noise[second])
 
     def concordance(pairs: Flags) -> Callable[[Numbers, Numbers], float]:
@@ -106,11 +110,11 @@ def agreement(outcomes: Outcomes, seed: int = 0, draws: int = DRAWS) -> list[Tol
             name: np.array([function(one[0], one[place]) for one in drawn])
             for place, name in enumerate(outcomes.predictions, 1)
         }
-        few = k < FEWEST_SETS if pairs is None else pairs < FEWEST_PAIRS
+        few = k < FEWEST_CORRELATED if pairs is None else pairs < FEWEST_PAIRS
         for name, value in values.items():
             ends = _percentiles(spread[name])
             found.append(_told(measure, name, value, ends, pairs, few))
-        for before, after in _couples(list(values)):
+        for before, after in combinations(values, 2):
             difference, apart = values[after] - values[before], spread[after] - spread[before]
             ends = _percentiles(apart)
             found.append(_told(measure, f"{after} - {before}", difference, ends, pairs, few))
@@ -127,10 +131,6 @@ def pearson(ais: Numbers, score: Numbers) -> float:
     x, y = ais - ais.mean(), score - score.mean()
     norm = np.sqrt((x @ x) * (y @ y))
     return float(x @ y / norm) if norm > 0 else float("nan")
-
-
-def _couples(names: Sequence[str]) -> list[tuple[str, str]]:
-    return [(one, other) for place, one in enumerate(names) for other in names[place + 1 :]]
 
 
 def _normal(mean: Numbers, covariance: Numbers, seed: int, draws: int) -> Numbers:

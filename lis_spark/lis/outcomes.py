@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 from lis_spark.config import RunConfig
 from lis_spark.config.leaks import HONEST, OwnLeak
 from lis_spark.lake import Lake
-from lis_spark.lis.agreement import Outcomes, agreement
+from lis_spark.lis.agreement import FEWEST_SETS, Outcomes, agreement
 from lis_spark.lis.append_arms import CONTENT
 from lis_spark.lis.arms import REPRESENTATION
 from lis_spark.lis.comparisons import Measurement
@@ -29,8 +29,6 @@ from lis_spark.metrics import compare, sum_intervals
 AIS = "ais"
 # Prediction -> variant of the measurements of a leak.
 PREDICTIONS = {"lis": HONEST, "lis_content": CONTENT}
-# Fewer data sets have no order to speak of.
-FEWEST_SETS = 3
 
 
 def aligned_leaks(config: RunConfig) -> dict[str, str]:

@@ -96,13 +96,8 @@ class _Canvas:
 
     def draw(self) -> Markup:
         parts = [*self._frame(), *self._bands(), *self._lines(), *self._labels()]
-        head = (
-            f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" class="curve" '
-            f'aria-labelledby="{self.identifier}-t {self.identifier}-d">'
-            f'<title id="{self.identifier}-t">LIS, {escape(self.panel.title)}</title>'
-            f'<desc id="{self.identifier}-d">{escape(self._description())}</desc>'
-        )
-        return Markup(head + "".join(parts) + "</svg>")
+        title = f"LIS, {self.panel.title}"
+        return svg_panel(WIDTH, HEIGHT, self.identifier, title, self._description(), parts)
 
     def _description(self) -> str:
         lines = []
@@ -225,6 +220,17 @@ def tick_text(tick: float, ticks: Sequence[float]) -> str:
 
 def _path(places: Sequence[tuple[float, float]]) -> str:
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+
+
+def svg_panel(
+    width: float, height: float, identifier: str, title: str, description: str, parts: Sequence[str]
+) -> Markup:
+    """A drawing with a title and a description for those who hear the page; ``identifier`` is unique in it."""
+    head = (
+        f'<svg viewBox="0 0 {width} {height}" role="img" class="curve" aria-labelledby="{identifier}-t {identifier}-d">'
+        f'<title id="{identifier}-t">{escape(title)}</title><desc id="{identifier}-d">{escape(description)}</desc>'
+    )
+    return Markup(head + "".join(parts) + "</svg>")
 
 
 def svg_line(x1: float, y1: float, x2: float, y2: float, style: str) -> str:

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from lis_spark.lis.agreement import CONCORDANCE, FEWEST_PAIRS, PEARSON, SPEARMAN, WITHOUT_NOISE
 from lis_spark.lis.decision import interval as around
-from lis_spark.report.figures import axis_ticks, svg_line, svg_text, tick_text
+from lis_spark.report.figures import axis_ticks, svg_line, svg_panel, svg_text, tick_text
 from lis_spark.report.format import ascii_text, percent, signed
 
 REDRAWN = "the range of 95 % of redrawn errors"
@@ -182,12 +182,7 @@ def _panel(view: OutcomeView, score: str, identifier: str) -> Markup:
         labels.append((x(at), height))
         end = x(at) > (LEFT + right) / 2
         parts.append(svg_text(x(at) + (-6 if end else 6), height, name, "tick end" if end else "tick"))
-    head = (
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" class="curve" aria-labelledby="{identifier}-t {identifier}-d">'
-        f'<title id="{identifier}-t">AIS over {escape(SCORES[score])}</title>'
-        f'<desc id="{identifier}-d">{escape("; ".join(told))}</desc>'
-    )
-    return Markup(head + "".join(parts) + "</svg>")
+    return svg_panel(WIDTH, HEIGHT, identifier, f"AIS over {SCORES[score]}", "; ".join(told), parts)
 
 
 def free_height(x: float, y: float, labels: Sequence[tuple[float, float]]) -> float:

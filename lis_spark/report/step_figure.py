@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from markupsafe import Markup, escape
 
-from lis_spark.report.figures import axis_ticks, svg_line, svg_text, tick_text
+from lis_spark.report.figures import axis_ticks, svg_line, svg_panel, svg_text, tick_text
 from lis_spark.report.format import interval, signed
 from lis_spark.report.ladder_table import LadderView
 
@@ -52,9 +52,5 @@ def draw_ladder(view: LadderView, identifier: str) -> Markup:
     described = "; ".join(
         f"{said} {signed(row['lis'])} (95 % CI {interval(row['ci_low'], row['ci_high'])})" for said, row in steps
     )
-    head = (
-        f'<svg viewBox="0 0 {WIDTH} {bottom + 20}" role="img" class="curve" aria-labelledby="{identifier}-t '
-        f'{identifier}-d"><title id="{identifier}-t">The ladder of {escape(view.date)}, {escape(view.items)}</title>'
-        f'<desc id="{identifier}-d">{escape(described)}</desc>'
-    )
-    return Markup(head + "".join(parts) + "</svg>")
+    title = f"The ladder of {view.date}, {view.items}"
+    return svg_panel(WIDTH, bottom + 20, identifier, title, described, parts)
