@@ -38,6 +38,8 @@ LOCAL_SETTINGS: dict[str, str] = {
     # A partition's rows are one Arrow exchange: fewer, larger batches.
     "spark.sql.execution.arrow.maxRecordsPerBatch": "100000",
     "spark.sql.sources.parallelPartitionDiscovery.parallelism": "4",
+    # Workers are forked with our functions loaded, and do not look through all of it for garbage after each task.
+    "spark.python.daemon.module": "lis_spark.python_workers",
 }
 
 

@@ -10,14 +10,14 @@ import datetime as dt
 import hashlib
 import json
 import os
+import pkgutil
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 import torch
 from safetensors.numpy import load_file
 
+from lis_spark.ranker.launch import guarded
 from lis_spark.ranker.plans import (
     AppendPlan,
     ChainSpec,
@@ -269,30 +270,30 @@ def run_ranks(commands: Sequence[str], ranks: int = 1, timeout_seconds: float = 
     return outputs[0]
 
 
+# By name, as the steps give them: each imports what takes seconds to load.
+WORKS = {
+    "train": "lis_spark.ranker.chain_training:train_rank",
+    "score": "lis_spark.ranker.arm_scoring:score_rank",
+    "append": "lis_spark.ranker.append_training:append_rank",
+    "align": "lis_spark.alignment.training:align_rank",
+}
+
+
 def main(commands: Sequence[str]) -> None:
     """Runs ``kind:plan`` commands in turn and prints each result as ``result N`` or ``error JSON``."""
-    from lis_spark.ranker.append_training import append_rank
-    from lis_spark.ranker.arm_scoring import score_rank
-    from lis_spark.ranker.chain_training import train_rank
-    from lis_spark.ranker.processes import guarded
-
-    functions: dict[str, Callable[[str], Any]] = {"train": train_rank, "score": score_rank, "append": append_rank}
-    if any("align:" in command for command in commands):  # what it imports takes seconds
-        from lis_spark.alignment.training import align_rank
-
-        functions["align"] = align_rank
     for command in commands:
         kind, _, plan = command.partition(":")
+        work = WORKS[kind.removeprefix("failing-")]
         if kind.startswith("failing-"):
             try:
-                guarded(functions[kind.removeprefix("failing-")], plan)
+                guarded(work, plan)
             except Exception:
                 written = Path(plan).with_suffix(f".error-{os.environ['RANK']}.json").read_text(encoding="utf-8")
                 print("error", written)
             else:
                 raise AssertionError(f"{command} did not fail")
         else:
-            print("result", functions[kind](plan))
+            print("result", pkgutil.resolve_name(work)(plan))
 
 
 def results(output: str) -> list[int]:

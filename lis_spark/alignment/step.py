@@ -22,12 +22,15 @@ from lis_spark.config import EncoderConfig, RunConfig, fingerprint
 from lis_spark.errors import ConfigError, InputError
 from lis_spark.lake import Lake
 from lis_spark.progress import described
+from lis_spark.ranker.exchange import launch_plan
 from lis_spark.ranker.plans import LaunchSpec
 from lis_spark.step import StepResult
 from lis_spark.table_files import absolute
 
 STEP_VERSION = 1
 NAME = "align"
+# What every rank runs.
+WORK = "lis_spark.alignment.training:align_rank"
 # Titles that the tokenizer of the embedded model is made of.
 MOST_TITLES = 50_000
 # A representation has fewer than 100 numbers.
@@ -48,10 +51,6 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
             expected="preference and encoders: [{name: aligned}] in the configuration",
             remedy="see lis_spark/config/encoder.py for the keys",
         )
-    # torch and transformers take seconds to load, and no other verb needs them
-    from lis_spark.alignment.training import align_rank
-    from lis_spark.ranker.exchange import launch_plan
-
     lake = Lake(spark, config, run_id=run_id, step=NAME)
     lake.create("encoders")
     wanted = {one.name: encoder_fingerprint(lake, one) for one in config.encoders}
@@ -70,7 +69,7 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
         encoders=tuple(specs),
     )
     pieces = sum(one.steps for one in stale if one.objective != "none")
-    launch_plan(config, NAME, plan, align_rank, f"aligning {', '.join(one.name for one in stale)}", pieces)
+    launch_plan(config, NAME, plan, WORK, f"aligning {', '.join(one.name for one in stale)}", pieces)
     rows, notes = [], []
     for spec in specs:
         found = Progress.parse((Path(spec.folder) / RESULT_FILE).read_bytes())

@@ -24,7 +24,6 @@ from lis_spark.lis.plan import EvaluationPlan, resolve
 from lis_spark.lis.score import model_state, read_logits, write_scores
 from lis_spark.partitions import PartitionKey
 from lis_spark.progress import described
-from lis_spark.ranker.append_training import append_rank
 from lis_spark.ranker.exchange import launch_plan, launch_spec, ranker_spec
 from lis_spark.ranker.plans import AppendArmSpec, AppendEvaluationSpec, AppendPlan
 from lis_spark.step import StepResult
@@ -33,6 +32,8 @@ from lis_spark.table_files import absolute
 STEP_VERSION = 3
 # Value of ``scores.step``.
 STEP = "append"
+# What every rank runs.
+WORK = "lis_spark.ranker.append_training:append_rank"
 
 
 def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: str = "") -> StepResult:
@@ -63,7 +64,7 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
     try:
         append_plan = _append_plan(lake, plan, keys, work)
         arms = sum(len(evaluation.arms) for evaluation in append_plan.evaluations)
-        launch_plan(config, "append", append_plan, append_rank, f"retraining {arms} arms", pieces=arms)
+        launch_plan(config, "append", append_plan, WORK, f"retraining {arms} arms", pieces=arms)
         expected = sum(evaluation.day.rows * len(evaluation.arms) for evaluation in append_plan.evaluations)
         with described(spark, "logits into the table scores"):
             written = write_scores(lake, STEP, read_logits(spark, work / "logits", keys), todo, expected)

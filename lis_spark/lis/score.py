@@ -26,7 +26,6 @@ from lis_spark.lis.features import VECTOR_COLUMN, tables_of_requests
 from lis_spark.lis.plan import EvaluationPlan, resolve
 from lis_spark.partitions import PartitionKey
 from lis_spark.progress import described
-from lis_spark.ranker.arm_scoring import score_rank
 from lis_spark.ranker.exchange import launch_plan, launch_spec, ranker_spec
 from lis_spark.ranker.plans import ArmSpec, DaySpec, EvaluationSpec, ScorePlan, StateSpec, file_url, state_folder
 from lis_spark.ranker.readable_days import readable_days
@@ -37,6 +36,8 @@ from lis_spark.table_files import absolute
 STEP_VERSION = 4
 # Value of ``scores.step``.
 STEP = "score"
+# What every rank runs.
+WORK = "lis_spark.ranker.arm_scoring:score_rank"
 
 
 def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: str = "") -> StepResult:
@@ -64,7 +65,7 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
     with readable_days(lake, plan.rows, needed) as days:
         score_plan = _score_plan(lake, plan, keys, work, days, window)
         title = f"scoring {sum(len(evaluation.arms) for evaluation in score_plan.evaluations)} arms"
-        launch_plan(config, "score", score_plan, score_rank, title, pieces=len(keys))
+        launch_plan(config, "score", score_plan, WORK, title, pieces=len(keys))
     expected = _expected_rows(lake, plan, keys)
     with described(spark, "logits into the table scores"):
         scores = read_logits(spark, work / "logits", keys)

@@ -16,7 +16,6 @@ from lis_spark.config import RunConfig, fingerprint
 from lis_spark.lake import Lake
 from lis_spark.lis.chains import ONE_DAY, Chain
 from lis_spark.lis.plan import EvaluationPlan, resolve
-from lis_spark.ranker.chain_training import train_rank
 from lis_spark.ranker.exchange import import_days, launch_plan, launch_spec, ranker_spec
 from lis_spark.ranker.plans import ChainSpec, DaySpec, StateSpec, TrainPlan, TrainTask, state_folder
 from lis_spark.ranker.readable_days import readable_days
@@ -24,6 +23,8 @@ from lis_spark.step import StepResult
 from lis_spark.table_files import absolute
 
 STEP_VERSION = 1
+# What every rank runs.
+WORK = "lis_spark.ranker.chain_training:train_rank"
 Stored = Mapping[tuple[str, ...], str]
 ChainFingerprints = dict[str, dict[dt.date, str]]
 
@@ -52,7 +53,7 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
         train_plan = _train_plan(lake, plan, fingerprints, stale, days)
         title = f"training {len(stale)} chains, {len(done)} chain days"
         pieces = sum((task.through - task.after).days for phase in train_plan.phases for task in phase)
-        launch_plan(config, "train", train_plan, train_rank, title, pieces)
+        launch_plan(config, "train", train_plan, WORK, title, pieces)
     trained = import_days(lake, train_plan, {chain.name: chain for chain in train_plan.chains}, done)
     return StepResult(
         "train",

@@ -20,11 +20,8 @@ from lis_spark.errors import StepFailed
 from lis_spark.ranker.day_reader import DayReader, DayRows, check_count
 from lis_spark.ranker.model_state import (
     TableShard,
-    drop_state,
     load_state,
     ordinal,
-    publish,
-    read_manifest,
     save_state,
     start_cold,
 )
@@ -32,6 +29,7 @@ from lis_spark.ranker.network import SHIFT, dense_part
 from lis_spark.ranker.one_pass import build_model, new_optimizer, one_pass
 from lis_spark.ranker.plans import ChainSpec, DaySpec, StateSpec, TrainPlan, TrainTask, state_folder
 from lis_spark.ranker.processes import Rank, join, report_progress
+from lis_spark.ranker.state_files import drop_state, publish, read_manifest
 from lis_spark.vectors import pack
 
 ONE_DAY = dt.timedelta(days=1)

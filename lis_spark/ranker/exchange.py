@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from lis_spark.errors import StepFailed
 from lis_spark.lake import Lake
 from lis_spark.partitions import PartitionKey
 from lis_spark.progress import described
+from lis_spark.ranker.launch import launch
 from lis_spark.ranker.plans import (
     ChainSpec,
     FeatureSpec,
@@ -31,7 +32,7 @@ from lis_spark.ranker.plans import (
     file_url,
     state_folder,
 )
-from lis_spark.ranker.processes import launch
+from lis_spark.ranker.state_files import read_manifest
 from lis_spark.table_files import absolute
 
 ROWS_PER_FILE = 4_000_000
@@ -110,8 +111,6 @@ def import_days(
     Raises:
         StepFailed: the table holds other rows than the ranks wrote.
     """
-    from lis_spark.ranker.model_state import read_manifest
-
     spark, slot = lake.spark, plan.ranker.slot
     manifests, files, written = {}, [], 0
     for chain, date in done:
@@ -191,16 +190,14 @@ def _snapshot_rows(
     )
 
 
-def launch_plan(
-    config: RunConfig, name: str, plan: Plain, function: Callable[[str], object], title: str, pieces: int
-) -> None:
-    """Writes a plan where every rank can read it and runs ``function`` on it; see :func:`processes.launch`."""
+def launch_plan(config: RunConfig, name: str, plan: Plain, work: str, title: str, pieces: int) -> None:
+    """Writes a plan where every rank can read it and runs ``work`` on it; see :func:`launch.launch`."""
     folder = Path(absolute(config.lake.work_path)) / "plans"
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{name}-{uuid.uuid4().hex[:12]}.json"  # two runs at a time need not share it
     file.write_text(plan.model_dump_json(), encoding="utf-8")
     launch(
-        function,
+        work,
         file,
         processes=config.launch.processes,
         local_mode=config.launch.local_mode,

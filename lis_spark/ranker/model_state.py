@@ -1,16 +1,13 @@
 """The state of M_t on disk: dense part, optimizers, table shards and counters as safetensors, hashed (architecture).
 
 Each rank of a chain writes its own shard, so no rank holds a whole table that is sharded; a state can be read by
-another number of ranks, which take the row ranges that are theirs.
+another number of ranks, which take the row ranges that are theirs. Manifests and hashes: see :mod:`state_files`.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import json
-import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,12 +18,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from lis_spark.errors import StaleError
 from lis_spark.ranker.cold_rows import cold_rows
 from lis_spark.ranker.network import SHIFT
 from lis_spark.ranker.plans import RankerSpec, StateSpec
-
-MANIFEST = "manifest.json"
+from lis_spark.ranker.state_files import verified_files
 
 
 @dataclass
@@ -176,68 +171,6 @@ def _load_dense(opened: safe_open, keys: set[str], dense: nn.Module, optimizer: 
             _, index, name = key.split(".")
             state.setdefault(int(index), {})[name] = opened.get_tensor(key)
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-
-
-def read_manifest(folder: Path) -> dict[str, object] | None:
-    """The manifest of a finished day, None where there is none."""
-    file = folder / MANIFEST
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
-
-
-def verified_files(state: StateSpec) -> list[Path]:
-    """The files of a state, each with the hash that its manifest says.
-
-    Raises:
-        StaleError: naming the folder or file.
-    """
-    folder = Path(state.folder)
-    manifest = read_manifest(folder)
-    listed = manifest.get("files") if manifest else None
-    if not isinstance(listed, list) or not listed:
-        raise StaleError(
-            "the state of a model is not there",
-            table="model_snapshots",
-            partition=str(folder),
-            remedy="train with --force",
-        )
-    if manifest and manifest["fingerprint"] != state.fingerprint:
-        raise StaleError(
-            "the state of a model is that of another training: other data or settings",
-            table="model_snapshots",
-            partition=str(folder),
-            found=f"fingerprint {manifest['fingerprint']}",
-            expected=state.fingerprint,
-            remedy="give each lake a lake.work_path of its own, then train with --force",
-        )
-    files = []
-    for entry in listed:
-        file = folder / entry["name"]
-        found = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "no such file"
-        if found != entry["sha256"]:
-            raise StaleError(
-                "the state of a model was changed or removed",
-                table="model_snapshots",
-                partition=str(file),
-                found=found,
-                expected=entry["sha256"],
-                remedy="train with --force",
-            )
-        files.append(file)
-    return files
-
-
-def publish(temporary: Path, folder: Path, manifest: dict[str, object]) -> None:
-    """Makes a finished day visible: the manifest inside, then one rename."""
-    (temporary / MANIFEST).write_text(json.dumps(manifest, sort_keys=True), encoding="utf-8")
-    if folder.exists():
-        shutil.rmtree(folder)
-    os.replace(temporary, folder)
-
-
-def drop_state(folder: Path) -> None:
-    """Removes a state that nobody will fork from; its snapshot and manifest stay."""
-    for file in folder.glob("state-*.safetensors"):
-        file.unlink()
 
 
 def ordinal(date: dt.date) -> int:

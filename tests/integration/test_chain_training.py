@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,9 @@ from lis_spark.errors import StepFailed
 from lis_spark.ranker.chain_training import ChainTrainer
 from lis_spark.ranker.cold_rows import cold_rows
 from lis_spark.ranker.day_reader import DayReader, DayRows
+from lis_spark.ranker.launch import launch
 from lis_spark.ranker.plans import ChainSpec, state_folder
-from lis_spark.ranker.processes import Rank, launch
+from lis_spark.ranker.processes import Rank
 from tests.ranker_worlds import (
     INITIAL_SCALE,
     ITEMS,
@@ -34,11 +34,8 @@ from tests.ranker_worlds import (
     make_chain,
     make_train_plan,
     make_world,
-    raise_after_others_ended,
-    raise_while_others_wait,
     read_state,
     results,
-    return_in_rank,
     run_ranks,
     sha256_of,
     write_plan,
@@ -341,17 +338,17 @@ def test_two_ranks_count_what_one_rank_counts(trained: Trained, tmp_path: Path) 
     assert sum(sizes) == ITEMS + 1 and sizes[0] != sizes[1]
 
 
-@pytest.mark.parametrize("work", [raise_while_others_wait, raise_after_others_ended])
+@pytest.mark.parametrize("work", ["raise_while_others_wait", "raise_after_others_ended"])
 def test_an_error_in_a_rank_reaches_the_driver(
-    spark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: Callable[[str], int]
+    spark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: str
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))  # the training processes import the function from the tests
     plan = tmp_path / "plan-1.json"
     plan.write_text("{}", encoding="utf-8")
     with pytest.raises(StepFailed) as error:
-        launch(work, plan, processes=2, local_mode=True, use_gpu=False, title="test", pieces=1)
+        launch(f"tests.ranker_worlds:{work}", plan, processes=2, local_mode=True, use_gpu=False, title="test", pieces=1)
     assert "rank 1 failed: ValueError: the plan plan-1.json is about day 2022-05-03" in str(error.value)
-    assert work.__name__ in str(error.value.found), "the rank's own trace"
+    assert work in str(error.value.found), "the rank's own trace"
 
 
 def test_an_error_that_an_earlier_run_left_is_none_of_this_one(
@@ -362,7 +359,7 @@ def test_an_error_that_an_earlier_run_left_is_none_of_this_one(
     plan.write_text("1234567", encoding="utf-8")
     (tmp_path / "plan-1.error-0.json").write_text("left by an earlier run", encoding="utf-8")
     settings = {"processes": 2, "local_mode": True, "use_gpu": False, "title": "test", "pieces": 1}
-    launch(return_in_rank, plan, **settings)  # type: ignore[arg-type]
+    launch("tests.ranker_worlds:return_in_rank", plan, **settings)  # type: ignore[arg-type]
     assert not (tmp_path / "plan-1.error-0.json").exists()
 
 

@@ -13,7 +13,6 @@ import datetime as dt
 import json
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lis_spark.config import RankerConfig
-from lis_spark.ranker.arm_scoring import score_rank
-from lis_spark.ranker.chain_training import train_rank
+from lis_spark.ranker.launch import launch
 from lis_spark.ranker.plans import (
     ArmSpec,
     ChainSpec,
@@ -38,7 +36,7 @@ from lis_spark.ranker.plans import (
     TrainTask,
     state_folder,
 )
-from lis_spark.ranker.processes import join, launch
+from lis_spark.ranker.processes import join
 from lis_spark.session import get_session
 from lis_spark.vectors import pack
 
@@ -56,6 +54,8 @@ TABLE_ROWS = {
     "user": 25_000,
     "video_type": 3,
 }
+
+RANKER = "lis_spark.ranker"
 
 
 def join_only(plan_path: str) -> int:
@@ -190,11 +190,11 @@ def score_plan(trained: TrainPlan, folder: Path, day: DaySpec, arms: int) -> Sco
     )
 
 
-def timed(function: Callable[[str], object], plan: Path, processes: int, pieces: int) -> float:
+def timed(work: str, plan: Path, processes: int, pieces: int) -> float:
     """Wall seconds of one launch."""
     start = time.perf_counter()
     title = f"bench {plan.stem}"
-    launch(function, plan, processes=processes, local_mode=True, use_gpu=False, title=title, pieces=pieces)
+    launch(work, plan, processes=processes, local_mode=True, use_gpu=False, title=title, pieces=pieces)
     return time.perf_counter() - start
 
 
@@ -226,9 +226,11 @@ def main() -> None:
             ):
                 (folder / f"{plan_name}.json").write_text(plan.model_dump_json(), encoding="utf-8")
             chain_days = options.chains * options.days
-            empty = timed(join_only, folder / "train.json", options.processes, 1)
-            train = timed(train_rank, folder / "train.json", options.processes, chain_days)
-            score = timed(score_rank, folder / "score.json", options.processes, 1)
+            empty = timed("tests.perf.bench_ranker:join_only", folder / "train.json", options.processes, 1)
+            train = timed(
+                "lis_spark.ranker.chain_training:train_rank", folder / "train.json", options.processes, chain_days
+            )
+            score = timed("lis_spark.ranker.arm_scoring:score_rank", folder / "score.json", options.processes, 1)
             manifests = [json.loads(file.read_text()) for file in folder.glob("chains/*/*/manifest.json")]
             assert len(manifests) == chain_days
             day_seconds = sum(manifest["seconds"] for manifest in manifests)

@@ -37,8 +37,9 @@ def ladder_of(seed: int, share: float, folder: Path) -> Ladder:
         *(f"source.seed={seed}", f"source.catalogue.content_share={share}"),
         # what the ladder does not look at is left out
         *("evaluation.horizons=[0, 7]", "evaluation.variants=[naive]", "evaluation.item_age_edges=[]"),
-        f"encoders=[{{name: aligned, steps: {STEPS}, patience: null}}, {{name: early, steps: {FEW_STEPS}}}, "
-        "{name: unaligned, objective: none}]",
+        f"encoders=[{{name: aligned, title_tokens: 64, steps: {STEPS}, patience: null}}, "
+        f"{{name: early, title_tokens: 64, steps: {FEW_STEPS}}}, "
+        "{name: unaligned, title_tokens: 64, objective: none}]",
         "append={window_days: 10, horizons: [7], content: {shuffles: 2}, "
         f"ladder: {{unaligned: unaligned, aligned: aligned, others: [early]}}, leaks: [{leaks}]}}",
     ]
