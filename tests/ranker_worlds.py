@@ -1,21 +1,19 @@
-"""A small world of training rows with a signal that can be learned, plans for it, and NumPy versions of the ranker.
-
-Run as a module it is one training process: ``python -m tests.ranker_worlds train:PLAN score:PLAN ...``. The tests start
-it so, because torch.distributed must not be initialised inside the test process.
-"""
+"""A small world of training rows with a signal that can be learned, plans for it, and NumPy versions of the ranker."""
 
 from __future__ import annotations
 
 import datetime as dt
 import hashlib
 import json
+import multiprocessing
 import os
 import pkgutil
 import socket
-import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+import traceback
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -230,8 +228,20 @@ def write_plan(file: Path, plan: TrainPlan | ScorePlan | AppendPlan) -> Path:
 # -- processes -------------------------------------------------------------------------------------------------------
 
 
+# Ranks are forked from a process that has loaded what they run: loading PyTorch and TorchRec takes 4 s of a core.
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload([f"lis_spark.{name}" for name in ("ranker.arm_scoring", "alignment.training")])
+
+
 def run_ranks(commands: Sequence[str], ranks: int = 1, timeout_seconds: float = 240) -> str:
     """Starts ``ranks`` training processes with the same commands; returns what rank 0 printed.
+
+    They are not started in the test's own process, where torch.distributed must not be initialised.
+
+    Args:
+        commands: ``kind:plan``, see ``WORKS``; ``failing-kind:plan`` where it must fail.
+        ranks: how many.
+        timeout_seconds: for all of them.
 
     Raises:
         AssertionError: with the end of what each failed process printed.
@@ -239,35 +249,44 @@ def run_ranks(commands: Sequence[str], ranks: int = 1, timeout_seconds: float = 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    shared = os.environ | {
-        "WORLD_SIZE": str(ranks),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(ROOT),
-    }
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.ranker_worlds", *commands],
-            env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(ranks)
-    ]
-    outputs = []
-    try:
-        for process in processes:
-            outputs.append(process.communicate(timeout=timeout_seconds)[0])
-    finally:
-        for process in processes:
-            if process.poll() is None:
-                process.kill()
-    failed = [output[-3000:] for process, output in zip(processes, outputs, strict=True) if process.returncode]
+    shared = {"WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    with tempfile.TemporaryDirectory() as folder:
+        outputs = [Path(folder) / f"{rank}.txt" for rank in range(ranks)]
+        processes = [
+            _FORKS.Process(
+                target=_rank, args=(commands, shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, str(output))
+            )
+            for rank, output in enumerate(outputs)
+        ]
+        ends = time.monotonic() + timeout_seconds
+        try:
+            for process in processes:
+                process.start()
+            for process in processes:
+                process.join(max(0.0, ends - time.monotonic()))
+        finally:
+            for process in processes:
+                if process.is_alive():
+                    process.kill()
+                    process.join()
+        printed = [output.read_text(encoding="utf-8") if output.exists() else "" for output in outputs]
+    failed = [text[-3000:] for process, text in zip(processes, printed, strict=True) if process.exitcode]
     assert not failed, "\n".join(failed)
-    return outputs[0]
+    return printed[0]
+
+
+def _rank(commands: Sequence[str], environment: Mapping[str, str], output: str) -> None:
+    """One rank: what it prints, its libraries' warnings and its traceback go to a file."""
+    os.environ |= environment
+    with open(output, "w", encoding="utf-8", buffering=1) as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+        sys.stdout = sys.stderr = file
+        try:
+            _work(commands)
+        except BaseException:
+            traceback.print_exc()
+            raise
 
 
 # By name, as the steps give them: each imports what takes seconds to load.
@@ -279,7 +298,7 @@ WORKS = {
 }
 
 
-def main(commands: Sequence[str]) -> None:
+def _work(commands: Sequence[str]) -> None:
     """Runs ``kind:plan`` commands in turn and prints each result as ``result N`` or ``error JSON``."""
     for command in commands:
         kind, _, plan = command.partition(":")
@@ -297,12 +316,12 @@ def main(commands: Sequence[str]) -> None:
 
 
 def results(output: str) -> list[int]:
-    """The numbers that :func:`main` printed."""
+    """The numbers that :func:`run_ranks` returned."""
     return [int(line.split()[1]) for line in output.splitlines() if line.startswith("result ")]
 
 
 def first_error(output: str) -> dict[str, str]:
-    """The error that :func:`main` printed."""
+    """The error that :func:`run_ranks` returned."""
     return json.loads(next(line for line in output.splitlines() if line.startswith("error "))[6:])
 
 
@@ -428,7 +447,3 @@ def naive_click_logits(
     vectors = [of_history[history] for history in histories]
     masks = [history >= 0 for history in histories]
     return naive_dense(dense, np.stack(columns, axis=1), vectors[0], vectors[1], masks, target=1)[:, 0]
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
