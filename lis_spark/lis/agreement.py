@@ -1,11 +1,9 @@
 """How well a score of preference data tells beforehand what an encoder gets from it: LIS against AIS (method 1.8).
 
 The paper's claim is put as a number. AIS, which takes an alignment each, is the outcome; LIS and LIS_content are the
-predictions. All are measured on the same users, so their errors are correlated: all scores are drawn together, from a
-normal distribution with the covariance that the users give. Of a share of pairs, the pairs are those that the measured
-AIS tells apart. Draws add noise to scores that hold noise already, which lowers a correlation twice: what is told of it
-is the range of 95 % of the redrawn correlations, which for a high one lies below the correlation of the true scores,
-and is no confidence interval.
+predictions. All are measured on the same users, so their errors are correlated: intervals come from draws of all true
+scores together, given the covariance that the users give (:mod:`true_scores`). Of a share of pairs, the pairs are those
+that the measured AIS tells apart.
 """
 
 from __future__ import annotations
@@ -19,6 +17,7 @@ import numpy.typing as npt
 from scipy.stats import rankdata
 
 from lis_spark.lis.decision import Z_95
+from lis_spark.lis.true_scores import true_scores
 
 Numbers = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -48,7 +47,8 @@ class Outcomes:
 
 @dataclass(frozen=True)
 class Told:
-    """A measure of agreement with 95 % of its draws; None where too few pairs can be told apart, or all are equal.
+    """A measure of agreement of the measured scores, with 95 % of what that of the true ones may be; None where too few
+    pairs can be told apart, or all are equal.
 
     ``score`` is a prediction, or ``second - first`` for the difference of two. ``pairs`` are those that AIS can tell
     apart; None for a correlation.
@@ -78,8 +78,8 @@ def agreement(outcomes: Outcomes, seed: int = 0, draws: int = DRAWS) -> list[Tol
     if k < FEWEST_SETS:
         raise ValueError(f"agreement needs at least three data sets, there are {k}")
     observed = np.concatenate([outcomes.ais, *outcomes.predictions.values()])
-    drawn = _normal(observed, outcomes.covariance, seed, draws).reshape(draws, -1, k)
     points = observed.reshape(-1, k)
+    drawn = true_scores(points, outcomes.covariance, seed, draws)
     first, second = np.triu_indices(k, 1)
     own = outcomes.covariance[:k, :k]
     error = np.sqrt(np.maximum(own[first, first] + own[second, second] - 2 * own[first, second], 0.0))
@@ -131,14 +131,6 @@ def pearson(ais: Numbers, score: Numbers) -> float:
     x, y = ais - ais.mean(), score - score.mean()
     norm = np.sqrt((x @ x) * (y @ y))
     return float(x @ y / norm) if norm > 0 else float("nan")
-
-
-def _normal(mean: Numbers, covariance: Numbers, seed: int, draws: int) -> Numbers:
-    """[draws, scores]; directions without variance stay as they are."""
-    variances, axes = np.linalg.eigh(covariance)
-    root = axes * np.sqrt(np.maximum(variances, 0.0))
-    # the symmetric root: axes come with signs of their own on each machine
-    return mean + np.random.default_rng(seed).standard_normal((draws, len(mean))) @ (root @ axes.T)
 
 
 def _percentiles(spread: Numbers) -> tuple[float, float]:

@@ -26,7 +26,7 @@ from lis_spark.lis.strata import ALL, UNSEEN
 from lis_spark.progress import described
 from lis_spark.step import StepResult
 
-STEP_VERSION = 2
+STEP_VERSION = 3
 
 
 def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: str = "") -> StepResult:

@@ -16,7 +16,6 @@ from lis_spark.lis.decision import interval as around
 from lis_spark.report.figures import axis_ticks, svg_line, svg_panel, svg_text, tick_text
 from lis_spark.report.format import ascii_text, percent, signed
 
-REDRAWN = "the range of 95 % of redrawn errors"
 SCORES = {"lis": "LIS, honest", "lis_content": "LIS of what content predicts"}
 MEASURES = {
     CONCORDANCE: "pairs in the same order",
@@ -90,8 +89,8 @@ def share(row: Mapping[str, Any], interval_is: str = "95 % CI ") -> str:
     return f"{value} ({interval_is}{low} to {high})"
 
 
-def correlation(row: Mapping[str, Any], interval_is: str = "95 % of redrawn errors: ") -> str:
-    """A correlation, or a difference of two, with the range of its draws, and what that is."""
+def correlation(row: Mapping[str, Any], interval_is: str = "95 % of true scores: ") -> str:
+    """A correlation, or a difference of two, with its interval, and what that is."""
     value, low, high = (signed(row[name], 2) for name in ("value", "ci_low", "ci_high"))
     return f"{value} ({interval_is}{low} to {high})"
 
@@ -117,7 +116,7 @@ def print_outcomes(console: Console, view: OutcomeView | None) -> None:
     console.print(table)
     table = Table(
         title="Did it tell beforehand?",
-        caption=f"with 95 % intervals; of correlations, {REDRAWN}",
+        caption="of measured scores, and in brackets 95 % of what that of the true scores may be",
     )
     table.add_column("measure", no_wrap=True)
     table.add_column("pairs", justify="right")

@@ -45,7 +45,7 @@ def test_sentences_say_what_was_told_beforehand() -> None:
         "LIS of what content predicts put 100 % (95 % CI 76 % to 100 %) of the 22 pairs of data sets that AIS tells "
         "apart into the order that AIS has.",
         "What content predicts is better as a forecast: its correlation with AIS less that of LIS is +0.16 (95 % "
-        "of redrawn errors: +0.05 to +0.44).",
+        "of true scores: +0.05 to +0.44).",
     ]
     few = OutcomeView(OUTCOMES, [told("concordance", "lis", None, 0, 0, 2)])
     assert few.answers[0] == (
