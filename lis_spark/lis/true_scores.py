@@ -86,5 +86,5 @@ class _Sampler:
         factor = np.tril(self.random.standard_normal((self.chains, scores, scores)), -1)
         for place in range(scores):
             factor[:, place, place] = np.sqrt(self.random.chisquare(freedom - place, self.chains))
-        half: Numbers = np.linalg.cholesky(np.linalg.inv(inverse_scale)) @ factor
+        half = np.matmul(np.linalg.cholesky(np.linalg.inv(inverse_scale)), factor)
         return np.matmul(half, half.transpose(0, 2, 1))
