@@ -18,7 +18,8 @@ def _installed_pyspark_first() -> None:
     rest = [entry for entry in sys.path if entry not in zipped]
     if zipped and importlib.machinery.PathFinder.find_spec("pyspark", rest) is not None:
         sys.path[:] = rest
-        importlib.invalidate_caches()
+        for entry in zipped:
+            sys.path_importer_cache.pop(entry, None)
 
 
 if __name__ == "__main__":
