@@ -131,7 +131,7 @@ def _run(options: argparse.Namespace) -> int:
     from lis_spark import pipeline
     from lis_spark.session import get_session
 
-    spark = get_session(config.spark, app_name=f"lis_spark {options.verb} {config.run_name}")
+    spark = get_session(config.session_settings, app_name=f"lis_spark {options.verb} {config.run_name}")
     if options.verb == "analyze":
         from lis_spark import analyze
 

@@ -30,7 +30,7 @@ except NameError:  # not on Databricks: a plain Python gives them before
     config_path = globals().get("config_path", resource_folder("conf") / "kuairand_demo.yaml")
     overrides = globals().get("overrides", [])
 config = load_config(config_path, overrides)
-spark = get_session(config.spark)
+spark = get_session(config.session_settings)
 
 # COMMAND ----------
 # MAGIC %md ## 2. Every step that is not up to date: ingest, train, join, score, measure, report

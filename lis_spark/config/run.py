@@ -42,6 +42,10 @@ class LakeConfig(Section):
         return self
 
 
+# Environment of Python workers: modules that take seconds to load, separated by commas.
+WORKERS_LOAD = "LIS_SPARK_WORKERS_LOAD"
+
+
 class RunConfig(Section):
     """The configuration of one run."""
 
@@ -177,6 +181,12 @@ class RunConfig(Section):
                     "or encoders.leak_days"
                 )
         return self
+
+    @property
+    def session_settings(self) -> dict[str, str]:
+        """Of a Spark session for this run: ``spark``, and what its Python workers are forked with beside our steps."""
+        applied = "lis_spark.alignment.inference,lis_spark.alignment.embedded_model"
+        return {**({f"spark.executorEnv.{WORKERS_LOAD}": applied} if self.encoders else {}), **self.spark}
 
     @property
     def preference_date(self) -> dt.date:

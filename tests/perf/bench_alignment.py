@@ -100,21 +100,23 @@ def main() -> None:
         titles, images = shown(np.random.default_rng(3).normal(size=(options.items, 4)))
         titles = [title or "bado" for title in titles]
         model = str(Path(place) / "train-0" / "trained" / "model")
-        spark = get_session({"spark.master": f"local[{options.cores}]", "spark.ui.enabled": "false"})
+        config = parse_config(
+            {
+                "run_name": "bench",
+                "encoders": [{"name": "bench"}],
+                "source": {"kind": "kuairand", "path": "data/kuairand_pure"},
+                "features": [{"name": "user", "column": "user_id"}, {"name": "item", "column": "item_id"}],
+                "evaluation": {"dates": ["2022-05-01"]},
+            }
+        )
+        settings = {"spark.master": f"local[{options.cores}]", "spark.ui.enabled": "false"}
+        spark = get_session({**config.session_settings, **settings})
         items = spark.createDataFrame(
             [(str(n), *one, n) for n, one in enumerate(zip(titles, images, strict=True))],
             "item_id string, title string, image binary, content_hash bigint",
         )
         items = items.repartition(8 * options.cores).persist()
         items.count()
-        config = parse_config(
-            {
-                "run_name": "bench",
-                "source": {"kind": "kuairand", "path": "data/kuairand_pure"},
-                "features": [{"name": "user", "column": "user_id"}, {"name": "item", "column": "item_id"}],
-                "evaluation": {"dates": ["2022-05-01"]},
-            }
-        )
         saved = SavedEncoder("bench", model, "", 32)
         print(f"{items_at_once(saved, config.launch.inference_megabytes)} items at once")
         parts = [(model, titles[n :: options.cores], images[n :: options.cores]) for n in range(options.cores)]

@@ -57,7 +57,7 @@ def main() -> None:
             places = (f"lake.path={folder}/lake", f"lake.work_path={folder}/work", f"output_path={folder}/out")
             own = (f"source.seed={world}", f"seeds=[{world + 100}]")
             config = load_config(options.config, [*OVERRIDES, *own, *places, *options.overrides])
-            spark = get_session(config.spark, app_name="interval coverage")
+            spark = get_session(config.session_settings, app_name="interval coverage")
             run_steps(spark, config, STEPS)
             print(json.dumps({"world": world, **coverage(spark, config)}), flush=True)
 
