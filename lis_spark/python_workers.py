@@ -1,9 +1,9 @@
 """Spark's daemon of Python workers, with what our functions import loaded once, before workers are forked from it.
 
-Sessions of our own start it in place of Spark's (``spark.python.daemon.module``); where encoders are configured it loads
-what applies them too (``RunConfig.session_settings``). Each worker of Spark's daemon imports libraries for itself, and
-after every task it looks through all their objects for garbage and reads the directory of pyspark.zip anew: .4 s of a
-core a task where PyTorch is loaded, which is more than most tasks of a small run take.
+Sessions of our own start it in place of Spark's (``spark.python.daemon.module``); where encoders are configured it
+loads what applies them too (``RunConfig.session_settings``). Each worker of Spark's daemon imports libraries for
+itself, and after every task it looks through all their objects for garbage and reads the directory of pyspark.zip
+anew: .4 s of a core a task where PyTorch is loaded, which is more than most tasks of a small run take.
 """
 
 from __future__ import annotations
