@@ -103,7 +103,7 @@ def main() -> None:
         config = parse_config(
             {
                 "run_name": "bench",
-                "preference": {},
+                "preference": {"tail_share": 0.5},
                 "encoders": [{"name": "bench"}],
                 "source": {"kind": "kuairand", "path": "data/kuairand_pure"},
                 "features": [{"name": "user", "column": "user_id"}, {"name": "item", "column": "item_id"}],

@@ -33,7 +33,11 @@ def test_workers_load_what_applies_encoders_where_there_are_any(config_data: dic
     """What a run's own Spark settings say of the same key goes before."""
     key = f"spark.executorEnv.{WORKERS_LOAD}"
     assert parse_config(config_data).session_settings == {}
-    config_data |= {"preference": {}, "encoders": [{"name": "aligned"}], "spark": {"spark.ui.enabled": "false"}}
+    config_data |= {
+        "preference": {"tail_share": 0.5},
+        "encoders": [{"name": "aligned"}],
+        "spark": {"spark.ui.enabled": "false"},
+    }
     settings = parse_config(config_data).session_settings
     assert settings["spark.ui.enabled"] == "false" and all(find_spec(name) for name in settings[key].split(","))
     config_data["spark"] = {key: "json"}
