@@ -16,6 +16,7 @@ from lis_spark.lake import Lake
 from lis_spark.lis.arms import RUNG
 from lis_spark.lis.comparisons import Measurement
 from lis_spark.lis.ladder import ALIGNED, LADDER, REACHABLE, STEP
+from lis_spark.lis.results import MEAN
 from lis_spark.metrics import RatioInterval, ratio_interval
 
 # Ratio -> variants above and below.
@@ -52,7 +53,7 @@ def diagnoses(
     per_user: DataFrame,
     pairs: Mapping[str, Sequence[Mapping[str, object]]],
 ) -> list[Diagnosis]:
-    """Of each seed, day and stratum that the ladder was measured on.
+    """Of each seed, and of the mean of several, on each day and stratum that the ladder was measured on.
 
     Args:
         lake: whose configuration they belong to.
@@ -61,41 +62,55 @@ def diagnoses(
         per_user: the table ``influence``.
         pairs: comparison_id -> pairs of arms, of those that have both classes.
     """
-    places: dict[tuple[Any, ...], dict[str, tuple[Measurement, str]]] = {}
+    ladders: dict[tuple[Any, ...], dict[str, list[tuple[Measurement, str]]]] = {}
+    seeds = {measurement.seed for measurement in measurements}
     for measurement, identity in zip(measurements, ids, strict=True):
         if measurement.leak == LADDER and measurement.comparison_id in pairs:
-            key = (measurement.seed, measurement.evaluated_date, measurement.stratum)
-            places.setdefault(key, {})[measurement.variant] = (measurement, identity)
-    asked = {
-        (key, name): tuple(members[variant][0].comparison_id for variant in variants)
-        for key, members in places.items()
-        for name, variants in RATIOS.items()
-        if all(variant in members for variant in variants)
+            for seed in (str(measurement.seed), *([MEAN] if len(seeds) > 1 else [])):
+                key = (seed, measurement.evaluated_date, measurement.stratum)
+                ladders.setdefault(key, {}).setdefault(measurement.variant, []).append((measurement, identity))
+    # of the mean of seeds: U2 of all seeds are added, as those of several dates are
+    listed = {
+        _name(key, variant): [
+            {**pair, "comparison_id": _name(key, variant)} for one, _ in members for pair in pairs[one.comparison_id]
+        ]
+        for key, variants in ladders.items()
+        for variant, members in variants.items()
     }
-    named = sorted({comparison for ratio in asked.values() for comparison in ratio})
-    listed = [pair for name in named for pair in pairs[name]]
-    intervals = ratio_interval(per_user, listed, [(above, below) for above, below in asked.values()])
+    asked = {
+        (key, name): (_name(key, above), _name(key, below))
+        for key, variants in ladders.items()
+        for name, (above, below) in RATIOS.items()
+        if {above, below} <= set(variants)
+    }
+    named = sorted({name for ratio in asked.values() for name in ratio})
+    intervals = ratio_interval(per_user, [pair for name in named for pair in listed[name]], list(asked.values()))
     rows, config = [], lake.config
-    for key, members in places.items():
+    for key, variants in ladders.items():
         values: dict[str, float | None] = {}
         for name in RATIOS:
             ratio = asked.get((key, name))
-            values |= _columns(name, intervals.get(ratio) if ratio else None)  # type: ignore[arg-type]
-        one = next(iter(members.values()))[0]
+            values |= _columns(name, intervals.get(ratio) if ratio else None)
+        identities = sorted(identity for members in variants.values() for _, identity in members)
+        seed, date, stratum = key
         rows.append(
             Diagnosis(
-                row_id=fingerprint("diagnosis", sorted(identity for _, identity in members.values())),
+                row_id=fingerprint("diagnosis", identities),
                 run_name=config.run_name,
                 config_fingerprint=config.fingerprint,
-                evaluated_date=one.evaluated_date,
-                horizon_days=one.horizon_days,
-                stratum=one.stratum,
-                seed=str(one.seed),
+                evaluated_date=date,
+                horizon_days=next(iter(variants.values()))[0][0].horizon_days,
+                stratum=stratum,
+                seed=seed,
                 created_ts=dt.datetime.now(dt.UTC),
                 **values,
             )
         )
     return rows
+
+
+def _name(key: tuple[Any, ...], variant: str) -> str:
+    return "|".join(map(str, (*key, variant)))
 
 
 def write_diagnoses(lake: Lake, rows: Sequence[Diagnosis]) -> None:

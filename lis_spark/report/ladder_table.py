@@ -16,7 +16,7 @@ from lis_spark.lis.arms import RUNG
 from lis_spark.lis.ladder import ALIGNED, ALIGNED_ABOVE, LADDER, LOST_IN_USE, RUNGS, STEP, UNALIGNED
 from lis_spark.lis.strata import ALL, UNSEEN
 from lis_spark.report.format import ascii_text, percent, signed, with_interval
-from lis_spark.report.measurements import Row
+from lis_spark.report.measurements import Row, of_all_seeds
 
 # Rung -> what the ranker is given, and what the step up to it is.
 MEANINGS = {
@@ -97,13 +97,11 @@ class LadderView:
 
 def ladder_views(rows: Sequence[Row], diagnoses: Sequence[Mapping[str, Any]]) -> list[LadderView]:
     """Of each day: all items, then the strata with the fewest training examples and of unseen items."""
-    own = [row for row in rows if row["leak"] == LADDER]
-    if any(row["seed"] == "mean" for row in own):
-        own = [row for row in own if row["seed"] == "mean"]
+    own = of_all_seeds([row for row in rows if row["leak"] == LADDER])
     found: dict[tuple[str, str], dict[str, Row]] = {}
     for row in own:
         found.setdefault((str(row["evaluated_date"]), row["stratum"]), {})[row["variant"]] = row
-    told = {(str(row["evaluated_date"]), row["stratum"]): row for row in diagnoses}
+    told = {(str(row["evaluated_date"]), row["stratum"]): row for row in of_all_seeds(diagnoses)}
     views = []
     for (date, stratum), members in sorted(found.items(), key=lambda item: (item[0][0], item[0][1] != ALL, item[0][1])):
         is_cold = stratum.startswith("update_count:<")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from typing import Any
+
+from lis_spark.lis.results import MEAN
 
 Row = dict[str, Any]
 
@@ -26,6 +28,12 @@ VARIANT_NAMES = {
     "truth": "truth",
     "truth_by_fold": "truth, by fold",
 }
+
+
+def of_all_seeds(rows: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """The means of training seeds where there are any, else the rows of the one seed."""
+    means = [dict(row) for row in rows if row["seed"] == MEAN]
+    return means or [dict(row) for row in rows]
 
 
 def clean(row: Row) -> Row:
@@ -174,7 +182,7 @@ class Subject:
         by_key: dict[tuple[Any, ...], set[str]] = {}
         for row in self.rows:
             by_key.setdefault(_key(row), set()).add(str(row.get("seed")))
-        doubtful = [s for s in by_key.values() if len(s) > 1 and not any(x.startswith("mean") for x in s)]
+        doubtful = [s for s in by_key.values() if len(s) > 1 and not any(x.startswith(MEAN) for x in s)]
         return sorted(set().union(*doubtful)) if doubtful else []
 
 
@@ -191,7 +199,7 @@ def _key(row: Row) -> tuple[Any, ...]:
 
 def _seed_rank(row: Row) -> tuple[int, str]:
     seed = str(row.get("seed"))
-    return (0 if seed.startswith("mean") else 1, seed.zfill(20))
+    return (0 if seed.startswith(MEAN) else 1, seed.zfill(20))
 
 
 def split_subjects(rows: Sequence[Row]) -> list[Subject]:

@@ -14,7 +14,7 @@ from lis_spark.lis.append_arms import ABOVE
 from lis_spark.lis.arms import REPRESENTATION
 from lis_spark.lis.strata import ALL, SEEN, UNSEEN
 from lis_spark.report.format import ascii_text, percent, signed, with_interval
-from lis_spark.report.measurements import Row, is_exact_zero, stratum_order
+from lis_spark.report.measurements import Row, is_exact_zero, of_all_seeds, stratum_order
 
 OWN_CONTROL = "its control"
 STRATA = {ALL: "all items", UNSEEN: "unseen in alignment", SEEN: "seen in alignment"}
@@ -67,8 +67,6 @@ def represented(rows: Sequence[Row]) -> list[Represented]:
         for row in measured
         if not row["stratum"].startswith("item_age") and not (row["stratum"] == ALL and row["evaluated_date"] in unseen)
     ]
-    if any(row["seed"] == "mean" for row in chosen):
-        chosen = [row for row in chosen if row["seed"] == "mean"]
     return [
         Represented(
             name=row["leak"],
@@ -78,7 +76,7 @@ def represented(rows: Sequence[Row]) -> list[Represented]:
             share=1.0 if row["stratum"] == ALL else row["share_of_impressions"],
             row=row,
         )
-        for row in sorted(chosen, key=_place)
+        for row in sorted(of_all_seeds(chosen), key=_place)
     ]
 
 

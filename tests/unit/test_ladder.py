@@ -119,9 +119,9 @@ def rows(stratum: str = "all", share: float = 0.5) -> list[dict[str, Any]]:
 
 def test_a_reader_is_told_what_is_reached_and_where_the_rest_is() -> None:
     told = {"efficiency": 2 / 3, "efficiency_ci_low": 0.4, "efficiency_ci_high": 0.9}
-    told |= {"eta": 0.375, "eta_ci_low": 0.2, "eta_ci_high": 0.5, "evaluated_date": T, "stratum": "all"}
+    told |= {"eta": 0.375, "eta_ci_low": 0.2, "eta_ci_high": 0.5, "evaluated_date": T, "stratum": "all", "seed": "17"}
     cold = {"efficiency": None, "eta": 1.5, "eta_ci_low": 1.1, "eta_ci_high": 1.9}
-    cold |= {"evaluated_date": T, "stratum": "update_count:<10"}
+    cold |= {"evaluated_date": T, "stratum": "update_count:<10", "seed": "17"}
     everything = [*rows(), *rows("update_count:<10"), *rows("update_count:>=300"), *rows("alignment:unseen")]
     views = ladder_views(everything, [told, cold])
     assert [view.items for view in views] == [
@@ -137,6 +137,9 @@ def test_a_reader_is_told_what_is_reached_and_where_the_rest_is() -> None:
     assert "its efficiency is undefined" in views[2].answer and "150 %" in views[2].answer
     assert views[2].answer.endswith("It knows items that the future's ID vector has not learned.")
     assert "eta is undefined" in views[1].answer
+    means = [{**row, "seed": "mean", "lis": 2 * row["lis"]} for row in rows()]
+    (of_seeds,) = ladder_views([*rows(), *means], [told, {**told, "seed": "mean", "efficiency": 0.5}])
+    assert of_seeds.diagnosis["efficiency"] == 0.5 and of_seeds.rungs[0].over_noise["lis"] == 0.02
     (of_all,) = ladder_views([*rows(), *rows("alignment:unseen", 1.0)], [])
     assert of_all.items == "all items", "all are unseen: the same ladder is not told twice"
     assert ladder_views(rows()[:-1], []) == [], "a ladder that lacks a rung says nothing"

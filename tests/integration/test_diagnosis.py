@@ -1,0 +1,106 @@
+"""eta and efficiency of seeds and of their mean, against the influence of users in NumPy."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from lis_spark.config import parse_config
+from lis_spark.lake import Lake
+from lis_spark.lis.append_arms import append_features
+from lis_spark.lis.comparisons import plan_measurements
+from lis_spark.lis.diagnosis import diagnoses
+from lis_spark.metrics.influence import influence
+from tests.integration.test_outcomes import EACH, SCHEMA, USERS, psi
+
+T = dt.date(2022, 5, 3)
+# How much of the truth each arm knows: noise below all, the future above all.
+STRENGTHS = {
+    "control_noise_0": 0,
+    "control_noise_1": 0,
+    "rung_unaligned": 0.6,
+    "rung_aligned": 1.0,
+    "rung_content": 1.4,
+}
+RATIOS = {
+    "eta": ("rung_aligned", "rung_honest", ("control_noise_0", "control_noise_1")),
+    "efficiency": ("rung_aligned", "rung_content", ("rung_unaligned",)),
+}
+
+
+@pytest.mark.parametrize("seeds", [[17], [17, 18, 19]])
+def test_ratios_are_those_of_the_users(spark: Any, config_data: dict[str, Any], seeds: list[int]) -> None:
+    """Of several seeds, there is a line for each, and one for their mean, which the report shows."""
+    said = [{"kind": "representation", "name": name, "encoder": name, "draws": 2} for name in ("aligned", "plain")]
+    config = parse_config(
+        {
+            **config_data,
+            "seeds": seeds,
+            "preference": {"min_updates": 1, "tail_share": 0.5, "as_of": "2022-04-30"},
+            "ranker": {"dimension": 8},
+            "encoders": [{"name": "aligned", "dimension": 8}, {"name": "plain", "dimension": 8, "objective": "none"}],
+            "append": {
+                "leaks": [{"kind": "id_table"}, *said],
+                "horizons": [1],
+                "content": {},
+                "ladder": {"unaligned": "plain", "aligned": "aligned", "noise_draws": 2},
+            },
+        }
+    )
+    arms = [feature.arm for feature in append_features(config, T) if feature.arm.leak == "ladder"]
+    random = np.random.default_rng(3)
+    shown = pd.DataFrame({"user_id": np.repeat([f"u{n:02}" for n in range(USERS)], EACH)})
+    shown["impression_id"] = [f"i{n}" for n in range(len(shown))]
+    known = random.normal(size=len(shown))
+    shown["label"] = (random.random(len(shown)) < 1 / (1 + np.exp(-2 * known))).astype(int)
+    logits, parts = {}, []
+    for seed in seeds:
+        for arm in arms:
+            noise = 2 * random.normal(size=len(shown))
+            logits[seed, arm.variant] = (STRENGTHS.get(arm.variant, 2) * known + noise).round(1).astype(np.float32)
+            part = shown.assign(date=T, seed=seed, arm=arm.name, fold=-1, stratum="all")
+            parts.append(part.assign(logit=logits[seed, arm.variant]))
+    names = [name.split()[0] for name in SCHEMA.split(", ")]
+    scores = spark.createDataFrame(pd.concat(parts)[names], SCHEMA)
+    per_user = influence(scores, ["date", "seed", "arm", "fold", "stratum"])
+    planned = [one for seed in seeds for one in plan_measurements(config.evaluation, seed, T, arms)]
+    measurements = [one for one in planned if one.stratum == "all"]
+    pairs: dict[str, list[dict[str, object]]] = {}
+    for measurement in measurements:
+        for pair in measurement.pairs(config.evaluation.folds):
+            pairs.setdefault(str(pair["comparison_id"]), []).append(pair)
+    lake = Lake(spark, config, measurement=True)
+    rows = diagnoses(lake, measurements, [str(n) for n in range(len(measurements))], per_user, pairs)
+    per_user.unpersist()
+    found = {row.seed: row for row in rows}
+    assert set(found) == {*map(str, seeds), *(["mean"] if len(seeds) > 1 else [])}
+    assert len({row.row_id for row in rows}) == len(rows)
+
+    aucs = {key: roc_auc_score(shown["label"], logit) for key, logit in logits.items()}
+    moved = {key: psi(shown, logit) for key, logit in logits.items()}
+    defined = 0
+    for name, row in found.items():
+        members = seeds if name == "mean" else [int(name)]
+        for ratio, (above, below, controls) in RATIOS.items():
+            gains, shifts = [], []
+            for variant in (above, below):
+                of = [aucs[s, variant] - np.mean([aucs[s, c] for c in controls]) for s in members]
+                by = [moved[s, variant] - np.mean([moved[s, c] for c in controls], axis=0) for s in members]
+                gains.append(np.mean(of))
+                shifts.append(np.mean(by, axis=0))
+            if abs(gains[1]) < 1.959964 * np.sqrt((shifts[1] ** 2).sum() * USERS / (USERS - 1)):
+                assert getattr(row, ratio) is None, "undefined where what is below may be 0"
+                continue
+            value = gains[0] / gains[1]
+            defined += 1
+            of_users = (shifts[0] - value * shifts[1]) / gains[1]
+            error = np.sqrt((of_users**2).sum() * USERS / (USERS - 1))
+            assert getattr(row, ratio) == pytest.approx(value, abs=1e-9)
+            interval = getattr(row, f"{ratio}_ci_low"), getattr(row, f"{ratio}_ci_high")
+            assert interval == pytest.approx((value - 1.959964 * error, value + 1.959964 * error), abs=1e-6)
+    assert defined > len(found)
