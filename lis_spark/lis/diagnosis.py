@@ -69,6 +69,10 @@ def diagnoses(
             for seed in (str(measurement.seed), *([MEAN] if len(seeds) > 1 else [])):
                 key = (seed, measurement.evaluated_date, measurement.stratum)
                 ladders.setdefault(key, {}).setdefault(measurement.variant, []).append((measurement, identity))
+    for key, variants in list(ladders.items()):
+        if key[0] == MEAN:  # of what all seeds have measured
+            ladders[key] = {name: members for name, members in variants.items() if len(members) == len(seeds)}
+    ladders = {key: variants for key, variants in ladders.items() if variants}
     # of the mean of seeds: U2 of all seeds are added, as those of several dates are
     listed = {
         _name(key, variant): [
