@@ -230,7 +230,8 @@ def write_plan(file: Path, plan: TrainPlan | ScorePlan | AppendPlan) -> Path:
 
 # Ranks are forked from a process that has loaded what they run: loading PyTorch and TorchRec takes 4 s of a core.
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload([f"lis_spark.{name}" for name in ("ranker.arm_scoring", "alignment.training")])
+_LOADED = ("pipeline", "ranker.arm_scoring", "alignment.training")
+_FORKS.set_forkserver_preload([f"lis_spark.{name}" for name in _LOADED])
 
 
 def run_ranks(commands: Sequence[str], ranks: int = 1, timeout_seconds: float = 240) -> str:
@@ -239,7 +240,7 @@ def run_ranks(commands: Sequence[str], ranks: int = 1, timeout_seconds: float = 
     They are not started in the test's own process, where torch.distributed must not be initialised.
 
     Args:
-        commands: ``kind:plan``, see ``WORKS``; ``failing-kind:plan`` where it must fail.
+        commands: ``kind:plan``, kind train, score, append or align; ``failing-kind:plan`` where it must fail.
         ranks: how many.
         timeout_seconds: for all of them.
 
@@ -289,20 +290,15 @@ def _rank(commands: Sequence[str], environment: Mapping[str, str], output: str) 
             raise
 
 
-# By name, as the steps give them: each imports what takes seconds to load.
-WORKS = {
-    "train": "lis_spark.ranker.chain_training:train_rank",
-    "score": "lis_spark.ranker.arm_scoring:score_rank",
-    "append": "lis_spark.ranker.append_training:append_rank",
-    "align": "lis_spark.alignment.training:align_rank",
-}
-
-
 def _work(commands: Sequence[str]) -> None:
     """Runs ``kind:plan`` commands in turn and prints each result as ``result N`` or ``error JSON``."""
+    from lis_spark.alignment import step as align
+    from lis_spark.lis import append, score, train
+
+    works = {"train": train.WORK, "score": score.WORK, "append": append.WORK, "align": align.WORK}
     for command in commands:
         kind, _, plan = command.partition(":")
-        work = WORKS[kind.removeprefix("failing-")]
+        work = works[kind.removeprefix("failing-")]
         if kind.startswith("failing-"):
             try:
                 guarded(work, plan)

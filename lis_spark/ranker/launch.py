@@ -61,7 +61,7 @@ def launch(
         local_mode: on this machine; else a barrier stage, which needs as many free slots.
         use_gpu: one GPU a rank.
         title: of the bar.
-        pieces: how many lines of :func:`report_progress` there will be.
+        pieces: how many lines of :func:`processes.report_progress` there will be.
 
     Raises:
         LisError: what the first rank that failed said of itself.

@@ -20,6 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lis_spark.config import RankerConfig
+from lis_spark.lis.score import WORK as SCORE
+from lis_spark.lis.train import WORK as TRAIN
 from lis_spark.ranker.launch import launch
 from lis_spark.ranker.plans import (
     ArmSpec,
@@ -54,8 +56,6 @@ TABLE_ROWS = {
     "user": 25_000,
     "video_type": 3,
 }
-
-RANKER = "lis_spark.ranker"
 
 
 def join_only(plan_path: str) -> int:
@@ -227,10 +227,8 @@ def main() -> None:
                 (folder / f"{plan_name}.json").write_text(plan.model_dump_json(), encoding="utf-8")
             chain_days = options.chains * options.days
             empty = timed("tests.perf.bench_ranker:join_only", folder / "train.json", options.processes, 1)
-            train = timed(
-                "lis_spark.ranker.chain_training:train_rank", folder / "train.json", options.processes, chain_days
-            )
-            score = timed("lis_spark.ranker.arm_scoring:score_rank", folder / "score.json", options.processes, 1)
+            train = timed(TRAIN, folder / "train.json", options.processes, chain_days)
+            score = timed(SCORE, folder / "score.json", options.processes, 1)
             manifests = [json.loads(file.read_text()) for file in folder.glob("chains/*/*/manifest.json")]
             assert len(manifests) == chain_days
             day_seconds = sum(manifest["seconds"] for manifest in manifests)

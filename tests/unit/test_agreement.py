@@ -92,7 +92,7 @@ def test_the_interval_of_a_correlation_is_about_the_true_scores() -> None:
         assert found.ci_low is not None and found.ci_high is not None
         held += found.ci_low <= stats.pearsonr(*true).statistic <= found.ci_high
         above += found.ci_high < 1.0
-    # 57 are expected; fewer than 51 have a chance of 1 in 300
+    # 57 are expected; fewer than 51 have a chance of 1 in 1,300
     assert held >= 51 and above == 60
 
 
