@@ -8,6 +8,11 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
 VENV := .venv
 BIN := $(VENV)/bin
 SPARK_ENV := OMP_NUM_THREADS=1
+# A third of pip's time; pip itself where only pip knows the way (an index or certificates in its own configuration).
+define INSTALL
+install() { $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes -r $$1 || { echo "uv could not install $$1; pip tries"; \
+ $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $$1; }; }; install
+endef
 
 .PHONY: demo demo-world demo-align test lint lock clean prerequisites
 .DEFAULT_GOAL := help
@@ -22,14 +27,15 @@ prerequisites:
 	@J=java; test -n "$$JAVA_HOME" -a -x "$$JAVA_HOME/bin/java" && J="$$JAVA_HOME/bin/java"; V=$$($$J -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -n 1); \
 	 test "$$V" -ge 17 2>/dev/null || { echo "Java 17 is needed, Java $${V:-of an unknown version} was found: set JAVA_HOME to a JDK 17"; exit 2; }
 
-$(VENV)/.runtime: requirements/runtime.lock | prerequisites
+$(VENV)/.runtime: requirements/installer.lock requirements/runtime.lock | prerequisites
 	test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); echo "$(PYTHON) -m venv failed: on Debian and Ubuntu, apt-get install python3-venv"; exit 2; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/runtime.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/installer.lock
+	$(INSTALL) requirements/runtime.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.lock $(VENV)/.runtime
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.lock
+	$(INSTALL) requirements/dev.lock
 	@touch $@
 
 demo: $(VENV)/.runtime
@@ -42,7 +48,7 @@ demo-align: $(VENV)/.runtime
 	$(SPARK_ENV) $(BIN)/lis-spark run --config conf/world_alignment_small.yaml
 
 test: $(VENV)/.dev lint
-	$(SPARK_ENV) $(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(SPARK_ENV) $(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -50,10 +56,12 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-# make lock: resolves requirements/*.in again (needs uv).
-lock:
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --override requirements/overrides.txt requirements/runtime.in -o requirements/runtime.lock
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --override requirements/overrides.txt requirements/dev.in -o requirements/dev.lock
+# make lock: resolves requirements/*.in again.
+COMPILE = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --override requirements/overrides.txt
+lock: $(VENV)/.runtime
+	$(COMPILE) requirements/installer.in -o requirements/installer.lock
+	$(COMPILE) requirements/runtime.in -o requirements/runtime.lock
+	$(COMPILE) requirements/dev.in -o requirements/dev.lock
 
 # make clean: removes everything that was built, the environment too.
 clean:

@@ -170,11 +170,10 @@ def _audit(spark: SparkSession, config: RunConfig) -> int:
 
     from lis_spark.audit import step
     from lis_spark.report.audit_table import print_audit
+    from lis_spark.report.files import write_whole
 
     rows = step.run(spark, config)
-    file = Path(config.output_path) / "audit.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(rows, indent=1, default=str), encoding="utf-8")
+    file = write_whole(Path(config.output_path) / "audit.json", json.dumps(rows, indent=1, default=str))
     print_audit(Console(width=130), rows)
     print(file)
     return EXIT_DONE
@@ -188,6 +187,7 @@ def _measure_scores(options: argparse.Namespace) -> int:
 
     from lis_spark.lis.own_scores import measure_scores
     from lis_spark.report import ReportContext, print_results, write_report
+    from lis_spark.report.files import write_whole
     from lis_spark.session import get_session
 
     spark = get_session(app_name="lis_spark measure")
@@ -195,9 +195,7 @@ def _measure_scores(options: argparse.Namespace) -> int:
     columns = {role: getattr(options, f"{role}_column") for role in roles}
     rows = [row.plain() for row in measure_scores(spark, options.scores, columns, options.threshold)]
     folder = Path(options.output)
-    folder.mkdir(parents=True, exist_ok=True)
-    results = folder / "lis_results.json"
-    results.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    results = write_whole(folder / "lis_results.json", json.dumps(rows, indent=1))
     context = ReportContext(
         run_name="own scores",
         source=options.scores,

@@ -19,13 +19,14 @@ hypothesis.settings.load_profile("without deadlines")
 
 @pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the mark in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two groups for `make test`, a process each: what looks at the one finished run, and all the rest.
+    """The groups of `make test`, each in one process: a module, and what builds on the one world of the encoders.
 
     A Spark driver plans on one thread, so that a single process leaves a third of two cores idle.
     """
     for item in items:
-        of_small_run = "small_run" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("small run" if of_small_run else "others"))
+        assert isinstance(item, pytest.Function)
+        shared = "alignment_world" in item.fixturenames
+        item.add_marker(pytest.mark.xdist_group("alignment_world" if shared else item.module.__name__))
 
 
 @pytest.fixture(scope="session")

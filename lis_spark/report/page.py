@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Sequence
 from functools import lru_cache
@@ -16,6 +15,7 @@ from markupsafe import Markup, escape
 from lis_spark.report import format as formats
 from lis_spark.report.answer import OWN_SCORES_LABEL, answers_of
 from lis_spark.report.context import ReportContext, Unavailable
+from lis_spark.report.files import write_whole
 from lis_spark.report.leak_table import cost, leaks_answer
 from lis_spark.report.measurements import (
     VARIANT_NAMES,
@@ -38,18 +38,12 @@ def write_report(rows: list[dict[str, Any]], context: ReportContext, path: Path)
     Args:
         rows: rows of lis_results as plain data (dates as ISO text or dates, ``table_versions`` as JSON or dict).
         context: what is said beside them.
-        path: the HTML file; its folder is made. Written under a temporary name and renamed, so that a reader never
-            sees half a report.
+        path: the HTML file; its folder is made.
 
     Returns:
         ``path``.
     """
-    text = render(rows, context)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
-    return path
+    return write_whole(path, render(rows, context))
 
 
 def render(rows: list[dict[str, Any]], context: ReportContext) -> str:

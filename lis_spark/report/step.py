@@ -23,6 +23,7 @@ from lis_spark.lis.measure import results_of
 from lis_spark.lis.plan import resolve
 from lis_spark.lis.slots import rank_slots
 from lis_spark.report.context import ReportContext, Unavailable
+from lis_spark.report.files import write_whole
 from lis_spark.report.ladder_table import ladder_views, print_ladders
 from lis_spark.report.leak_table import print_leaks
 from lis_spark.report.measurements import clean
@@ -49,20 +50,17 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
     if not rows:
         raise InputError("nothing has been measured with this configuration", remedy="run lis-spark run with it first")
     folder = Path(config.output_path)
-    folder.mkdir(parents=True, exist_ok=True)
-    results = folder / "lis_results.json"
-    results.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    results = write_whole(folder / "lis_results.json", json.dumps(rows, indent=1))
     settings = folder / "config.yaml"
     command = f"lis-spark run --config {settings}"
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    settings.write_text(f"# {command}\n{text}", encoding="utf-8")  # with all overrides: the run itself, not its file
+    write_whole(settings, f"# {command}\n{text}")  # with all overrides: the run itself, not its file
     apart = (row["variant"] == SLOT_PERMUTED or row["leak"] == LADDER or is_of_representation(row) for row in rows)
     shown = [row for row, is_apart in zip(rows, apart, strict=True) if not is_apart]
     context = _context(lake, rows, text, command)
     outputs = [results, settings]
     if context.leaks:
-        outputs.append(folder / "leak_comparison.json")
-        outputs[-1].write_text(json.dumps(context.leaks, indent=1), encoding="utf-8")
+        outputs.append(write_whole(folder / "leak_comparison.json", json.dumps(context.leaks, indent=1)))
     page = write_report(shown, context, folder / "report.html")
     console = Console(width=120)
     print_results(console, shown, context)

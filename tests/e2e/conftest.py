@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
+import pickle
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from filelock import FileLock
+from pyspark.sql import Row
 
 from lis_spark.config import RunConfig, load_config
 from lis_spark.pipeline import run_steps
@@ -25,12 +30,15 @@ LAST_DAY = dt.date(2022, 5, 2)
 
 @dataclass
 class SmallRun:
-    """A finished run, what its steps said, the folder of its source (ends with ``LAST_DAY``), the notebook's answer."""
+    """A finished run, what its steps said, the folder of its source (ends with ``LAST_DAY``), the notebook's answer.
+
+    All processes of the suite look at the same one: whoever writes into its tables takes the fixture ``copied``.
+    """
 
     config: RunConfig
     source: Path
     results: list[StepResult]
-    answer: Any
+    answer: list[Row]
 
 
 def rows_through(last_day: dt.date) -> pa.Table:
@@ -59,10 +67,24 @@ def small_config(folder: Path, source: Path, *overrides: str) -> RunConfig:
 
 @pytest.fixture(scope="session")
 def small_run(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
-    """Every step, on data that ends with the last day that is needed, as the quick-start notebook runs them."""
-    folder = tmp_path_factory.mktemp("small_run")
+    """Every step, on data that ends with the last day that is needed; made by the first process that needs it."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # of all processes
+    folder /= "small_run"
+    made = folder.with_suffix(".pickle")
+    with FileLock(folder.with_suffix(".lock")):
+        if not made.exists():
+            made.write_bytes(pickle.dumps(_run_notebook(spark, folder)))
+        run = pickle.loads(made.read_bytes())
+    assert isinstance(run, SmallRun)
+    return run
+
+
+def _run_notebook(spark: Any, folder: Path) -> SmallRun:
+    """As the quick-start notebook runs them."""
     source = folder / "source"
-    source.mkdir()
+    source.mkdir(parents=True)
     pq.write_table(rows_through(LAST_DAY), source / "impressions.parquet")
     items = "video_features_basic_pure.csv"
     (source / items).write_bytes((DATA / items).read_bytes())
@@ -70,7 +92,15 @@ def small_run(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
     cells: dict[str, Any] = {"config_path": SMALL, "overrides": small_overrides(folder, source)}
     exec(compile(notebook.read_text(encoding="utf-8"), str(notebook), "exec"), cells)
     assert cells["spark"] is spark, "a notebook takes the session that is there"
-    return SmallRun(cells["config"], source, cells["results"], cells["answer"])
+    return SmallRun(cells["config"], source, cells["results"], cells["answer"].collect())
+
+
+@pytest.fixture
+def copied(small_run: SmallRun, tmp_path: Path) -> RunConfig:
+    """The finished run in a folder of its own, which a test may spoil."""
+    for name in ("lake", "work", "source"):
+        shutil.copytree(small_run.source.parent / name, tmp_path / name)
+    return small_config(tmp_path, tmp_path / "source")
 
 
 ALIGNMENT = ROOT / "conf" / "world_alignment_small.yaml"

@@ -23,10 +23,9 @@ from lis_spark.lis.measure import results_of
 from lis_spark.pipeline import run_steps
 from lis_spark.vectors import unpack
 from tests.e2e.conftest import small_config, small_overrides
-from tests.e2e.test_changes import copied, versions
+from tests.e2e.test_changes import versions
 from tests.e2e.test_commands import COMMANDS
 
-__all__ = ["copied"]
 T, WINDOW = dt.date(2022, 4, 30), 2
 RATES = (
     "{kind: sql, name: click_rates, query: 'SELECT item_id, avg(label_click) AS click_rate FROM impressions WHERE date "

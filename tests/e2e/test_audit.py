@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from lis_spark.cli import main
-from lis_spark.config import load_config
+from lis_spark.config import RunConfig, load_config
 from lis_spark.lake import Lake
 from tests.audited_world import HONEST, LEAKS, simulated_features, views, written
-from tests.e2e.conftest import SmallRun
+from tests.e2e.conftest import SMALL, small_overrides
 
 CONFIG = Path(__file__).resolve().parents[2] / "conf" / "world_reference_small.yaml"
 
@@ -44,9 +44,9 @@ def test_six_planted_leaks_are_found_and_none_of_twenty_honest_columns_is_accuse
 
 
 def test_statistics_of_the_whole_month_and_a_join_on_the_wrong_day_are_found_on_real_impressions(
-    small_run: SmallRun, spark: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    copied: RunConfig, spark: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lake = Lake(spark, small_run.config, measurement=True)
+    lake = Lake(spark, copied, measurement=True)
     views(lake, "impressions", "items")
     # item by day, as of the end of the day: right by the lag of a day, wrong without it
     daily = (
@@ -62,9 +62,8 @@ def test_statistics_of_the_whole_month_and_a_join_on_the_wrong_day_are_found_on_
 
     def audited(table: str, *audit: str) -> dict[str, Any]:
         out = tmp_path / "out"
-        config, output = small_run.config, f"output_path={out}"
-        file = Path(config.output_path) / "config.yaml"
-        assert main(["audit", str(tmp_path / table), "--config", str(file), output, *audit]) == 0
+        places = small_overrides(tmp_path, tmp_path / "source")
+        assert main(["audit", str(tmp_path / table), "--config", str(SMALL), *places, *audit]) == 0
         rows = json.loads((out / "audit.json").read_text(encoding="utf-8"))
         return {row["audited_column"]: row for row in rows}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +25,6 @@ COMPUTED = [
     for name in STEPS
     if name not in ("simulate", "graph", "curate", "align", "represent", "append", "compare", "report")
 ]  # of a run without leaks of its own
-
-
-@pytest.fixture
-def copied(small_run: SmallRun, tmp_path: Path) -> RunConfig:
-    """The finished run in a folder of its own, which a test may spoil."""
-    for name in ("lake", "work", "source"):
-        shutil.copytree(small_run.source.parent / name, tmp_path / name)
-    return small_config(tmp_path, tmp_path / "source")
 
 
 def versions(spark: Any, config: RunConfig) -> dict[str, int | None]:

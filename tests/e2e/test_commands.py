@@ -182,7 +182,7 @@ def test_the_python_of_the_readme_runs(spark: Any, small_run: SmallRun) -> None:
 
 
 def test_the_notebook_shows_the_honest_scores(small_run: SmallRun) -> None:
-    shown = {row["horizon_days"]: row for row in small_run.answer.collect()}
+    shown = {row["horizon_days"]: row for row in small_run.answer}
     assert sorted(shown) == [0, 1, 3] and shown[0]["lis"] == 0.0
     assert shown[3]["verdict"] in ("useful", "not shown", "harmful")
     assert [result.step for result in small_run.results][-1] == "report"

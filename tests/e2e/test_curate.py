@@ -19,9 +19,6 @@ from lis_spark.preference import step
 from lis_spark.preference.curation import balance
 from lis_spark.vectors import unpack
 from tests.e2e.conftest import ALIGNMENT, ALIGNMENT_DATE, small_config
-from tests.e2e.test_changes import copied
-
-__all__ = ["copied"]
 
 CHOSEN = "preference={min_updates: 30, max_items: %d}"
 RELIABLE = "preference={tail_share: 0.5, reliability: %s}"

@@ -15,9 +15,8 @@ from lis_spark.config import RunConfig
 from lis_spark.lake import Lake
 from lis_spark.pipeline import run_steps
 from lis_spark.ranker.plans import local_path
-from tests.e2e.test_changes import COMPUTED, copied
+from tests.e2e.test_changes import COMPUTED
 
-__all__ = ["copied"]
 TABLES = ("impressions", "training_rows", "leaked_features", "control_features", "scores", "influence", "vocabularies")
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
+from lis_spark.config import RunConfig
 from lis_spark.lake import Lake
 from lis_spark.lis.measure import results_of
 from lis_spark.pipeline import run_steps
@@ -25,10 +25,10 @@ FEW_ARMS = (
 )
 
 
-def test_an_orthogonal_map_makes_a_retrained_table_comparable(spark: Any, small_run: SmallRun, tmp_path: Path) -> None:
+def test_an_orthogonal_map_makes_a_retrained_table_comparable(
+    spark: Any, small_run: SmallRun, copied: RunConfig, tmp_path: Path
+) -> None:
     """Method 1.1: an independently initialised chain swapped in raw is below 0, mapped it is about the continued."""
-    for name in ("lake", "work", "source"):
-        shutil.copytree(small_run.source.parent / name, tmp_path / name)
     continued = {key(row): row["lis"] for row in results_of(Lake(spark, small_run.config))}
     found = {}
     for align in ("none", "procrustes"):
