@@ -22,6 +22,8 @@ STEP_NAMES = (
     *("simulate", "ingest", "vocabulary", "training-rows", "graph", "train", "curate"),
     *("align", "represent", "features", "score", "append", "measure", "compare", "report"),
 )
+# Verbs that read the configuration of an experiment.
+EXPERIMENT_VERBS = ("assign", "read-out", "replay")
 # Verbs of several steps.
 VERBS_OF_STEPS = {"measure-ais": ("represent", "append", "measure", "report")}
 _HELP = {
@@ -43,6 +45,9 @@ _HELP = {
     "audit": "which columns of a feature table know what came after the impression",
     "measure-ais": "what representations of items are worth: represent, append, measure, report where not up to date",
     "slots": "which embedding table matters most (permutation importance)",
+    "assign": "users -> arms of an experiment, by salted hash",
+    "read-out": "what an experiment changed: lifts with intervals, or why nothing can be said",
+    "replay": "days without an experiment, divided at random 1,000 times: is p uniform?",
     "report": "build the HTML report from what has been measured",
     "forget": "delete one user's rows everywhere, or leaked features by age",
     "analyze": "check everything and say what each step would read, write and take; computes nothing",
@@ -105,6 +110,13 @@ def _parser() -> argparse.ArgumentParser:
     audit.add_argument("table", nargs="?", metavar="TABLE", help="a path or catalog.schema.table; audit.path if absent")
     audit.add_argument("--config", required=True, help="whose impressions; a YAML file")
     audit.add_argument("overrides", nargs="*", metavar="key=value", help="for instance audit.keyed_by=item")
+    for verb in EXPERIMENT_VERBS:
+        one = verbs.add_parser(verb, help=_HELP[verb])
+        one.add_argument("--config", required=True, help="of an experiment, for instance conf/read_out_feed.yaml")
+        one.add_argument(
+            "overrides", nargs="*", metavar="key=value", help="for instance experiment.end_date=2026-03-30"
+        )
+        one.add_argument("--force", action="store_true", help="recompute what is up to date")
     forget = verbs.add_parser("forget", help=_HELP["forget"])
     forget.add_argument("--config", required=True, help="whose lake; a YAML file")
     forget.add_argument("overrides", nargs="*", metavar="key=value", help="for instance lake.path=/data/lake")
@@ -119,6 +131,8 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace) -> int:
     if options.verb == "measure" and options.scores:
         return _measure_scores(options)
+    if options.verb in EXPERIMENT_VERBS:
+        return _experiment(options)
     from lis_spark.config import load_config
     from lis_spark.errors import ConfigError
 
@@ -176,6 +190,29 @@ def _audit(spark: SparkSession, config: RunConfig) -> int:
     file = write_whole(Path(config.output_path) / "audit.json", json.dumps(rows, indent=1, default=str))
     print_audit(Console(width=130), rows)
     print(file)
+    return EXIT_DONE
+
+
+def _experiment(options: argparse.Namespace) -> int:
+    from lis_spark.config import load_read_out
+
+    config = load_read_out(options.config, options.overrides)
+    from lis_spark.session import get_session
+
+    spark = get_session(config.spark, app_name=f"lis_spark {options.verb} {config.run_name}")
+    if options.verb == "assign":
+        from lis_spark.experiment import assign
+
+        print("\n".join(assign.run(spark, config, options.force).notes))
+        return EXIT_DONE
+    if options.verb == "replay":
+        from lis_spark.report import replay
+
+        replay.run(spark, config)
+        return EXIT_DONE
+    from lis_spark.report import read_out
+
+    read_out.run(spark, config, options.force)
     return EXIT_DONE
 
 

@@ -9,15 +9,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Generic
 
 from delta.tables import DeltaTable
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, DataFrameWriter, Observation, SparkSession
 from pyspark.sql import functions as F
+from typing_extensions import TypeVar
 
-from lis_spark.config import RunConfig
+from lis_spark.config import RunConfig, RunOnLake
 from lis_spark.ddl import table_definition
 from lis_spark.errors import InputError, LisError, StaleError, StepFailed
 from lis_spark.partitions import PartitionKey, literal, partition_condition, value_by_key
@@ -26,16 +27,17 @@ from lis_spark.write_errors import refused_write
 
 FINGERPRINT = "lis_fingerprint"
 T = TypeVar("T")
+ConfigT = TypeVar("ConfigT", bound=RunOnLake, default=RunConfig)
 # Answers of versions of tables: fingerprints, counts and names of files, which every step asks for.
 _KNOWN: dict[tuple[object, ...], object] = {}
 
 
-class Lake:
+class Lake(Generic[ConfigT]):
     """The tables of one configuration, as one step sees them.
 
     Args:
         spark: a session with Delta.
-        config: the run's configuration (``lake``, ``labels`` and ``features`` matter here).
+        config: the run's configuration, of which only ``lake`` matters here.
         run_id: written into each commit.
         step: written into each commit.
         measurement: the caller measures, and may therefore read leaked tables.
@@ -44,7 +46,7 @@ class Lake:
     def __init__(
         self,
         spark: SparkSession,
-        config: RunConfig,
+        config: ConfigT,
         *,
         run_id: str = "",
         step: str = "",

@@ -8,7 +8,9 @@ from lis_spark.config.append import AppendConfig, ContentConfig
 from lis_spark.config.audit import AuditConfig
 from lis_spark.config.encoder import EncoderConfig
 from lis_spark.config.evaluation import EvaluationConfig, LeakChains
+from lis_spark.config.experiment import DaysActiveMetric, ExperimentConfig, MeanMetric, RatioMetric, ReadOutConfig
 from lis_spark.config.graph import GraphConfig
+from lis_spark.config.lake import RunOnLake
 from lis_spark.config.leaks import (
     IdTableLeak,
     Leak,
@@ -20,7 +22,7 @@ from lis_spark.config.leaks import (
     SqlLeak,
     TableLeak,
 )
-from lis_spark.config.loading import load_config, parse_config
+from lis_spark.config.loading import load_config, load_read_out, parse_config
 from lis_spark.config.preference import PreferenceConfig
 from lis_spark.config.ranker import FeatureConfig, RankerConfig, TableConfig
 from lis_spark.config.run import RunConfig
@@ -32,22 +34,28 @@ __all__ = [
     "AppendConfig",
     "AuditConfig",
     "ContentConfig",
+    "DaysActiveMetric",
     "EncoderConfig",
     "EvaluationConfig",
+    "ExperimentConfig",
     "FeatureConfig",
     "GraphConfig",
     "IdTableLeak",
     "KuaiRandSource",
     "Leak",
     "LeakChains",
+    "MeanMetric",
     "MovieTweetingsSource",
     "NextClickLeak",
     "OwnLeakKind",
     "PlantedLeak",
     "PreferenceConfig",
     "RankerConfig",
+    "RatioMetric",
+    "ReadOutConfig",
     "Representation",
     "RunConfig",
+    "RunOnLake",
     "SimilarItemsLeak",
     "SqlLeak",
     "TableConfig",
@@ -56,5 +64,6 @@ __all__ = [
     "WorldSource",
     "fingerprint",
     "load_config",
+    "load_read_out",
     "parse_config",
 ]

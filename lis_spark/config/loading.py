@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
 
+from lis_spark.config.experiment import ReadOutConfig
+from lis_spark.config.lake import RunOnLake
 from lis_spark.config.run import RunConfig
 from lis_spark.config.section import Section
 from lis_spark.errors import ConfigError
+
+Config = TypeVar("Config", bound=RunOnLake)
 
 
 def load_config(path: str | Path, overrides: tuple[str, ...] | list[str] = ()) -> RunConfig:
@@ -20,6 +24,15 @@ def load_config(path: str | Path, overrides: tuple[str, ...] | list[str] = ()) -
     Raises:
         ConfigError: no such file, not YAML, an unknown key (with the nearest valid one), or a value out of range.
     """
+    return parse_config(_data(path, overrides), str(path))
+
+
+def load_read_out(path: str | Path, overrides: tuple[str, ...] | list[str] = ()) -> ReadOutConfig:
+    """The same for the configuration of an experiment's read-out."""
+    return _parsed(ReadOutConfig, _data(path, overrides), str(path))
+
+
+def _data(path: str | Path, overrides: tuple[str, ...] | list[str]) -> dict[str, Any]:
     file = Path(path)
     if not file.is_file():
         raise ConfigError("there is no such configuration file", found=str(path), remedy="see the folder conf/")
@@ -31,13 +44,17 @@ def load_config(path: str | Path, overrides: tuple[str, ...] | list[str] = ()) -
         raise ConfigError("the configuration is not a mapping of keys", found=str(path))
     for override in overrides:
         _apply(data, override)
-    return parse_config(data, str(path))
+    return data
 
 
 def parse_config(data: dict[str, Any], origin: str = "configuration") -> RunConfig:
     """Validates plain data; see :func:`load_config`."""
+    return _parsed(RunConfig, data, origin)
+
+
+def _parsed(kind: type[Config], data: dict[str, Any], origin: str) -> Config:
     try:
-        return RunConfig.model_validate(data)
+        return kind.model_validate(data)
     except ValidationError as error:
         raise ConfigError(
             f"{origin} is not a valid configuration",

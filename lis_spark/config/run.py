@@ -13,51 +13,28 @@ from lis_spark.config.audit import AuditConfig
 from lis_spark.config.encoder import EncoderConfig
 from lis_spark.config.evaluation import EvaluationConfig
 from lis_spark.config.graph import GraphConfig
+from lis_spark.config.lake import RunOnLake
 from lis_spark.config.leaks import IdTableLeak, PlantedLeak, Representation, SimilarItemsLeak, SqlLeak, TableLeak
 from lis_spark.config.preference import PreferenceConfig
 from lis_spark.config.query import AS_OF
 from lis_spark.config.ranker import FeatureConfig, HistoryConfig, LaunchConfig, RankerConfig
-from lis_spark.config.section import Section, fingerprint
+from lis_spark.config.section import fingerprint
 from lis_spark.config.sources import IngestConfig, Source
 from lis_spark.config.world import WorldSource
-
-
-class LakeConfig(Section):
-    """Where the Delta tables lie: folders below ``path``, or tables of a catalog's ``schema_name``."""
-
-    path: str | None = "build/lake"
-    schema_name: str | None = Field(None, description="catalog.schema; then `path` is not used for tables")
-    leaked_schema_name: str | None = Field(None, description="a schema of its own for leaked_* tables (grants)")
-    leaked_path: str | None = Field(None, description="a folder of its own for leaked_* tables")
-    work_path: str = Field("build/work", description="checkpoints and exchange files that every worker can open")
-    staging_path: str | None = Field(
-        None,
-        description="a mounted folder for exports of training rows, where ranks cannot open the lake's files",
-    )
-
-    @model_validator(mode="after")
-    def _one_place(self) -> LakeConfig:
-        if (self.path is None) == (self.schema_name is None):
-            raise ValueError("give either lake.path or lake.schema_name (set the other to null)")
-        return self
-
 
 # Environment of Python workers: modules that take seconds to load, separated by commas.
 WORKERS_LOAD = "LIS_SPARK_WORKERS_LOAD"
 
 
-class RunConfig(Section):
+class RunConfig(RunOnLake):
     """The configuration of one run."""
 
-    run_name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     time_zone: str = "UTC"
     seeds: tuple[int, ...] = Field((17,), min_length=1)
-    output_path: str = "build/run"
     scenario: str = Field(
         "default",
         description="what is trained and measured; rows of a source without a scenario column are all of it",
     )
-    lake: LakeConfig = LakeConfig()
     source: Source
     ingest: IngestConfig = IngestConfig()
     labels: tuple[str, ...] = Field(("click",), min_length=1)
@@ -73,7 +50,6 @@ class RunConfig(Section):
         None, description="items that an encoder is aligned on (lis-spark curate)"
     )
     encoders: tuple[EncoderConfig, ...] = Field((), description="encoders of items to align (lis-spark align)")
-    spark: dict[str, str] = Field(default_factory=dict, description="extra Spark settings of this run")
 
     @field_validator("time_zone")
     @classmethod

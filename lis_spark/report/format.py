@@ -73,3 +73,17 @@ def seconds(value: float) -> str:
         return f"{value:.1f} s"
     minutes, rest = divmod(round(value), 60)
     return f"{minutes} min {rest} s"
+
+
+def lift(value: float | None) -> str:
+    """A relative change as a percentage with its sign, to three digits that count and at least two decimals."""
+    if value is None:
+        return MISSING
+    percentage = 100.0 * value
+    places = 2 if abs(percentage) >= 0.1 or percentage == 0 else 4
+    return f"{percentage:+.{places}f}".replace("-", "−") + " %"
+
+
+def lifts(low: float | None, high: float | None) -> str:
+    """The bounds of a relative change, low first."""
+    return "no interval" if low is None or high is None else f"{lift(low)[:-2]} to {lift(high)}"

@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
-
-from lis_spark.report import format as formats
 from lis_spark.report.answer import OWN_SCORES_LABEL, answers_of
 from lis_spark.report.context import ReportContext, Unavailable
 from lis_spark.report.files import write_whole
@@ -29,6 +23,7 @@ from lis_spark.report.measurements import (
 from lis_spark.report.outcome_table import SCORES, draw_outcomes
 from lis_spark.report.representation_table import representation_answers
 from lis_spark.report.step_figure import draw_ladder
+from lis_spark.report.templating import templates
 from lis_spark.report.view import STRATUM_TITLES, subject_view
 
 
@@ -56,7 +51,7 @@ def render(rows: list[dict[str, Any]], context: ReportContext) -> str:
     )
     views = [subject_view(subject, context, number) for number, subject in enumerate(subjects)]
     return (
-        _environment()
+        templates()
         .get_template("report.html.j2")
         .render(
             context=context,
@@ -86,27 +81,6 @@ def render(rows: list[dict[str, Any]], context: ReportContext) -> str:
             measured_at=max((str(row["created_ts"]) for row in cleaned if row.get("created_ts")), default=None),
         )
     )
-
-
-@lru_cache(maxsize=1)
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("lis_spark.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        signed=formats.signed,
-        plain=formats.plain,
-        percent=formats.percent,
-        count=formats.count,
-        seconds=formats.seconds,
-        interval=lambda row, low="ci_low", high="ci_high": formats.short_interval(row.get(low), row.get(high)),
-        tie=_tie,
-    )
-    return environment
 
 
 def _baseline(subjects: Sequence[Subject]) -> list[dict[str, Any]]:
@@ -167,11 +141,3 @@ def _row_order(row: Row) -> tuple[Any, ...]:
         str(row.get("seed")),
         json.dumps(row, sort_keys=True, default=str),
     )
-
-
-def _tie(text: str) -> Markup:
-    """Keeps dates, intervals, and numbers with their units on one line."""
-    tied = str(escape(text)).replace(" % CI ", " %\N{NO-BREAK SPACE}CI ")
-    tied = re.sub(r"(\d) %", "\\1\N{NO-BREAK SPACE}%", tied)
-    tied = re.sub(r"([\d.]+) to ([+−]?[\d.])", "\\1\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}\\2", tied)
-    return Markup(re.sub(r"(\d{4}-\d\d-\d\d)", r'<span class="nowrap">\1</span>', tied))

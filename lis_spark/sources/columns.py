@@ -49,8 +49,8 @@ def column_of(name: str) -> Column:
     return F.col(f"`{name}`")
 
 
-def check_columns(frame: DataFrame, expected: TypeNames, table: str) -> None:
-    """Checks that the columns are there and have one of the types.
+def check_columns(frame: DataFrame, expected: TypeNames, table: str, section: str = "source") -> None:
+    """Checks that the columns are there and have one of the types; ``section`` of the configuration names them.
 
     Raises:
         InputError: a column is missing (with the nearest name) or has another type.
@@ -64,7 +64,7 @@ def check_columns(frame: DataFrame, expected: TypeNames, table: str) -> None:
                 table=table,
                 found=", ".join(types),
                 expected=name,
-                remedy=f"did you mean {near[0]!r}? " * bool(near) + "Correct the column map of `source`",
+                remedy=(f"did you mean {near[0]!r}? " if near else "") + f"Correct the column map of `{section}`",
             )
         if not isinstance(types[name], allowed):
             raise InputError(

@@ -16,7 +16,7 @@ import pytest
 from pyspark.sql import functions as F
 
 from lis_spark import analyze, cli
-from lis_spark.config import RunConfig, load_config
+from lis_spark.config import RunConfig, load_config, load_read_out
 from lis_spark.lake import Lake
 from lis_spark.lis import slots
 from lis_spark.lis.measure import results_of
@@ -81,7 +81,8 @@ def test_the_first_screen_has_the_two_commands_and_make_knows_them() -> None:
 def test_every_lis_spark_line_of_the_readme_is_understood(command: str) -> None:
     options = cli.parsed(shlex.split(command)[1:])
     if options.config:
-        load_config(ROOT / options.config, options.overrides)
+        load = load_read_out if options.verb in cli.EXPERIMENT_VERBS else load_config
+        load(ROOT / options.config, options.overrides)
 
 
 def test_the_lis_spark_lines_of_the_readme_run(
@@ -107,8 +108,9 @@ def test_the_lis_spark_lines_of_the_readme_run(
     few_arms += ["evaluation.update_count_edges=[]", "evaluation.item_age_edges=[]"]
     for line in COMMANDS:
         words = shlex.split(line)
-        if words[0] != "lis-spark" or {"compare", "align", "represent", "measure-ais"} & set(words):
-            continue  # they run in test_append.py and in test_align.py
+        elsewhere = {"compare", "align", "represent", "measure-ais", *cli.EXPERIMENT_VERBS}
+        if words[0] != "lis-spark" or elsewhere & set(words):
+            continue  # they run in test_append.py, test_align.py and test_read_out.py
         if "measure" in words:
             words = [str(scores) if word == "/data/my_scores" else word for word in words]
             words += ["--output", str(tmp_path / "own")]

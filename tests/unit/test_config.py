@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lis_spark.config import RankerConfig, fingerprint, load_config, parse_config
+from lis_spark.config import RankerConfig, fingerprint, load_config, load_read_out, parse_config
 from lis_spark.ddl import resource_folder
 from lis_spark.errors import ConfigError
 
@@ -20,7 +20,7 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 
 @pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda path: path.name)
 def test_every_shipped_configuration_is_valid_and_says_how_to_run_it(path: Path) -> None:
-    config = load_config(path)
+    config = load_read_out(path) if path.name.startswith("read_out_") else load_config(path)
     first = path.read_text(encoding="utf-8").splitlines()[0]
     assert first.startswith("# ") and path.name in first, "a configuration opens with the command that runs it"
     assert config.run_name == path.stem

@@ -1,0 +1,203 @@
+"""``lis-spark read-out``: what an experiment changed, or why nothing can be said of it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from lis_spark.config import ExperimentConfig, RatioMetric, ReadOutConfig, fingerprint
+from lis_spark.config.experiment import AssignmentTable, Metric
+from lis_spark.errors import InputError
+from lis_spark.experiment.assigned import OWN_TABLE, read_assigned, shares_of
+from lis_spark.experiment.effects import Effect, effect_of, holm
+from lis_spark.experiment.moments import Quantity, Sums
+from lis_spark.experiment.sample_ratio import STOP_BELOW, SampleRatio, sample_ratio
+from lis_spark.experiment.user_days import BEFORE, ArmSums, sum_outcomes
+from lis_spark.lake import Lake
+from lis_spark.progress import described
+from lis_spark.sources.state import table_state
+
+STEP_VERSION = 1
+LEVEL = 0.05
+Row = dict[str, Any]
+
+
+def run(spark: SparkSession, config: ReadOutConfig, force: bool = False, *, run_id: str = "") -> list[Row]:
+    """Rows of ``experiment_results``: every arm and metric, adjusted and plain, and the plain effect of each day.
+
+    An experiment whose tables and configuration have not changed is told from what is stored.
+
+    Raises:
+        InputError: the arms do not have the users that were planned for them (sample ratio mismatch), or a table
+            cannot be used as it is.
+    """
+    experiment = config.experiment
+    lake = Lake(spark, config, run_id=run_id, step="read-out")
+    lake.create("experiment_results")
+    table = assignment_table(lake, experiment)
+    states = {
+        f"{name} {one.path}": table_state(spark, one.path, one.format, one.version)
+        for name, one in (("assignments", table), ("outcomes", experiment.outcomes))
+    }
+    part = fingerprint("read-out", STEP_VERSION, experiment.model_dump(mode="json", exclude={"replay"}), states)
+    known = lake.fingerprints("experiment_results").get((experiment.name,)) == part
+    if known and not force and None not in states.values():  # a view's state is known by nobody: it is read anew
+        return stored(lake, experiment.name)
+    with described(spark, f"read-out: users of {experiment.name}"):
+        assigned = read_assigned(spark, experiment, table)
+        ratio = sample_ratio(*shares_of(experiment, assigned))
+    refuse_mismatch(ratio, experiment, table.path)
+    with described(spark, f"read-out: outcomes of {experiment.name}"):
+        sums = sum_outcomes(spark, experiment, assigned)
+    rows = effects(experiment, sums)
+    shared = {
+        "experiment": experiment.name,
+        "run_name": config.run_name,
+        "scenario": experiment.scenario,
+        "control_arm": experiment.control,
+        "sample_ratio_p": ratio.p_value,
+        "start_date": experiment.start_date,
+        "end_date": experiment.end_date,
+        "covariate_days": experiment.covariate_days,
+        "tables": json.dumps(states, default=str, sort_keys=True),
+        "created_ts": dt.datetime.now(dt.UTC),
+    }
+    schema = lake.read("experiment_results").drop("lis_fingerprint").schema
+    frame = spark.createDataFrame([{**shared, **row} for row in rows], schema)
+    lake.write_partitions("experiment_results", frame.coalesce(1), {(experiment.name,): part})
+    return stored(lake, experiment.name)
+
+
+def assignment_table(lake: Lake[ReadOutConfig], experiment: ExperimentConfig) -> AssignmentTable:
+    """Where it is said who has which arm: a table of the user's, or what ``lis-spark assign`` wrote.
+
+    Raises:
+        InputError: nobody has been assigned.
+    """
+    if experiment.assignments is not None:
+        return experiment.assignments
+    if (experiment.name,) not in lake.fingerprints(OWN_TABLE):
+        raise InputError(
+            f"nobody has been assigned to {experiment.name}",
+            table=OWN_TABLE,
+            remedy="run lis-spark assign with this configuration, or give experiment.assignments",
+        )
+    return AssignmentTable(path=lake.identifier(OWN_TABLE), format="table", entered="entered")
+
+
+def stored(lake: Lake[ReadOutConfig], name: str) -> list[Row]:
+    """What was read out of an experiment, headlines first."""
+    found = lake.read("experiment_results").where(F.col("experiment") == name).drop("lis_fingerprint").collect()
+    rows = [row.asDict() for row in found]
+    return sorted(
+        rows, key=lambda row: (str(row["date"] or ""), row["arm"], not row["is_headline"], not row["is_primary"])
+    )
+
+
+def refuse_mismatch(ratio: SampleRatio, experiment: ExperimentConfig, table: str) -> None:
+    """Stops a read-out whose arms are not what was planned.
+
+    Raises:
+        InputError: a sample ratio mismatch.
+    """
+    if not ratio.is_mismatch:
+        return
+    found = ", ".join(
+        f"{arm}: {users:,} users where {ratio.expected[arm]:,.0f} are expected" for arm, users in ratio.users.items()
+    )
+    raise InputError(
+        f"sample ratio mismatch in {experiment.name}: users were lost or added in one arm, and nothing is read out",
+        table=table,
+        found=f"{found}; p = {ratio.p_value:.1e}",
+        expected=f"arms in the planned shares, p of at least {STOP_BELOW}",
+        remedy="find the step between assignment and this table that treats the arms differently (crashes, bots, "
+        "filters on what the arm changes); those who are left in the arms are no longer alike",
+    )
+
+
+def effects(experiment: ExperimentConfig, sums: ArmSums) -> list[Row]:
+    """Rows without what they share; Holm over the primary headlines of all arms."""
+    rows = []
+    for metric in experiment.metrics:
+        for arm in experiment.treatments:
+            adjusted = metric.covariate and experiment.covariate_days > 0
+            for is_adjusted in (True, False) if adjusted else (False,):
+                rows.append(_row(experiment, metric, arm, sums.of_users, is_adjusted, is_adjusted == adjusted, None))
+            for date in sorted({date for _, date in sums.of_days}):
+                of_day = {name: sums.of_days[name, date] for name in (experiment.control, arm)}
+                if all(one.users > 1 for one in of_day.values()):
+                    rows.append(_row(experiment, metric, arm, of_day, False, False, date))
+    judged = [row for row in rows if row["is_headline"] and row["is_primary"]]
+    for row, p_holm in zip(judged, holm([row["p_value"] for row in judged]), strict=True):
+        row["p_holm"] = p_holm
+    for row in rows:
+        row["verdict"] = _verdict(row)
+    return rows
+
+
+def _row(
+    experiment: ExperimentConfig,
+    metric: Metric,
+    arm: str,
+    sums: Mapping[str, Sums],
+    is_adjusted: bool,
+    is_headline: bool,
+    date: dt.date | None,
+) -> Row:
+    quantity, before = quantities(metric)
+    control, treated = sums[experiment.control], sums[arm]
+    found = effect_of(
+        control.moments(), treated.moments(), (control + treated).moments(), quantity, before if is_adjusted else None
+    )
+    return {
+        "metric": metric.name,
+        "kind": metric.kind,
+        "is_primary": metric.primary,
+        "arm": arm,
+        "date": date,
+        "adjusted": is_adjusted,
+        "is_headline": is_headline,
+        "users_control": control.users,
+        "users_treated": treated.users,
+        "p_holm": None,
+        **_plain(found),
+    }
+
+
+def quantities(metric: Metric) -> tuple[Quantity, Quantity]:
+    """What a metric is after entry, and before."""
+    if isinstance(metric, RatioMetric):
+        names = metric.columns
+    else:
+        names = (metric.name,) if metric.kind == "days_active" else metric.columns
+    return Quantity(*names), Quantity(*[name + BEFORE for name in names])
+
+
+def _plain(found: Effect) -> Row:
+    return {
+        "value_control": found.control,
+        "value_treated": found.treated,
+        "difference": found.difference,
+        "difference_low": found.difference_low,
+        "difference_high": found.difference_high,
+        "lift": found.lift,
+        "lift_low": found.lift_low,
+        "lift_high": found.lift_high,
+        "p_value": found.p_value,
+        "theta": found.theta,
+        "variance_left": found.variance_left,
+        "detectable_lift": found.detectable_lift,
+    }
+
+
+def _verdict(row: Row) -> str:
+    """Of a primary metric by Holm's p, of others by their own."""
+    p_value = row["p_value"] if row["p_holm"] is None else row["p_holm"]
+    if p_value >= LEVEL:
+        return "not shown"
+    return "higher" if row["difference"] > 0 else "lower"
