@@ -11,7 +11,7 @@ from lis_spark.report.figures import axis_ticks, svg_line, svg_panel, svg_text
 from lis_spark.report.format import lift, lifts
 
 Row = Mapping[str, Any]
-WIDTH, LEFT, RIGHT, TOP, LINE = 560, 130, 132, 40, 30
+WIDTH, LEFT, RIGHT, TOP, LINE = 440, 104, 84, 40, 30
 DAY_WIDTH, DAY_HEIGHT = 360, 190
 
 

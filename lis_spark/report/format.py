@@ -87,3 +87,8 @@ def lift(value: float | None) -> str:
 def lifts(low: float | None, high: float | None) -> str:
     """The bounds of a relative change, low first."""
     return "no interval" if low is None or high is None else f"{lift(low)[:-2]} to {lift(high)}"
+
+
+def p_value(value: float) -> str:
+    """Four places, and no 0 where there is none."""
+    return f"{value:.4f}".removeprefix("0") if value >= 0.00005 else "<.0001"

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lis_spark.report.format import ascii_text, lift, lifts
+from lis_spark.report.format import ascii_text, lift, lifts, p_value
 
 Row = Mapping[str, Any]
 # Lifts of the paper's Tables 2 and 3 (section 6.2), by scenario and metric; 10 % against 10 % of the users.
@@ -52,15 +52,15 @@ def read_out_answers(rows: Sequence[Row]) -> list[str]:
         ]
         answer = f"{arm} is {' and '.join(said)}." if said else f"No effect of {arm} is shown."
         if found["not shown"]:
-            smallest = ", ".join(
-                f"{row['metric']} {lift(row['detectable_lift'])[1:]}"
-                for row in found["not shown"]
-                if row["detectable_lift"] is not None
-            )
-            answer += f" Not shown on {', '.join(row['metric'] for row in found['not shown'])}"
-            answer += f": found with 80 % power would be {smallest}." if smallest else "."
+            shown = [f"{row['metric']}{_smallest(row)}" for row in found["not shown"]]
+            answer += f" Not shown on {', '.join(shown)}."
         answers.append(answer)
     return answers
+
+
+def _smallest(row: Row) -> str:
+    found = row["detectable_lift"]
+    return "" if found is None else f" (found with 80 % power: {lift(found)[1:]})"
 
 
 def _named(rows: Sequence[Row]) -> str:
@@ -85,13 +85,12 @@ def print_read_out(console: Console, rows: Sequence[Row]) -> None:
     plain = {(row["arm"], row["metric"]): row for row in rows if row["date"] is None and not row["adjusted"]}
     for row in headlines(rows):
         without = plain[row["arm"], row["metric"]]
-        p_value = row["p_value"] if row["p_holm"] is None else row["p_holm"]
         table.add_row(
             row["arm"],
             row["metric"] if row["is_primary"] else f"({row['metric']})",
             ascii_text(lift(row["lift"])),
             ascii_text(lifts(row["lift_low"], row["lift_high"])),
-            f"{p_value:.4f}" if p_value >= 0.0001 else "<.0001",
+            p_value(row["p_value"] if row["p_holm"] is None else row["p_holm"]),
             ascii_text(lift(without["lift"])) if row["adjusted"] else "-",
             ascii_text(lift(row["detectable_lift"])[1:]) if row["detectable_lift"] is not None else "-",
             ascii_text(lift(of_paper(row))),

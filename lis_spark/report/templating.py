@@ -31,6 +31,7 @@ def templates() -> Environment:
         tie=_tie,
         lift=formats.lift,
         lifts=formats.lifts,
+        p_value=formats.p_value,
     )
     return environment
 
