@@ -21,7 +21,7 @@ from scipy.stats import kstest, spearmanr
 
 from lis_spark.config import WorldSource
 from lis_spark.errors import ConfigError
-from lis_spark.world import catalogue, impressions, rendering
+from lis_spark.world import candidates, catalogue, rendering
 from lis_spark.world.calendar import BLOCK, Calendar, sessions_of
 from lis_spark.world.clicks import intercept_of
 from lis_spark.world.impressions import Impressions, concatenated, impressions_of
@@ -131,7 +131,7 @@ def test_filling_a_request_follows_successive_sampling() -> None:
     """Two places, three items of weights 8, 1, 1: the second place is 1/2 : 1/2 after the heavy one."""
     shelf = catalogue.Shelf(np.arange(3), np.zeros((1, 3)), np.zeros(3), np.array([8.0, 9.0, 10.0]))
     random = np.random.default_rng(2).random((4000, 2, 1))
-    filled = np.array([impressions._without_replacement(shelf, np.array([0, 0]), drawn) for drawn in random])
+    filled = np.array([candidates._without_replacement(shelf, np.array([0, 0]), drawn) for drawn in random])
     assert (filled[:, 0] == 0).all() and (filled[:, 1] != 0).all()
     assert (filled[:, 1] == 1).mean() == pytest.approx(0.5, abs=0.03)
 
@@ -140,7 +140,7 @@ def test_a_request_that_keeps_drawing_one_item_is_filled_without_bias() -> None:
     """An item of weight 18 before two of weight 1: what is shown beside it is one of these as often as the other."""
     one = world(traffic={"impressions_a_request": 2})
     shelf = catalogue.Shelf(np.arange(3), np.zeros((1, 3)), np.zeros(3), np.array([18.0, 19.0, 20.0]))
-    drawn = impressions._drawn_places(one, shelf, np.arange(40_000))
+    drawn = candidates._drawn_places(one, shelf, np.arange(40_000), 2)
     beside = drawn[drawn[:, 0] == 0, 1]
     assert len(beside) > 30_000 and (beside != 0).all()
     assert (beside == 1).mean() == pytest.approx(0.5, abs=0.012)
