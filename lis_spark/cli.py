@@ -20,12 +20,17 @@ if TYPE_CHECKING:
 EXIT_DONE, EXIT_REFUSED, EXIT_FAILED = 0, 2, 3
 STEP_NAMES = (
     *("simulate", "ingest", "vocabulary", "training-rows", "graph", "train", "curate"),
-    *("align", "represent", "features", "score", "append", "measure", "compare", "report"),
+    *("align", "represent", "features", "score", "append", "measure", "compare", "experiment", "report"),
 )
 # Verbs that read the configuration of an experiment.
 EXPERIMENT_VERBS = ("assign", "read-out", "replay")
 # Verbs of several steps.
-VERBS_OF_STEPS = {"measure-ais": ("represent", "append", "measure", "report")}
+VERBS_OF_STEPS = {
+    "measure-ais": ("represent", "append", "measure", "report"),
+    "experiment": (
+        *("simulate", "vocabulary", "training-rows", "train", "curate", "align", "represent", "experiment"),
+    ),
+}
 _HELP = {
     "run": "every step that is not up to date, then the table and the report",
     "simulate": "a world with known truth -> impressions, items, user_days, truth",
@@ -48,6 +53,7 @@ _HELP = {
     "assign": "users -> arms of an experiment, by salted hash",
     "read-out": "what an experiment changed: lifts with intervals, or why nothing can be said",
     "replay": "days without an experiment, divided at random 1,000 times: is p uniform?",
+    "experiment": "a simulated experiment whose rankers choose what users see, and its read-out",
     "report": "build the HTML report from what has been measured",
     "forget": "delete one user's rows everywhere, or leaked features by age",
     "analyze": "check everything and say what each step would read, write and take; computes nothing",
@@ -172,7 +178,22 @@ def _run(options: argparse.Namespace) -> int:
         from lis_spark.lis.compare import refuse_fewer_than_two
 
         refuse_fewer_than_two(config)  # before hours of work
+    if options.verb == "experiment":
+        return _simulated_experiment(spark, config, options.force)
     pipeline.run_steps(spark, config, names, force=options.force)
+    return EXIT_DONE
+
+
+def _simulated_experiment(spark: SparkSession, config: RunConfig, force: bool) -> int:
+    """The steps that an experiment needs, the experiment, and its read-out."""
+    from lis_spark import pipeline
+    from lis_spark.closed_loop.step import read_out_config, refuse_without
+    from lis_spark.report import read_out
+
+    refuse_without(config)  # before hours of work
+    wanted = [name for name in VERBS_OF_STEPS["experiment"] if name in pipeline.plan_of(config)]
+    pipeline.run_steps(spark, config, wanted, force=force)
+    read_out.run(spark, read_out_config(spark, config), force)
     return EXIT_DONE
 
 

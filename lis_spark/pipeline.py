@@ -12,6 +12,7 @@ from pyspark.sql import SparkSession
 
 from lis_spark.alignment import represent
 from lis_spark.alignment import step as alignment
+from lis_spark.closed_loop import step as closed_loop
 from lis_spark.config import RunConfig, WorldSource
 from lis_spark.graph import step as graph
 from lis_spark.lake import Lake
@@ -41,6 +42,7 @@ STEPS: dict[str, Step] = {
     "append": append.run,
     "measure": measure.run,
     "compare": compare.run,
+    "experiment": closed_loop.run,
     "report": report.run,
 }
 _RUNS_DDL = (
@@ -55,6 +57,7 @@ def plan_of(config: RunConfig) -> tuple[str, ...]:
     left_out = {"ingest" if isinstance(config.source, WorldSource) else "simulate"}
     leaks = config.append.leaks if config.append else ()
     wanted = {"graph": bool(config.graphs), "append": bool(leaks), "compare": config.compares_leaks}
+    wanted |= {"experiment": config.closed_loop is not None}
     wanted |= {"curate": config.preference is not None, **dict.fromkeys(("align", "represent"), bool(config.encoders))}
     left_out |= {name for name, asked_for in wanted.items() if not asked_for}
     return tuple(name for name in STEPS if name not in left_out)

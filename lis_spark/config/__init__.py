@@ -6,6 +6,7 @@ result (method section 0).
 
 from lis_spark.config.append import AppendConfig, ContentConfig
 from lis_spark.config.audit import AuditConfig
+from lis_spark.config.closed_loop import ClosedLoopConfig
 from lis_spark.config.encoder import EncoderConfig
 from lis_spark.config.evaluation import EvaluationConfig, LeakChains
 from lis_spark.config.experiment import DaysActiveMetric, ExperimentConfig, MeanMetric, RatioMetric, ReadOutConfig
@@ -33,6 +34,7 @@ from lis_spark.config.world import WorldSource
 __all__ = [
     "AppendConfig",
     "AuditConfig",
+    "ClosedLoopConfig",
     "ContentConfig",
     "DaysActiveMetric",
     "EncoderConfig",

@@ -179,7 +179,7 @@ class ExperimentConfig(Section):
     )
     assign: AssignConfig | None = Field(None, description="lis-spark assign: users -> experiment_assignments")
     assignments: AssignmentTable | None = Field(None, description="who has which arm; experiment_assignments if absent")
-    outcomes: OutcomeTable
+    outcomes: OutcomeTable | None = Field(None, description="what users did; experiment_users where absent")
     covariate_days: int = Field(14, ge=0, le=365, description="before each user's entry; 0: no covariates")
     units: dict[str, int] = Field(
         default_factory=dict,

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from lis_spark.config.append import AppendConfig
 from lis_spark.config.audit import AuditConfig
+from lis_spark.config.closed_loop import ClosedLoopConfig
 from lis_spark.config.encoder import EncoderConfig
 from lis_spark.config.evaluation import EvaluationConfig
 from lis_spark.config.graph import GraphConfig
@@ -50,6 +51,7 @@ class RunConfig(RunOnLake):
         None, description="items that an encoder is aligned on (lis-spark curate)"
     )
     encoders: tuple[EncoderConfig, ...] = Field((), description="encoders of items to align (lis-spark align)")
+    closed_loop: ClosedLoopConfig | None = Field(None, description="a simulated experiment (lis-spark experiment)")
 
     @field_validator("time_zone")
     @classmethod
@@ -158,6 +160,34 @@ class RunConfig(RunOnLake):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _closed_loop_fits(self) -> RunConfig:
+        loop = self.closed_loop
+        if loop is None:
+            return self
+        if not isinstance(self.source, WorldSource):
+            raise ValueError("closed_loop: only a simulated world answers to what it is shown, source is no world")
+        if self.ranker.architecture == "history_dcn":
+            raise ValueError("closed_loop: a ranker without histories is needed, for instance ranker.architecture: fm")
+        last = self.source.first_date + dt.timedelta(days=self.source.days - 1)
+        if loop.end_date > last:
+            raise ValueError(f"closed_loop: it ends on {loop.end_date}, and the world on {last}: raise source.days")
+        if loop.start_date not in self.evaluation.dates:
+            raise ValueError(
+                f"closed_loop.start_date: {loop.start_date} is none of evaluation.dates, whose models are kept"
+            )
+        if loop.candidates < self.source.traffic.impressions_a_request:
+            raise ValueError("closed_loop.candidates: fewer than a request shows")
+        if loop.explored >= self.source.traffic.impressions_a_request:
+            raise ValueError("closed_loop.explored: the ranker would choose nothing")
+        encoders = [encoder.name for encoder in self.encoders]
+        for arm, own in loop.arms.items():
+            if own.encoder is not None and own.encoder not in encoders:
+                raise ValueError(f"closed_loop.arms: {arm} wants the encoder {own.encoder!r}, there is {encoders}")
+            if own.preference and self.preference is None:
+                raise ValueError(f"closed_loop.arms: {arm} needs the section preference")
+        return self
+
     @property
     def session_settings(self) -> dict[str, str]:
         """Of a Spark session for this run: ``spark``, and what its Python workers are forked with beside our steps."""
@@ -211,7 +241,7 @@ class RunConfig(RunOnLake):
     def fingerprint(self) -> str:
         """Fingerprint of all choices of a run. Places, Spark settings and what stands beside it are left out."""
         chosen = self.model_dump(
-            mode="json", exclude={"lake", "output_path", "spark", "audit", "preference", "encoders"}
+            mode="json", exclude={"lake", "output_path", "spark", "audit", "preference", "encoders", "closed_loop"}
         )
         chosen["source"].pop("path", None)
         return fingerprint(chosen)

@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from lis_spark.config import ExperimentConfig, RatioMetric, ReadOutConfig, fingerprint
-from lis_spark.config.experiment import AssignmentTable, Metric
+from lis_spark.config.experiment import AssignmentTable, Metric, OutcomeTable
 from lis_spark.errors import InputError
 from lis_spark.experiment.assigned import OWN_TABLE, read_assigned, shares_of
 from lis_spark.experiment.effects import Effect, effect_of, holm
@@ -39,10 +39,10 @@ def run(spark: SparkSession, config: ReadOutConfig, force: bool = False, *, run_
     experiment = config.experiment
     lake = Lake(spark, config, run_id=run_id, step="read-out")
     lake.create("experiment_results")
-    table = assignment_table(lake, experiment)
+    table, outcomes = assignment_table(lake, experiment), outcome_table(lake, experiment)
     states = {
         f"{name} {one.path}": table_state(spark, one.path, one.format, one.version)
-        for name, one in (("assignments", table), ("outcomes", experiment.outcomes))
+        for name, one in (("assignments", table), ("outcomes", outcomes))
     }
     part = fingerprint("read-out", STEP_VERSION, experiment.model_dump(mode="json", exclude={"replay"}), states)
     known = lake.fingerprints("experiment_results").get((experiment.name,)) == part
@@ -53,7 +53,7 @@ def run(spark: SparkSession, config: ReadOutConfig, force: bool = False, *, run_
         ratio = sample_ratio(*shares_of(experiment, assigned))
     refuse_mismatch(ratio, experiment, table.path)
     with described(spark, f"read-out: outcomes of {experiment.name}"):
-        sums = sum_outcomes(spark, experiment, assigned)
+        sums = sum_outcomes(spark, experiment, assigned, outcomes)
     rows = effects(experiment, sums)
     shared = {
         "experiment": experiment.name,
@@ -88,6 +88,23 @@ def assignment_table(lake: Lake[ReadOutConfig], experiment: ExperimentConfig) ->
             remedy="run lis-spark assign with this configuration, or give experiment.assignments",
         )
     return AssignmentTable(path=lake.identifier(OWN_TABLE), format="table", entered="entered")
+
+
+def outcome_table(lake: Lake[ReadOutConfig], experiment: ExperimentConfig) -> OutcomeTable:
+    """Where it is said what users did: a table of the user's, or that of a simulated experiment.
+
+    Raises:
+        InputError: there is none.
+    """
+    if experiment.outcomes is not None:
+        return experiment.outcomes
+    if not lake.exists("experiment_users"):
+        raise InputError(
+            f"nobody knows what users of {experiment.name} did",
+            table="experiment_users",
+            remedy="give experiment.outcomes, or run lis-spark experiment on a simulated world",
+        )
+    return OutcomeTable(path=lake.identifier("experiment_users"), format="table")
 
 
 def stored(lake: Lake[ReadOutConfig], name: str) -> list[Row]:

@@ -23,8 +23,9 @@ from lis_spark.experiment.assigned import Assigned
 from lis_spark.experiment.assignment import buckets_of, user_key
 from lis_spark.experiment.effects import detectable_lift, effect_of
 from lis_spark.experiment.moments import Moments, Quantity
-from lis_spark.experiment.read_out import quantities
+from lis_spark.experiment.read_out import outcome_table, quantities
 from lis_spark.experiment.user_days import everybody, totals_of_users, user_columns
+from lis_spark.lake import Lake
 from lis_spark.progress import described
 
 UNIFORM_ABOVE = 0.01
@@ -79,9 +80,10 @@ def run(spark: SparkSession, config: ReadOutConfig) -> list[Replay]:
         update={"start_date": replayed.start_date, "end_date": replayed.end_date, "enrolled_until": None}
     )
     names, salts = user_columns(experiment), [f"replay/{number}" for number in range(replayed.salts)]
+    table = outcome_table(Lake(spark, config, step="replay"), experiment)
     with described(spark, f"replay: {len(salts):,} divisions of the users of {experiment.name}"):
-        users = everybody(spark, experiment)
-        totals, scales = totals_of_users(spark, experiment, Assigned(users, ("everybody",), {}, 0))
+        users = everybody(spark, experiment, table)
+        totals, scales = totals_of_users(spark, experiment, Assigned(users, ("everybody",), {}, 0), table)
         keyed = totals.withColumn("key", user_key("user_id")).repartition("key").sortWithinPartitions("key")
         scaled = [(F.col(name) / scale).cast("double").alias(name) for name, scale in zip(names, scales, strict=True)]
         sums = keyed.select("key", *scaled).mapInArrow(
@@ -92,7 +94,7 @@ def run(spark: SparkSession, config: ReadOutConfig) -> list[Replay]:
     if total[0] < 4:
         raise InputError(
             "nobody was there",
-            table=experiment.outcomes.path,
+            table=table.path,
             found=f"{int(total[0])} users from {replayed.start_date} to {replayed.end_date}",
             remedy="correct experiment.replay",
         )

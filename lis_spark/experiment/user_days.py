@@ -50,46 +50,46 @@ class ArmSums:
     user_days: int
 
 
-def sum_outcomes(spark: SparkSession, experiment: ExperimentConfig, assigned: Assigned) -> ArmSums:
+def sum_outcomes(spark: SparkSession, experiment: ExperimentConfig, assigned: Assigned, table: OutcomeTable) -> ArmSums:
     """The exact sums of all arms.
 
     Raises:
         InputError: a column is missing or holds no number, a user has two rows of a day, or a value is null or NaN.
         StepFailed: a sum of products is beyond decimal(38,0).
     """
-    rows = _outcomes(spark, experiment)
+    rows = _outcomes(spark, experiment, table)
     joined = _joined(rows, experiment, assigned)
     names = user_columns(experiment)
     of_users = _of_users(joined, experiment)
     of_days = _of_days(joined, experiment)
     partial = partial_sums(of_users, names).unionByName(partial_sums(of_days, columns_by_day(experiment)))
-    found = added(partial, len(names), experiment.outcomes.path)
+    found = added(partial, len(names), table.path)
     unusable = found.pop(_UNUSABLE, None)
     if unusable is not None:
-        raise _unusable(joined, experiment, unusable.rows)
+        raise _unusable(joined, experiment, table, unusable.rows)
     return _by_arm(found, experiment, assigned, rows.scales)
 
 
 def totals_of_users(
-    spark: SparkSession, experiment: ExperimentConfig, assigned: Assigned
+    spark: SparkSession, experiment: ExperimentConfig, assigned: Assigned, table: OutcomeTable
 ) -> tuple[DataFrame, tuple[int, ...]]:
     """(``user_id`` and :func:`user_columns` of users with a row, in units; units in 1 by column).
 
     Raises:
         InputError: see :func:`sum_outcomes`.
     """
-    rows = _outcomes(spark, experiment)
+    rows = _outcomes(spark, experiment, table)
     joined = _joined(rows, experiment, assigned)
     totals = _of_users(joined, experiment)
     unusable = totals.where(F.col("group") == _UNUSABLE).count()
     if unusable:
-        raise _unusable(joined, experiment, unusable)
+        raise _unusable(joined, experiment, table, unusable)
     return totals.drop("arm", "group", "is_unusable"), _scales(user_columns(experiment), rows.scales)
 
 
-def everybody(spark: SparkSession, experiment: ExperimentConfig) -> DataFrame:
+def everybody(spark: SparkSession, experiment: ExperimentConfig, table: OutcomeTable) -> DataFrame:
     """``user_id``, ``arm`` 0 and ``entered`` on the first day, for every user with a row from then on or before."""
-    users = _outcomes(spark, experiment).frame.select("user_id").distinct()
+    users = _outcomes(spark, experiment, table).frame.select("user_id").distinct()
     return users.select("user_id", F.lit(0).alias("arm"), F.lit(experiment.start_date).alias("entered"))
 
 
@@ -122,9 +122,10 @@ class _Outcomes:
     scales: Mapping[str, int]
 
 
-def _outcomes(spark: SparkSession, experiment: ExperimentConfig) -> _Outcomes:
-    table = experiment.outcomes
+def _outcomes(spark: SparkSession, experiment: ExperimentConfig, table: OutcomeTable) -> _Outcomes:
     frame = open_table(spark, table.path, table.format, table.version)
+    if experiment.outcomes is None:  # the lake's own table
+        frame = frame.where(F.col("experiment") == experiment.name)
     expected = {table.user: ID, table.date: DAY, **dict.fromkeys(experiment.outcome_columns, _NUMBERS)}
     check_columns(frame, expected, table.path, "experiment.outcomes")
     _refuse_rows_of_nobody(frame, table)
@@ -249,7 +250,7 @@ def _refuse_rows_of_nobody(frame: DataFrame, table: OutcomeTable) -> None:
         )
 
 
-def _unusable(joined: DataFrame, experiment: ExperimentConfig, users: int) -> InputError:
+def _unusable(joined: DataFrame, experiment: ExperimentConfig, table: OutcomeTable, users: int) -> InputError:
     """Says which of the users' rows cannot be summed, and why."""
     columns = experiment.outcome_columns
     lacks = [F.when(F.col(column).isNull(), F.lit(column)) for column in columns]
@@ -268,7 +269,7 @@ def _unusable(joined: DataFrame, experiment: ExperimentConfig, users: int) -> In
         said.append(f"user {row['user_id']}, {day}: {wrong}")
     return InputError(
         f"the outcomes of {users:,} users cannot be summed",
-        table=experiment.outcomes.path,
+        table=table.path,
         found="; ".join(said),
         expected=f"one row for each user and day, with finite numbers of at most 2^53 units in {', '.join(columns)}",
         remedy="nothing was read out; correct the table, or write 0 where nothing happened",

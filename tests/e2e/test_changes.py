@@ -23,7 +23,7 @@ NEXT_DAY = dt.date(2022, 5, 3)
 COMPUTED = [
     name
     for name in STEPS
-    if name not in ("simulate", "graph", "curate", "align", "represent", "append", "compare", "report")
+    if name not in ("simulate", "graph", "curate", "align", "represent", "append", "compare", "experiment", "report")
 ]  # of a run without leaks of its own
 
 

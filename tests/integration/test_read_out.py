@@ -169,13 +169,17 @@ def test_effects_by_day_are_those_of_the_day_alone(spark: Any, data: dict[str, A
 def test_sums_are_the_same_from_any_number_of_partitions(spark: Any, data: dict[str, Any]) -> None:
     config = written(data, *tables())
     experiment = config.experiment
-    assert experiment.assignments is not None
+    assert experiment.assignments is not None and experiment.outcomes is not None
     found = []
     before = spark.conf.get("spark.sql.shuffle.partitions")
     try:
         for partitions in ("1", "2", "7"):
             spark.conf.set("spark.sql.shuffle.partitions", partitions)
-            found.append(sum_outcomes(spark, experiment, read_assigned(spark, experiment, experiment.assignments)))
+            found.append(
+                sum_outcomes(
+                    spark, experiment, read_assigned(spark, experiment, experiment.assignments), experiment.outcomes
+                )
+            )
     finally:
         spark.conf.set("spark.sql.shuffle.partitions", before)
     assert found[0] == found[1] == found[2]

@@ -115,10 +115,12 @@ def main() -> None:
             "metrics": METRICS,
         }
     )
-    assert experiment.assignments is not None
+    assert experiment.assignments is not None and experiment.outcomes is not None
     for _ in range(2):
         begun = time.monotonic()
-        found = sum_outcomes(spark, experiment, read_assigned(spark, experiment, experiment.assignments))
+        found = sum_outcomes(
+            spark, experiment, read_assigned(spark, experiment, experiment.assignments), experiment.outcomes
+        )
         ours = time.monotonic() - begun
         begun = time.monotonic()
         theirs = by_duckdb(folder.resolve(), experiment)

@@ -1,0 +1,110 @@
+"""What the requests of an experiment's users on a day may show, as the rankers of the arms read it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from lis_spark.closed_loop.people import NOBODY, People
+from lis_spark.config import RunConfig
+from lis_spark.config.closed_loop import ArmRanker
+from lis_spark.folds import user_fold
+from lis_spark.lake import Lake
+from lis_spark.world import frames
+from lis_spark.world.calendar import Calendar
+from lis_spark.world.candidates import Candidates, candidates_of
+
+# As the world makes them; the rest of a row is looked up.
+DRAWN = (
+    "request bigint, place int, time_ms bigint, user bigint, item bigint, fit double, bias double, bid double, arm int"
+)
+# Requests that a task makes: a day of a small experiment is a few tasks.
+REQUESTS_A_TASK = 20_000
+
+
+def drawn(lake: Lake, people: People, day: int) -> DataFrame:
+    """Candidates of the requests of a day (``DRAWN``): of users in an arm who come, of the run's scenario."""
+    config = lake.config
+    loop, world = config.closed_loop, frames.world_of(config)
+    assert loop is not None
+    calendar = Calendar.of(world, config.time_zone)
+    pieces = frames.stretches(calendar, [day], REQUESTS_A_TASK)
+    is_ads, size = config.scenario == frames.ADS, loop.candidates
+
+    def make(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for number in batch["id"].to_pylist():
+                first, end = pieces[number]
+                for made in candidates_of(world, calendar, first, end, size):
+                    arms = people.arms[made.users]
+                    kept = (arms != NOBODY) & (made.ads == is_ads) & people.come(world, loop, made.users, day)
+                    yield _batch(made, arms, kept)
+
+    numbers = lake.spark.range(0, len(pieces), 1, numPartitions=len(pieces))
+    return numbers.mapInArrow(make, DRAWN)  # type: ignore[arg-type]
+
+
+def _batch(made: Candidates, arms: np.ndarray, kept: np.ndarray) -> pa.RecordBatch:
+    columns = {
+        "request": made.requests,
+        "place": made.places.astype(np.int32),
+        "time_ms": made.time_ms,
+        "user": made.users,
+        "item": made.items,
+        "fit": made.fit,
+        "bias": made.bias,
+        "bid": made.bids,
+        "arm": arms.astype(np.int32),
+    }
+    return pa.RecordBatch.from_pydict({name: pa.array(values[kept]) for name, values in columns.items()})
+
+
+def readable(lake: Lake, rows: DataFrame) -> DataFrame:
+    """Candidates with everything that a ranker reads: ids, rows of the tables, and the arm's own vector."""
+    config = lake.config
+    loop = config.closed_loop
+    assert loop is not None
+    named = rows.withColumns(
+        {
+            "user_id": F.concat(F.lit("u"), "user"),
+            "item_id": F.concat(F.lit("i"), "item"),
+            "impression_id": F.concat("request", F.lit("-"), "place"),
+        }
+    )
+    for feature in config.features:
+        keys = lake.read("vocabularies").where(F.col("slot") == feature.table)
+        keys = keys.select(F.col("key").alias(f"key_{feature.name}"), F.col("row").alias(f"row_{feature.name}"))
+        named = named.join(keys, F.col(feature.column) == F.col(f"key_{feature.name}"), "left").drop(
+            f"key_{feature.name}"
+        )
+        named = named.withColumn(f"row_{feature.name}", F.coalesce(f"row_{feature.name}", F.lit(-1)))
+    vector = F.lit(None).cast("binary")
+    for number, arm in enumerate(loop.arms.values()):
+        if arm.reads:
+            own = vectors_of(lake, arm).withColumnRenamed("vector", f"vector_{number}")
+            named = named.join(own, "item_id", "left")
+            vector = F.when(F.col("arm") == number, F.col(f"vector_{number}")).otherwise(vector)
+    empty = F.lit(np.full(config.history.length, -1, "<i4").tobytes())
+    return named.withColumns(
+        {"vector": vector, "user_fold": user_fold(config.evaluation.folds), "history_clicks": empty}
+    ).withColumn("history_skips", empty)
+
+
+def vectors_of(lake: Lake, arm: ArmRanker) -> DataFrame:
+    """item_id, vector of what an arm reads."""
+    preference = lake.config.preference
+    if arm.encoder is not None:
+        found = lake.read("representations").where(F.col("encoder") == arm.encoder)
+        return found.select("item_id", "vector")
+    assert preference is not None
+    found = lake.read("preference_items").where(F.col("name") == preference.name)
+    return found.select("item_id", F.col("target").alias("vector"))
+
+
+def dummy_labels(config: RunConfig) -> dict[str, Column]:
+    """Columns that a reader of training rows asks for; nobody looks at the labels of candidates."""
+    return {f"label_{label}": F.lit(0).cast("tinyint") for label in config.labels}

@@ -1,0 +1,376 @@
+"""Step ``experiment``: a simulated experiment, day after day, from the ranker of its first day on (method 7).
+
+Each day: the same candidates for a request whatever its user's arm; every arm's ranker, trained on from M_start on all
+that this arm has shown so far, scores them; the best are shown; users answer by p*; what they did decides whether they
+come back. One launch a day trains and scores the rankers of all arms.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import shutil
+import uuid
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from lis_spark.closed_loop.candidates import drawn, dummy_labels, readable, vectors_of
+from lis_spark.closed_loop.choice import chosen, with_outcomes, within_budget
+from lis_spark.closed_loop.people import NOBODY, People, satisfaction_after
+from lis_spark.config import ClosedLoopConfig, ReadOutConfig, RunConfig, fingerprint
+from lis_spark.config.experiment import AssignConfig, ExperimentConfig, Layer, OutsideTable
+from lis_spark.errors import ConfigError, StepFailed
+from lis_spark.experiment import assign
+from lis_spark.experiment.assigned import OWN_TABLE
+from lis_spark.lake import Lake
+from lis_spark.lis.chains import base_name
+from lis_spark.lis.score import model_state
+from lis_spark.partitions import PartitionKey
+from lis_spark.progress import Bar, described
+from lis_spark.ranker.exchange import launch_plan, launch_spec, ranker_spec
+from lis_spark.ranker.plans import (
+    AppendArmSpec,
+    AppendEvaluationSpec,
+    AppendPlan,
+    DaySpec,
+    PortSpec,
+    StateSpec,
+    file_url,
+    local_path,
+)
+from lis_spark.step import StepResult
+from lis_spark.table_files import absolute
+from lis_spark.vectors import width_of
+from lis_spark.world.frames import world_of
+from lis_spark.world.people import users_on
+
+STEP_VERSION = 1
+WORK = "lis_spark.ranker.append_training:append_rank"
+ONE_DAY = dt.timedelta(days=1)
+BUCKETS = 1000
+
+
+def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: str = "") -> StepResult:
+    """Simulates the days that are not there yet, in order; a day depends on all before it.
+
+    Raises:
+        ConfigError: no experiment is configured.
+        InputError: the ranker of the first day, the world or a representation is not there.
+        StepFailed: rows were lost or doubled.
+    """
+    refuse_without(config)
+    return ClosedLoop(spark, config, run_id).run(force)
+
+
+def refuse_without(config: RunConfig) -> None:
+    """Raises ConfigError where no experiment is configured."""
+    if config.closed_loop is None:
+        raise ConfigError("which experiment?", expected="closed_loop: {start_date: ..., arms: ...}")
+
+
+def read_out_config(spark: SparkSession, config: RunConfig) -> ReadOutConfig:
+    """The read-out of a simulated experiment: its users are assigned by hash, its outcomes are the lake's own."""
+    loop = config.closed_loop
+    assert loop is not None
+    width = round(BUCKETS * loop.share)
+    users = OutsideTable(path=Lake(spark, config).identifier("user_days"), format="table")
+    experiment = ExperimentConfig(
+        name=loop.name,
+        scenario="ads" if config.scenario == "ads" else "feed",
+        start_date=loop.start_date,
+        end_date=loop.end_date,
+        control=loop.control,
+        assign=AssignConfig(
+            users=users,
+            layers=(Layer(name="all", salt=loop.salt, buckets=BUCKETS),),
+            arms={arm: (number * width, (number + 1) * width) for number, arm in enumerate(loop.arms)},
+        ),
+        covariate_days=loop.covariate_days,
+        metrics=loop.metrics,
+    )
+    return ReadOutConfig(
+        run_name=config.run_name,
+        output_path=config.output_path,
+        lake=config.lake,
+        spark=config.spark,
+        experiment=experiment,
+    )
+
+
+class ClosedLoop:
+    """One simulated experiment on one lake."""
+
+    def __init__(self, spark: SparkSession, config: RunConfig, run_id: str) -> None:
+        assert config.closed_loop is not None
+        self.spark, self.config = spark, config
+        self.loop: ClosedLoopConfig = config.closed_loop
+        self.world = world_of(config)
+        self.lake = Lake(spark, config, run_id=run_id, step="experiment", measurement=True)
+        self.arms = list(self.loop.arms)
+        self.work = Path(absolute(config.lake.work_path)) / f"closed-loop-{run_id or uuid.uuid4().hex[:12]}"
+
+    def run(self, force: bool) -> StepResult:
+        """All days."""
+        lake = self.lake
+        self._create_tables()
+        assign.run(self.spark, read_out_config(self.spark, self.config), force)
+        dates = [self.loop.start_date + ONE_DAY * number for number in range(self.loop.days)]
+        before = [self.loop.start_date - ONE_DAY * (number + 1) for number in range(self.loop.covariate_days)]
+        models = lake.fingerprints("model_snapshots")
+        start = model_state(
+            absolute(self.config.lake.work_path), base_name(self.config.seeds[0]), self.loop.start_date, models
+        )
+        wanted = self._fingerprints(dates, before, start)
+        stored = {} if force else lake.fingerprints("experiment_users")
+        skipped = rows = 0
+        if any(stored.get(key) != wanted[key] for key in self._keys(before)):
+            rows += self._write_days_before(before, wanted)
+        usual = self._usual()
+        spec, ports = ranker_spec(lake), self._ports()
+        try:
+            with Bar(f"experiment {self.loop.name}", len(dates)) as bar:
+                for date in dates:
+                    (key,) = self._keys([date])
+                    if stored.get(key) == wanted[key]:
+                        skipped += 1
+                    else:
+                        stored = {}  # what follows was made of another day
+                        people = self._people(date)
+                        self._candidates(people, date)
+                        plan = AppendPlan(
+                            output_folder=str(self.work / "logits"),
+                            ranker=spec,
+                            launch=launch_spec(self.config),
+                            label=self.config.label,
+                            port_columns=self.config.append.port_columns if self.config.append else 16,
+                            evaluations=self._evaluations(date, start, ports),
+                        )
+                        launch_plan(self.config, "experiment", plan, WORK, f"rankers of {date}", len(self.arms))
+                        rows += self._show(date, people, usual, wanted[key])
+                        shutil.rmtree(self.work, ignore_errors=True)
+                    bar.advance()
+        finally:
+            shutil.rmtree(self.work, ignore_errors=True)
+        done = len(dates) - skipped
+        return StepResult("experiment", rows, rows, 0, done, skipped, versions=dict(lake.pinned), outputs=lake.written)
+
+    def _create_tables(self) -> None:
+        labels = [f"label_{name} TINYINT NOT NULL COMMENT '1 = {name}, 0 = not'" for name in self.config.labels]
+        rows = [f"row_{one.name} INT NOT NULL COMMENT 'As in training_rows'" for one in self.config.features]
+        self.lake.create("experiment_users")
+        self.lake.create(
+            "experiment_impressions", {"label_columns": ",\n  ".join(labels), "row_columns": ",\n  ".join(rows)}
+        )
+
+    def _keys(self, dates: list[dt.date]) -> list[PartitionKey]:
+        return [(self.loop.name, date.isoformat()) for date in dates]
+
+    def _fingerprints(self, dates: list[dt.date], before: list[dt.date], start: StateSpec) -> dict[PartitionKey, str]:
+        """A day's is that of all before it: satisfaction and rankers go on from there."""
+        lake, config = self.lake, self.config
+        read: list[object] = []
+        for arm in self.loop.arms.values():
+            table, name = ("representations", arm.encoder) if arm.encoder else ("preference_items", "")
+            known = lake.fingerprints(table) if arm.reads else {}
+            read.append(sorted(value for key, value in known.items() if not name or key == (name,)))
+        part = fingerprint(
+            ["closed loop", STEP_VERSION, self.loop.model_dump(mode="json", exclude={"days", "metrics"}), read],
+            [start.fingerprint, self.world.model_dump(mode="json", exclude={"days"}), config.ranker, config.scenario],
+            [config.label, config.labels, config.launch.ranks_per_chain, config.launch.use_gpu],
+        )
+        wanted = {key: fingerprint(part, key[1]) for key in self._keys(before)}
+        for key in self._keys(dates):
+            part = fingerprint(part, key[1])
+            wanted[key] = part
+        return wanted
+
+    def _assigned(self) -> DataFrame:
+        return self.lake.read(OWN_TABLE).where(F.col("experiment") == self.loop.name).select("user_id", "arm")
+
+    def _write_days_before(self, before: list[dt.date], wanted: dict[PartitionKey, str]) -> int:
+        """Outcomes of the experiment's users on the days before it, when the world chose what they saw."""
+        counted = {"clicked": "clicks", "was_read": "reads", "engaged": "engagements"}
+        rows = (
+            self._truth(before)
+            .join(self._assigned(), "user_id")
+            .groupBy("user_id", "date")
+            .agg(
+                F.count(F.lit(1)).alias("impressions"),
+                *[F.count_if(name).alias(column) for name, column in counted.items()],
+                F.sum(F.col("time_spent_ms").cast("bigint")).alias("time_spent_ms"),
+                F.sum("advertiser_value_micros").alias("advertiser_value_micros"),
+                F.sum("cost_micros").alias("cost_micros"),
+            )
+            .withColumns({"satisfaction": F.lit(0.0), "experiment": F.lit(self.loop.name)})
+        )
+        keys = self._keys(before)
+        with described(self.spark, f"experiment: {len(before)} days before it"):
+            return self.lake.write_partitions(
+                "experiment_users", rows.repartition("date"), {key: wanted[key] for key in keys}
+            )
+
+    def _truth(self, dates: list[dt.date]) -> DataFrame:
+        of_scenario = F.col("scenario") == self.config.scenario
+        return self.lake.read("truth").where(F.col("date").isin(dates) & of_scenario)
+
+    def _usual(self) -> float:
+        """Reads an impression on the day before the experiment."""
+        row = self._truth([self.loop.start_date - ONE_DAY]).agg(F.avg(F.col("was_read").cast("int"))).first()
+        return float(row[0]) if row is not None and row[0] is not None else 0.0
+
+    def _people(self, date: dt.date) -> People:
+        """Arms, and satisfaction as it was on the evening before."""
+        day = (date - self.world.first_date).days
+        arms = np.full(users_on(self.world, day), NOBODY, np.int8)
+        satisfaction = np.zeros(len(arms))
+        assigned = self._assigned().toArrow()
+        numbers = np.array([int(user[1:]) for user in assigned["user_id"].to_pylist()], np.int64)
+        arms[numbers] = [self.arms.index(arm) for arm in assigned["arm"].to_pylist()]
+        if date > self.loop.start_date:
+            yesterday = self._of_day("experiment_users", date - ONE_DAY).select("user_id", "satisfaction").toArrow()
+            numbers = np.array([int(user[1:]) for user in yesterday["user_id"].to_pylist()], np.int64)
+            satisfaction[numbers] = yesterday["satisfaction"].to_numpy()
+        return People(arms, satisfaction)
+
+    def _of_day(self, table: str, date: dt.date) -> DataFrame:
+        self.lake.pinned.pop(table, None)  # days are added while the step runs
+        return self.lake.read(table).where((F.col("experiment") == self.loop.name) & (F.col("date") == F.lit(date)))
+
+    def _ports(self) -> list[PortSpec | None]:
+        ports: list[PortSpec | None] = []
+        for arm in self.loop.arms.values():
+            if not arm.reads:
+                ports.append(None)
+                continue
+            row = vectors_of(self.lake, arm).agg(F.max(width_of("vector"))).first()
+            assert row is not None
+            ports.append(PortSpec(column="vector", widths=(int(row[0]),)))
+        return ports
+
+    def _candidates(self, people: People, date: dt.date) -> None:
+        """Files of the day's candidates, a folder an arm."""
+        day = (date - self.world.first_date).days
+        rows = readable(self.lake, drawn(self.lake, people, day)).withColumns(dummy_labels(self.config))
+        with described(self.spark, f"experiment: candidates of {date}"):
+            placed = rows.repartition("arm").sortWithinPartitions("arm", "time_ms", "request", "place")
+            placed.write.partitionBy("arm").parquet(file_url(self.work / "candidates"))
+
+    def _evaluations(
+        self, date: dt.date, start: StateSpec, ports: list[PortSpec | None]
+    ) -> tuple[AppendEvaluationSpec, ...]:
+        """Every arm: on what it has shown so far, then the day's candidates."""
+        found = []
+        seed = self.config.seeds[0]
+        for number, (arm, port) in enumerate(zip(self.arms, ports, strict=True)):
+            files = [str(file) for file in (self.work / "candidates" / f"arm={number}").glob("*.parquet")]
+            found.append(
+                AppendEvaluationSpec(
+                    date=date,
+                    seed=seed,
+                    state=start,
+                    days=tuple(self._shown_so_far(arm, date)),
+                    day=_day_spec(date, files),
+                    arms=(AppendArmSpec(name=arm, port=port),),
+                )
+            )
+        return tuple(found)
+
+    def _shown_so_far(self, arm: str, date: dt.date) -> list[DaySpec]:
+        if date == self.loop.start_date:
+            return []
+        self.lake.pinned.pop("experiment_impressions", None)
+        rows = self.lake.read("experiment_impressions").where(
+            (F.col("experiment") == self.loop.name) & (F.col("arm") == arm) & (F.col("date") < F.lit(date))
+        )
+        files: dict[dt.date, list[str]] = {}
+        for row in rows.select("date", F.col("_metadata.file_path").alias("file")).distinct().collect():
+            files.setdefault(row["date"], []).append(row["file"])
+        return [_day_spec(day, files[day]) for day in sorted(files)]
+
+    def _show(self, date: dt.date, people: People, usual: float, part: str) -> int:
+        """Chooses, lets users answer, and writes what was shown and what each user did."""
+        lake, loop, name = self.lake, self.loop, self.loop.name
+        seed = self.config.seeds[0]
+        logits = self.spark.read.parquet(file_url(self.work / "logits" / str(seed) / date.isoformat()))
+        candidates = self.spark.read.parquet(file_url(self.work / "candidates"))
+        scored = candidates.join(logits.select("impression_id", "logit"), "impression_id")
+        answered = with_outcomes(chosen(scored, loop, self.world), self.world, date)
+        of_label = {f"label_{one}": F.col(one).cast("tinyint") for one in self.config.labels}
+        arm_name = F.element_at(F.array(*[F.lit(arm) for arm in self.arms]), F.col("arm") + 1)
+        shown = within_budget(answered, loop.daily_budget).withColumns(
+            {
+                **of_label,
+                "arm": arm_name,
+                "was_read": F.col("read"),
+                "engaged": F.col("engage"),
+                "experiment": F.lit(name),
+                "date": F.lit(date),
+            }
+        )
+        columns = [one for one in lake.read("experiment_impressions").columns if one != "lis_fingerprint"]
+        placed = shown.repartition("arm").sortWithinPartitions("arm", "time_ms", "request", "position")
+        keys: dict[PartitionKey, str] = {(name, date.isoformat(), arm): part for arm in self.arms}
+        with described(self.spark, f"experiment: what arms show on {date}"):
+            written = lake.write_partitions("experiment_impressions", placed.select(*columns), keys)
+        requests = sum(one.rows for one in self._candidate_specs(date)) // loop.candidates
+        expected = requests * self.world.traffic.impressions_a_request
+        if written != expected and (loop.daily_budget is None or written > expected):
+            raise StepFailed(
+                "impressions were lost or doubled",
+                table="experiment_impressions",
+                partition={"experiment": name, "date": date.isoformat()},
+                found=f"{written:,} rows",
+                expected=f"{expected:,} rows: {requests:,} requests of {self.world.traffic.impressions_a_request}",
+            )
+        with described(self.spark, f"experiment: users of {date}"):
+            self._write_users(date, people, usual, part)
+        return written
+
+    def _candidate_specs(self, date: dt.date) -> list[DaySpec]:
+        folders = (self.work / "candidates" / f"arm={number}" for number in range(len(self.arms)))
+        return [_day_spec(date, [str(file) for file in folder.glob("*.parquet")]) for folder in folders]
+
+    def _write_users(self, date: dt.date, people: People, usual: float, part: str) -> None:
+        """A row for every user of the experiment; satisfaction is computed where its users are."""
+        loop = self.loop
+        names = ("impressions", "clicks", "reads", "engagements")
+        totals = ("time_spent_ms", "advertiser_value_micros", "cost_micros")
+        done = (
+            self._of_day("experiment_impressions", date)
+            .groupBy("user_id")
+            .agg(
+                F.count(F.lit(1)).alias("impressions"),
+                F.count_if(F.col(f"label_{self.config.label}") == 1).alias("clicks"),
+                F.count_if("was_read").alias("reads"),
+                F.count_if("engaged").alias("engagements"),
+                *[F.sum(F.col(one).cast("bigint")).alias(one) for one in totals],
+            )
+        )
+        numbers = np.flatnonzero(people.arms != NOBODY)
+        before = self.spark.createDataFrame(
+            [(f"u{number}", float(people.satisfaction[number])) for number in numbers], "user_id string, before double"
+        )
+        everyone = before.join(done, "user_id", "left").fillna(0)
+
+        rows = everyone.withColumns(
+            {
+                "satisfaction": satisfaction_after(loop, usual),
+                "experiment": F.lit(loop.name),
+                "date": F.lit(date),
+            }
+        ).select("user_id", *names, *totals, "satisfaction", "experiment", "date")
+        self.lake.write_partitions("experiment_users", rows.coalesce(1), {(loop.name, date.isoformat()): part})
+
+
+def _day_spec(date: dt.date, files: list[str]) -> DaySpec:
+    """A day's files, their rows as their own footers say."""
+    footers = [pq.ParquetFile(local_path(file)).metadata for file in files]
+    return DaySpec(
+        date=date,
+        files=tuple(sorted(file if "://" in file else file_url(file) for file in files)),
+        rows=sum(one.num_rows for one in footers),
+        row_groups=sum(one.num_row_groups for one in footers),
+    )
