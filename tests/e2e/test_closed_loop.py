@@ -1,0 +1,117 @@
+"""A simulated experiment of two days on the world of the encoders: who sees what, and that rankers learn from it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pyspark.sql import functions as F
+from safetensors.numpy import load_file
+
+from lis_spark import cli
+from lis_spark.config import RunConfig, load_config
+from lis_spark.lake import Lake
+from lis_spark.ranker.network import SHIFT
+from lis_spark.world.calendar import Calendar
+from lis_spark.world.candidates import candidates_of
+from lis_spark.world.frames import world_of
+from tests.e2e.conftest import ALIGNMENT, ALIGNMENT_DATE
+
+START = dt.date.fromisoformat(ALIGNMENT_DATE)
+CANDIDATES, SHARE = 12, 0.4
+EXPERIMENT = [
+    f"closed_loop.start_date={START}",
+    *("closed_loop.days=2", "closed_loop.covariate_days=4", f"closed_loop.share={SHARE}"),
+    f"closed_loop.candidates={CANDIDATES}",
+    "closed_loop.arms={control: {}, raw: {preference: true}}",
+    "closed_loop.metrics=[{name: reads, column: reads}, {name: days, kind: days_active, column: impressions, days: 2}]",
+    "preference={name: experiment, min_updates: 30, max_items: 200, validation_share: 0.3}",
+    "encoders=[]",
+]
+
+
+def test_arms_show_what_their_rankers_choose_and_learn_from_it(
+    spark: Any,
+    alignment_world: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("lis_spark.session.get_session", lambda *_, **__: spark)
+    command = ["experiment", "--config", str(ALIGNMENT), *alignment_world, *EXPERIMENT, f"output_path={tmp_path}"]
+    assert cli.main(command) == 0, capsys.readouterr().err
+    config = load_config(ALIGNMENT, [*alignment_world, *EXPERIMENT])
+    lake = Lake(spark, config)
+    arms = {row["user_id"]: row["arm"] for row in lake.read("experiment_assignments").collect()}
+    assert 30 <= sum(arm == "raw" for arm in arms.values()) <= 65
+    shown = lake.read("experiment_impressions").toPandas()
+    first = shown[shown["date"] == START]
+    _check_first_day(lake, first, arms)
+    # both rankers have learned from other impressions since: they no longer put the same items first
+    assert set(shown["arm"]) == {"control", "raw"} and len(shown[shown["date"] > START]) > 500
+    users = lake.read("experiment_users").toPandas()
+    assert users.groupby("date").size()[START] == len(arms)
+    totals = first.groupby("user_id").agg(impressions=("position", "size"), reads=("was_read", "sum"))
+    of_day = users[users["date"] == START].set_index("user_id")
+    assert of_day["impressions"].to_dict() == {user: totals["impressions"].get(user, 0) for user in arms}
+    assert of_day["reads"].to_dict() == {user: totals["reads"].get(user, 0) for user in arms}
+    rows = json.loads((tmp_path / "experiment_results.json").read_text(encoding="utf-8"))
+    headline = next(row for row in rows if row["metric"] == "reads" and row["is_headline"])
+    last = users[users["date"] >= START].groupby("user_id")["reads"].sum()
+    plain = next(row for row in rows if row["metric"] == "reads" and not row["adjusted"] and row["date"] is None)
+    for value, arm in (("value_control", "control"), ("value_treated", "raw")):
+        assert plain[value] == pytest.approx(np.mean([last[user] for user in arms if arms[user] == arm]), rel=1e-12)
+    assert headline["adjusted"] and headline["variance_left"] < 1
+    versions = {name: lake.version(name) for name in ("experiment_impressions", "experiment_users")}
+    assert cli.main(command) == 0
+    assert {name: Lake(spark, config).version(name) for name in versions} == versions, "a second run simulates nothing"
+
+
+def _check_first_day(lake: Lake, shown: Any, arms: dict[str, str]) -> None:
+    """Every request of a user who comes, once; its best by M_T, which both arms begin with; answers of the world."""
+    config = lake.config
+    world, calendar = world_of(config), Calendar.of(world_of(config), config.time_zone)
+    day = (START - world.first_date).days
+    opens, closes = int(calendar.first_request[day]), int(calendar.first_request[day + 1])
+    (made,) = candidates_of(world, calendar, opens, closes, CANDIDATES)
+    logits = _logits(lake, config, made.users, made.items).reshape(-1, CANDIDATES)
+    users = made.users.reshape(-1, CANDIDATES)[:, 0]
+    by_request = {
+        int(request): rows
+        for request, rows in shown.assign(request=shown["impression_id"].str.split("-").str[0].astype(int)).groupby(
+            "request"
+        )
+    }
+    came = {f"u{users[request - opens]}" for request in by_request}
+    of_comers = {opens + n for n, user in enumerate(users) if f"u{user}" in came}
+    assert set(by_request) == of_comers and came <= set(arms)
+    assert 0.7 < len(came) / len({f"u{user}" for user in users} & set(arms)) <= 1
+    size = world.traffic.impressions_a_request
+    agreed = 0
+    for request, rows in by_request.items():
+        best = np.argsort(-logits[request - opens], kind="stable")[: size - 1] + 1
+        places = rows.sort_values("position")["impression_id"].str.split("-").str[1].astype(int)[: size - 1]
+        agreed += list(best) == list(places)
+        assert list(rows["position"].sort_values()) == list(range(1, size + 1))
+        assert set(rows["arm"]) == {arms[rows["user_id"].iloc[0]]}
+    assert agreed > 0.99 * len(by_request), "but for ties in the last bit"
+
+
+def _logits(lake: Lake, config: RunConfig, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+    """The factorisation machine of M_T, written out in NumPy from the state on disk."""
+    folder = Path(config.lake.work_path) / "chains" / f"base-s{config.seeds[0]}" / START.isoformat()
+    (file,) = folder.glob("state-*.safetensors")
+    state = load_file(file)
+    numbers = {}
+    for table, prefix, ids in (("user", "u", users), ("item", "i", items)):
+        rows = lake.read("vocabularies").where(F.col("slot") == table).select("key", "row").collect()
+        known = {row["key"]: row["row"] for row in rows}
+        numbers[table] = np.array([known.get(f"{prefix}{one}", -1) for one in ids]) + SHIFT
+    vectors = [state[f"table.{one.table}.weights"][numbers[one.table]] for one in config.features]
+    flat = np.concatenate(vectors, axis=1)
+    linear = flat @ state["dense.linear.weight"][0] + state["dense.linear.bias"][0]
+    return linear + (vectors[0] * vectors[1]).sum(axis=1)
