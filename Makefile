@@ -1,6 +1,7 @@
 # make demo: LIS of the item-ID table on real impressions, end to end.   make test: every test.
 # make demo-world: the same on a simulated world whose truth is known.
 # make demo-align: encoders aligned on preference data of such a world, and what they are worth to the ranker.
+# make demo-experiment: such encoders put to an experiment whose rankers choose what users see, in a feed and for ads.
 # All make their own environment first, from a lock file with hashes.
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
@@ -14,7 +15,7 @@ install() { $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --req
  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $$1; }; }; install
 endef
 
-.PHONY: demo demo-world demo-align test lint lock clean prerequisites
+.PHONY: demo demo-world demo-align demo-experiment test lint lock clean prerequisites
 .DEFAULT_GOAL := help
 
 help:
@@ -46,6 +47,10 @@ demo-world: $(VENV)/.runtime
 
 demo-align: $(VENV)/.runtime
 	$(SPARK_ENV) $(BIN)/lis-spark run --config conf/world_alignment_small.yaml
+
+demo-experiment: $(VENV)/.runtime
+	$(SPARK_ENV) $(BIN)/lis-spark experiment --config conf/experiment_feed.yaml
+	$(SPARK_ENV) $(BIN)/lis-spark experiment --config conf/experiment_ads.yaml
 
 test: $(VENV)/.dev lint
 	$(SPARK_ENV) $(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder
