@@ -25,7 +25,10 @@ from lis_spark.ranker.stretches import cut_days, in_stretches
 from lis_spark.sources.columns import MALFORMED
 from lis_spark.table_files import absolute
 
-BY_USER = ("scores", "influence", "truth", "user_days")
+BY_USER = (
+    *("scores", "influence", "truth", "user_days"),
+    *("experiment_assignments", "experiment_users", "experiment_impressions"),
+)
 BY_IMPRESSION = ("leaked_features", "control_features")
 USER_COLUMN = "user_id"
 
