@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ ROOT = Path(__file__).resolve().parent.parent
 # How long one example takes says how busy the machine is, and nothing of the code.
 hypothesis.settings.register_profile("without deadlines", deadline=None)
 hypothesis.settings.load_profile("without deadlines")
+# Queries of tests are all different and see little data: what the JVM's second compiler makes faster, they never run.
+# Alone, the first one is given little room for code by default, and what does not fit is interpreted.
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m")
 
 
 @pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the mark in the same hook
