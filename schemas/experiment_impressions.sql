@@ -13,6 +13,7 @@ CREATE TABLE IF NOT EXISTS {table} (
   history_skips BINARY NOT NULL COMMENT 'Empty places',
   vector BINARY COMMENT 'What the arm reads beside the features of all: float32, little endian',
   click_probability DOUBLE NOT NULL COMMENT 'p* at the position where it was shown',
+  clicked BOOLEAN NOT NULL COMMENT 'Whatever the labels of the ranker are',
   was_read BOOLEAN NOT NULL COMMENT 'Clicked and read',
   engaged BOOLEAN NOT NULL COMMENT 'Read, and liked, shared or commented',
   time_spent_ms INT NOT NULL COMMENT 'Milliseconds',

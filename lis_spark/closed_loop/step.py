@@ -21,7 +21,6 @@ from lis_spark.closed_loop.candidates import drawn, dummy_labels, readable, vect
 from lis_spark.closed_loop.choice import chosen, with_outcomes, within_budget
 from lis_spark.closed_loop.people import NOBODY, People, satisfaction_after
 from lis_spark.config import ClosedLoopConfig, ReadOutConfig, RunConfig, fingerprint
-from lis_spark.config.experiment import AssignConfig, ExperimentConfig, Layer, OutsideTable
 from lis_spark.errors import ConfigError, StepFailed
 from lis_spark.experiment import assign
 from lis_spark.experiment.assigned import OWN_TABLE
@@ -50,7 +49,6 @@ from lis_spark.world.people import users_on
 STEP_VERSION = 1
 WORK = "lis_spark.ranker.append_training:append_rank"
 ONE_DAY = dt.timedelta(days=1)
-BUCKETS = 1000
 
 
 def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: str = "") -> StepResult:
@@ -73,24 +71,7 @@ def refuse_without(config: RunConfig) -> None:
 
 def read_out_config(spark: SparkSession, config: RunConfig) -> ReadOutConfig:
     """The read-out of a simulated experiment: its users are assigned by hash, its outcomes are the lake's own."""
-    loop = config.closed_loop
-    assert loop is not None
-    width = round(BUCKETS * loop.share)
-    users = OutsideTable(path=Lake(spark, config).identifier("user_days"), format="table")
-    experiment = ExperimentConfig(
-        name=loop.name,
-        scenario="ads" if config.scenario == "ads" else "feed",
-        start_date=loop.start_date,
-        end_date=loop.end_date,
-        control=loop.control,
-        assign=AssignConfig(
-            users=users,
-            layers=(Layer(name="all", salt=loop.salt, buckets=BUCKETS),),
-            arms={arm: (number * width, (number + 1) * width) for number, arm in enumerate(loop.arms)},
-        ),
-        covariate_days=loop.covariate_days,
-        metrics=loop.metrics,
-    )
+    experiment = config.experiment_read_out(Lake(spark, config).identifier("user_days"))
     return ReadOutConfig(
         run_name=config.run_name,
         output_path=config.output_path,
@@ -283,7 +264,10 @@ class ClosedLoop:
             return []
         self.lake.pinned.pop("experiment_impressions", None)
         rows = self.lake.read("experiment_impressions").where(
-            (F.col("experiment") == self.loop.name) & (F.col("arm") == arm) & (F.col("date") < F.lit(date))
+            (F.col("experiment") == self.loop.name)
+            & (F.col("arm") == arm)
+            & (F.col("date") >= F.lit(self.loop.start_date))  # an earlier one of this name may have begun before
+            & (F.col("date") < F.lit(date))
         )
         files: dict[dt.date, list[str]] = {}
         for row in rows.select("date", F.col("_metadata.file_path").alias("file")).distinct().collect():
@@ -304,6 +288,7 @@ class ClosedLoop:
             {
                 **of_label,
                 "arm": arm_name,
+                "clicked": F.col("click"),
                 "was_read": F.col("read"),
                 "engaged": F.col("engage"),
                 "experiment": F.lit(name),
@@ -340,10 +325,11 @@ class ClosedLoop:
         totals = ("time_spent_ms", "advertiser_value_micros", "cost_micros")
         done = (
             self._of_day("experiment_impressions", date)
+            .where(F.col("arm").isin(self.arms))  # of another configuration there may be others
             .groupBy("user_id")
             .agg(
                 F.count(F.lit(1)).alias("impressions"),
-                F.count_if(F.col(f"label_{self.config.label}") == 1).alias("clicks"),
+                F.count_if("clicked").alias("clicks"),
                 F.count_if("was_read").alias("reads"),
                 F.count_if("engaged").alias("engagements"),
                 *[F.sum(F.col(one).cast("bigint")).alias(one) for one in totals],

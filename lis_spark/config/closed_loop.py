@@ -11,6 +11,11 @@ from lis_spark.config.section import Section
 
 # A candidate's number within its request is a part of its key.
 MOST_CANDIDATES = 63
+# What is counted of a user and day.
+OUTCOMES = (
+    *("impressions", "clicks", "reads", "engagements"),
+    *("time_spent_ms", "advertiser_value_micros", "cost_micros"),
+)
 
 
 class ArmRanker(Section):

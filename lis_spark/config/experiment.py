@@ -226,6 +226,11 @@ class ExperimentConfig(Section):
         return self.assign.shares if self.assign is not None else {}
 
     @property
+    def last_entry(self) -> dt.date:
+        """Users that entered later are in no figure."""
+        return self.enrolled_until or self.end_date
+
+    @property
     def treatments(self) -> tuple[str, ...]:
         """The arms but for the control."""
         return tuple(arm for arm in self.planned_shares if arm != self.control)

@@ -10,9 +10,10 @@ from pydantic import Field, field_validator, model_validator
 
 from lis_spark.config.append import AppendConfig
 from lis_spark.config.audit import AuditConfig
-from lis_spark.config.closed_loop import ClosedLoopConfig
+from lis_spark.config.closed_loop import OUTCOMES, ClosedLoopConfig
 from lis_spark.config.encoder import EncoderConfig
 from lis_spark.config.evaluation import EvaluationConfig
+from lis_spark.config.experiment import AssignConfig, ExperimentConfig, Layer, OutsideTable
 from lis_spark.config.graph import GraphConfig
 from lis_spark.config.lake import RunOnLake
 from lis_spark.config.leaks import IdTableLeak, PlantedLeak, Representation, SimilarItemsLeak, SqlLeak, TableLeak
@@ -23,6 +24,8 @@ from lis_spark.config.section import fingerprint
 from lis_spark.config.sources import IngestConfig, Source
 from lis_spark.config.world import WorldSource
 
+# Of the users of a simulated experiment.
+_BUCKETS = 1000
 # Environment of Python workers: modules that take seconds to load, separated by commas.
 WORKERS_LOAD = "LIS_SPARK_WORKERS_LOAD"
 
@@ -180,13 +183,54 @@ class RunConfig(RunOnLake):
             raise ValueError("closed_loop.candidates: fewer than a request shows")
         if loop.explored >= self.source.traffic.impressions_a_request:
             raise ValueError("closed_loop.explored: the ranker would choose nothing")
-        encoders = [encoder.name for encoder in self.encoders]
+        if self.source.people.new_users_a_day:
+            raise ValueError("closed_loop: all users enter on the first day; set source.people.new_users_a_day to 0")
+        looked_up = {(one.column, one.transform, one.origin) for one in self.features}
+        if not looked_up <= {("user_id", "id", "impressions"), ("item_id", "id", "impressions")}:
+            raise ValueError("closed_loop: candidates have the features user_id and item_id and no others")
+        encoders = {encoder.name: encoder for encoder in self.encoders}
+        names = list(encoders)
         for arm, own in loop.arms.items():
             if own.encoder is not None and own.encoder not in encoders:
-                raise ValueError(f"closed_loop.arms: {arm} wants the encoder {own.encoder!r}, there is {encoders}")
+                raise ValueError(f"closed_loop.arms: {arm} wants the encoder {own.encoder!r}, there is {names}")
             if own.preference and self.preference is None:
                 raise ValueError(f"closed_loop.arms: {arm} needs the section preference")
+            known = self.targets_date(encoders[own.encoder]) if own.encoder else self.preference_date
+            if own.reads and known > loop.start_date:
+                raise ValueError(
+                    f"closed_loop.arms: {arm} would know what was clicked until {known}, after the experiment begins: "
+                    f"set preference.as_of to {loop.start_date} or earlier"
+                )
+        self.experiment_read_out("user_days")  # its rules are told before hours of work
         return self
+
+    def experiment_read_out(self, users: str) -> ExperimentConfig:
+        """The read-out of the simulated experiment: users are assigned by hash, outcomes are the lake's own.
+
+        Args:
+            users: name of a table with ``user_id``.
+        """
+        loop = self.closed_loop
+        assert loop is not None
+        width = round(_BUCKETS * loop.share)
+        experiment = ExperimentConfig(
+            name=loop.name,
+            scenario="ads" if self.scenario == "ads" else "feed",
+            start_date=loop.start_date,
+            end_date=loop.end_date,
+            control=loop.control,
+            assign=AssignConfig(
+                users=OutsideTable(path=users, format="table"),
+                layers=(Layer(name="all", salt=loop.salt, buckets=_BUCKETS),),
+                arms={arm: (number * width, (number + 1) * width) for number, arm in enumerate(loop.arms)},
+            ),
+            covariate_days=loop.covariate_days,
+            metrics=loop.metrics,
+        )
+        unknown = sorted(set(experiment.outcome_columns) - set(OUTCOMES))
+        if unknown:
+            raise ValueError(f"closed_loop.metrics: {unknown[0]!r} is none of the outcomes {', '.join(OUTCOMES)}")
+        return experiment
 
     @property
     def session_settings(self) -> dict[str, str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from lis_spark.config import ExperimentConfig
+from lis_spark.config import DaysActiveMetric, ExperimentConfig
 from lis_spark.config.experiment import AssignmentTable
 from lis_spark.errors import InputError
 from lis_spark.sources.columns import DAY, ID, TEXT, check_columns, column_of, identifier
@@ -61,7 +61,7 @@ def read_assigned(spark: SparkSession, experiment: ExperimentConfig, table: Assi
         _number_of(column_of(table.arm).cast("string"), known).alias("arm"),
         entered.alias("entered"),
     )
-    latest = F.lit(experiment.enrolled_until or experiment.end_date)
+    latest = F.lit(experiment.last_entry)
     by_user = rows.groupBy("user_id").agg(
         F.count(F.lit(1)).alias("rows"),
         F.min("arm").alias("arm"),
@@ -109,6 +109,16 @@ def read_assigned(spark: SparkSession, experiment: ExperimentConfig, table: Assi
             expected=", ".join(known),
             remedy="correct experiment.shares, or experiment.assignments.arm",
         )
+    last = max((entered for _, entered in counts if entered <= experiment.last_entry), default=experiment.start_date)
+    for metric in experiment.metrics:
+        if isinstance(metric, DaysActiveMetric) and last + dt.timedelta(days=metric.days - 1) > experiment.end_date:
+            raise InputError(
+                f"{metric.name} needs {metric.days} days from each user's entry",
+                table=table.path,
+                found=f"entries until {last}, outcomes until {experiment.end_date}",
+                expected=f"entries until {experiment.end_date - dt.timedelta(days=metric.days - 1)}",
+                remedy="set experiment.enrolled_until, which leaves later users out altogether, or a later end_date",
+            )
     users = by_user.where((F.col("arm") != _OTHER) & (F.col("entered") <= latest)).select("user_id", "arm", "entered")
     return Assigned(users, known, counts, others)
 
@@ -148,9 +158,10 @@ def shares_of(experiment: ExperimentConfig, assigned: Assigned) -> tuple[dict[st
     Raises:
         InputError: there are more users than the population, or users in no arm where every user has one.
     """
-    users, shares = assigned.by_arm(), dict(experiment.planned_shares)
+    shares = dict(experiment.planned_shares)
     if experiment.population is None:
-        return users, shares
+        return assigned.by_arm(experiment.last_entry), shares
+    users = assigned.by_arm()
     rest, left = experiment.population - sum(users.values()), 1.0 - sum(shares.values())
     if rest < 0 or (rest and left < 1e-9):
         raise InputError(

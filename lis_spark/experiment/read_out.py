@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -141,13 +142,21 @@ def effects(experiment: ExperimentConfig, sums: ArmSums) -> list[Row]:
     """Rows without what they share; Holm over the primary headlines of all arms."""
     rows = []
     for metric in experiment.metrics:
+        for arm in (experiment.control, *experiment.treatments):
+            if not _is_defined(metric, sums.of_users[arm]):
+                raise InputError(
+                    f"{metric.name} is not defined in the arm {arm}",
+                    found=f"{sums.of_users[arm].users:,} users, and nothing in {metric.columns[-1]}",
+                    expected="two users or more in each arm, and a denominator above 0",
+                    remedy="read out later, or leave the metric out",
+                )
         for arm in experiment.treatments:
             adjusted = metric.covariate and experiment.covariate_days > 0
             for is_adjusted in (True, False) if adjusted else (False,):
                 rows.append(_row(experiment, metric, arm, sums.of_users, is_adjusted, is_adjusted == adjusted, None))
             for date in sorted({date for _, date in sums.of_days}):
                 of_day = {name: sums.of_days[name, date] for name in (experiment.control, arm)}
-                if all(one.users > 1 for one in of_day.values()):
+                if all(_is_defined(metric, one) for one in of_day.values()):
                     rows.append(_row(experiment, metric, arm, of_day, False, False, date))
     judged = [row for row in rows if row["is_headline"] and row["is_primary"]]
     for row, p_holm in zip(judged, holm([row["p_value"] for row in judged]), strict=True):
@@ -184,6 +193,11 @@ def _row(
         "p_holm": None,
         **_plain(found),
     }
+
+
+def _is_defined(metric: Metric, sums: Sums) -> bool:
+    """Whether there is a variance, and something below the line."""
+    return sums.users > 1 and math.isfinite(sums.moments().value(quantities(metric)[0]))
 
 
 def quantities(metric: Metric) -> tuple[Quantity, Quantity]:

@@ -1,6 +1,6 @@
 """``lis-spark replay``: days without an experiment divided at random many times, so that whatever is found is false.
 
-Every division is one that the assignment could have made (the same hash, another salt). If p is not uniform over them,
+Users are divided in halves, by the hash of the assignment and another salt each time. If p is not uniform over them,
 the read-out's statistics do not hold for these metrics: heavy tails, few users, users that depend on each other.
 """
 

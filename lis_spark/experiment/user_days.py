@@ -31,7 +31,7 @@ _UNITS_OF_FRACTIONS = 1_000_000
 # Above it a double no longer holds every integer, and sums of a user could leave 64 bits.
 _LARGEST = 2**53
 _WHOLE_NUMBERS = (T.ByteType, T.ShortType, T.IntegerType, T.LongType)
-_NUMBERS = (*_WHOLE_NUMBERS, T.FloatType, T.DoubleType, T.DecimalType)
+_NUMBERS = (*_WHOLE_NUMBERS, T.FloatType, T.DoubleType, T.DecimalType, T.StringType)  # a CSV has text alone
 # Groups of the one collected frame: an arm's users, then its days, numbered from the first.
 _DAYS_OF_ARM = 100_000
 _UNUSABLE = -1
@@ -135,6 +135,8 @@ def _outcomes(spark: SparkSession, experiment: ExperimentConfig, table: OutcomeT
         whole = isinstance(frame.schema[column].dataType, _WHOLE_NUMBERS)
         scales[column] = experiment.units.get(column, 1 if whole else _UNITS_OF_FRACTIONS)
         value, scale = column_of(column), F.lit(scales[column])
+        if isinstance(frame.schema[column].dataType, T.StringType):
+            value = value.try_cast("double")
         scaled = value.cast("bigint") * scale if whole else F.round(value * scale)
         # NaN is above everything; what does not fit is null until its user is counted and refused
         fits = scaled.between(F.lit(-_LARGEST), F.lit(_LARGEST))
@@ -211,13 +213,13 @@ def _by_arm(
     found: Mapping[int, GroupSums], experiment: ExperimentConfig, assigned: Assigned, scales: Mapping[str, int]
 ) -> ArmSums:
     """The sums with their users: all that are assigned, whether anything is known of them or not."""
-    until = experiment.enrolled_until
+    until = experiment.last_entry
     users, names, daily = assigned.by_arm(until), user_columns(experiment), columns_by_day(experiment)
     of_users = {arm: _sums(names, scales, users[arm], found.get(number)) for number, arm in enumerate(assigned.arms)}
     of_days: dict[tuple[str, dt.date], Sums] = {}
     for number in range((experiment.end_date - experiment.start_date).days + 1):
         date = experiment.start_date + dt.timedelta(days=number)
-        entered = assigned.by_arm(min(date, until) if until else date)
+        entered = assigned.by_arm(min(date, until))
         for place, arm in enumerate(assigned.arms):
             of_days[arm, date] = _sums(daily, scales, entered[arm], found.get((place + 1) * _DAYS_OF_ARM + number))
     present = sum(group.rows for number, group in found.items() if number < _DAYS_OF_ARM)

@@ -25,6 +25,7 @@ class Impressions:
 
     date: dt.date
     requests: np.ndarray
+    places: np.ndarray
     positions: np.ndarray
     time_ms: np.ndarray
     users: np.ndarray
@@ -40,8 +41,8 @@ class Impressions:
 
     @property
     def keys(self) -> np.ndarray:
-        """A number of its own for each impression, for keyed random numbers."""
-        return impression_keys(self.requests, self.positions)
+        """A number of its own for each impression, for keyed random numbers: that of the candidate, wherever shown."""
+        return impression_keys(self.requests, self.places)
 
 
 def impression_keys(requests: np.ndarray, positions: np.ndarray) -> np.ndarray:
@@ -69,6 +70,7 @@ def shown(world: WorldSource, made: Candidates, positions: np.ndarray) -> Impres
     return Impressions(
         date=made.date,
         requests=made.requests,
+        places=made.places,
         positions=positions,
         time_ms=made.time_ms,
         users=made.users,

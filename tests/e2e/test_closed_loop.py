@@ -14,6 +14,7 @@ from safetensors.numpy import load_file
 
 from lis_spark import cli
 from lis_spark.config import RunConfig, load_config
+from lis_spark.errors import ConfigError
 from lis_spark.lake import Lake
 from lis_spark.ranker.network import SHIFT
 from lis_spark.world.calendar import Calendar
@@ -69,6 +70,26 @@ def test_arms_show_what_their_rankers_choose_and_learn_from_it(
     versions = {name: lake.version(name) for name in ("experiment_impressions", "experiment_users")}
     assert cli.main(command) == 0
     assert {name: Lake(spark, config).version(name) for name in versions} == versions, "a second run simulates nothing"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ("closed_loop.days=1", "greater than or equal to 2"),
+        ("closed_loop.end=1", "unknown key"),
+        ("closed_loop.metrics=[{name: lt, kind: days_active, column: reads, days: 30}]", "lt needs 30 days"),
+        ("closed_loop.metrics=[{name: likes, column: likes}]", "'likes' is none of the outcomes"),
+        ("preference.as_of=2026-01-11", "raw would know what was clicked until 2026-01-11"),
+        ("source.people.new_users_a_day=3", "all users enter on the first day"),
+        ("closed_loop.explored=5", "the ranker would choose nothing"),
+        ("closed_loop.arms={control: {}, treatment: {encoder: aligned}}", "wants the encoder 'aligned'"),
+        ("source.days=10", "it ends on 2026-01-11, and the world on 2026-01-10"),
+    ],
+)
+def test_an_experiment_that_cannot_be_is_refused_at_once(wrong: str, told: str) -> None:
+    world = ["source.days=11", f"evaluation.dates=[{START}]", "evaluation.horizons=[0, 1]", "append=null"]
+    with pytest.raises(ConfigError, match=told):
+        load_config(ALIGNMENT, [*world, *EXPERIMENT, wrong])
 
 
 def _check_first_day(lake: Lake, shown: Any, arms: dict[str, str]) -> None:

@@ -185,6 +185,30 @@ def test_sums_are_the_same_from_any_number_of_partitions(spark: Any, data: dict[
     assert found[0] == found[1] == found[2]
 
 
+def test_text_of_a_csv_is_read_as_numbers_and_late_users_are_in_no_figure(spark: Any, data: dict[str, Any]) -> None:
+    assignments, days = tables(200)
+    expected = read_out.run(spark, written(data, assignments, days))
+    folder = Path(data["lake"]["path"]).parent
+    days.to_csv(folder / "days.csv", index=False)
+    data["experiment"]["outcomes"] = {"path": str(folder / "days.csv"), "format": "csv"}
+    data["experiment"]["units"] = {"seconds": 1000, "views": 1, "clicks": 1, "reads": 1}
+    found = read_out.run(spark, ReadOutConfig.model_validate(data))
+    assert [row["value_treated"] for row in found] == [row["value_treated"] for row in expected]
+    data["experiment"]["enrolled_until"] = None
+    with pytest.raises(InputError, match="lt15 needs 15 days from each user's entry"):
+        read_out.run(spark, ReadOutConfig.model_validate(data))
+    data["experiment"]["metrics"] = METRICS[:1]
+    data["experiment"]["end_date"] = dt.date(2026, 3, 5)
+    (first, *_) = read_out.run(spark, ReadOutConfig.model_validate(data))
+    there = assignments[assignments["entered"] <= dt.date(2026, 3, 5)]
+    assert first["users_control"] == (there["arm"] == "control").sum()
+    data["experiment"]["metrics"] = [METRICS[2]]
+    data["experiment"]["outcomes"]["path"] = str(folder / "nothing.csv")
+    days.assign(views=0, clicks=0).to_csv(folder / "nothing.csv", index=False)
+    with pytest.raises(InputError, match="ctr is not defined in the arm control"):
+        read_out.run(spark, ReadOutConfig.model_validate(data))
+
+
 def test_nothing_is_read_out_twice(spark: Any, data: dict[str, Any]) -> None:
     assignments, days = tables(200)
     config = written(data, assignments, days)
@@ -219,6 +243,7 @@ def test_a_hundredth_of_an_arm(
     keep = ~((arms == "treatment") & (np.arange(users) // 2 % 100 < 100 * dropped))
     frame = pd.DataFrame({"user_id": np.arange(users)[keep].astype(str), "arm": arms[keep], "entered": START})
     data["experiment"] |= {"shares": {"control": 0.5, "treatment": 0.5}, "population": population}
+    data["experiment"]["metrics"] = METRICS[:1]
     config = written(data, frame, tables(20)[1])
     if caught:
         with pytest.raises(InputError, match="1,000 users are in no arm"):
@@ -330,7 +355,7 @@ def test_the_commands_on_the_shipped_configurations(
     names = ["user_id", "date", "impressions", "reads", "engagements", "time_spent_ms"]
     frame = pd.DataFrame(rows, columns=names)
     frame.to_parquet(tmp_path / "user_days.parquet", index=False)
-    assigned = pd.DataFrame({"user_id": np.arange(users).astype(str), "arm": arms, "first_exposure": START})
+    assigned = pd.DataFrame({"user_id": np.arange(users).astype(str), "arm": arms, "assigned_on": START})
     assigned.to_parquet(tmp_path / "assignments.parquet", index=False)
     places = [
         f"output_path={tmp_path / 'out'}",
