@@ -12,18 +12,17 @@ import shutil
 import uuid
 from pathlib import Path
 
-import numpy as np
 import pyarrow.parquet as pq
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from lis_spark.closed_loop.candidates import drawn, dummy_labels, readable, vectors_of
 from lis_spark.closed_loop.choice import chosen, with_outcomes, within_budget
-from lis_spark.closed_loop.people import NOBODY, People, satisfaction_after
+from lis_spark.closed_loop.people import People
+from lis_spark.closed_loop.user_days import UserDays
 from lis_spark.config import ClosedLoopConfig, ReadOutConfig, RunConfig, fingerprint
 from lis_spark.errors import ConfigError, StepFailed
 from lis_spark.experiment import assign
-from lis_spark.experiment.assigned import OWN_TABLE
 from lis_spark.lake import Lake
 from lis_spark.lis.chains import base_name
 from lis_spark.lis.score import model_state
@@ -44,7 +43,6 @@ from lis_spark.step import StepResult
 from lis_spark.table_files import absolute
 from lis_spark.vectors import width_of
 from lis_spark.world.frames import world_of
-from lis_spark.world.people import users_on
 
 STEP_VERSION = 1
 WORK = "lis_spark.ranker.append_training:append_rank"
@@ -90,7 +88,8 @@ class ClosedLoop:
         self.loop: ClosedLoopConfig = config.closed_loop
         self.world = world_of(config)
         self.lake = Lake(spark, config, run_id=run_id, step="experiment", measurement=True)
-        self.arms = list(self.loop.arms)
+        self.users = UserDays(self.lake, self.loop)
+        self.arms = self.users.arms
         self.work = Path(absolute(config.lake.work_path)) / f"closed-loop-{run_id or uuid.uuid4().hex[:12]}"
 
     def run(self, force: bool) -> StepResult:
@@ -108,8 +107,8 @@ class ClosedLoop:
         stored = {} if force else lake.fingerprints("experiment_users")
         skipped = rows = 0
         if any(stored.get(key) != wanted[key] for key in self._keys(before)):
-            rows += self._write_days_before(before, wanted)
-        usual = self._usual()
+            rows += self.users.write_before(before, {key: wanted[key] for key in self._keys(before)})
+        usual = self.users.usual()
         spec, ports = ranker_spec(lake), self._ports()
         try:
             with Bar(f"experiment {self.loop.name}", len(dates)) as bar:
@@ -119,7 +118,7 @@ class ClosedLoop:
                         skipped += 1
                     else:
                         stored = {}  # what follows was made of another day
-                        people = self._people(date)
+                        people = self.users.people(date)
                         self._candidates(people, date)
                         plan = AppendPlan(
                             output_folder=str(self.work / "logits"),
@@ -167,58 +166,6 @@ class ClosedLoop:
             part = fingerprint(part, key[1])
             wanted[key] = part
         return wanted
-
-    def _assigned(self) -> DataFrame:
-        return self.lake.read(OWN_TABLE).where(F.col("experiment") == self.loop.name).select("user_id", "arm")
-
-    def _write_days_before(self, before: list[dt.date], wanted: dict[PartitionKey, str]) -> int:
-        """Outcomes of the experiment's users on the days before it, when the world chose what they saw."""
-        counted = {"clicked": "clicks", "was_read": "reads", "engaged": "engagements"}
-        rows = (
-            self._truth(before)
-            .join(self._assigned(), "user_id")
-            .groupBy("user_id", "date")
-            .agg(
-                F.count(F.lit(1)).alias("impressions"),
-                *[F.count_if(name).alias(column) for name, column in counted.items()],
-                F.sum(F.col("time_spent_ms").cast("bigint")).alias("time_spent_ms"),
-                F.sum("advertiser_value_micros").alias("advertiser_value_micros"),
-                F.sum("cost_micros").alias("cost_micros"),
-            )
-            .withColumns({"satisfaction": F.lit(0.0), "experiment": F.lit(self.loop.name)})
-        )
-        keys = self._keys(before)
-        with described(self.spark, f"experiment: {len(before)} days before it"):
-            return self.lake.write_partitions(
-                "experiment_users", rows.repartition("date"), {key: wanted[key] for key in keys}
-            )
-
-    def _truth(self, dates: list[dt.date]) -> DataFrame:
-        of_scenario = F.col("scenario") == self.config.scenario
-        return self.lake.read("truth").where(F.col("date").isin(dates) & of_scenario)
-
-    def _usual(self) -> float:
-        """Reads an impression on the day before the experiment."""
-        row = self._truth([self.loop.start_date - ONE_DAY]).agg(F.avg(F.col("was_read").cast("int"))).first()
-        return float(row[0]) if row is not None and row[0] is not None else 0.0
-
-    def _people(self, date: dt.date) -> People:
-        """Arms, and satisfaction as it was on the evening before."""
-        day = (date - self.world.first_date).days
-        arms = np.full(users_on(self.world, day), NOBODY, np.int8)
-        satisfaction = np.zeros(len(arms))
-        assigned = self._assigned().toArrow()
-        numbers = np.array([int(user[1:]) for user in assigned["user_id"].to_pylist()], np.int64)
-        arms[numbers] = [self.arms.index(arm) for arm in assigned["arm"].to_pylist()]
-        if date > self.loop.start_date:
-            yesterday = self._of_day("experiment_users", date - ONE_DAY).select("user_id", "satisfaction").toArrow()
-            numbers = np.array([int(user[1:]) for user in yesterday["user_id"].to_pylist()], np.int64)
-            satisfaction[numbers] = yesterday["satisfaction"].to_numpy()
-        return People(arms, satisfaction)
-
-    def _of_day(self, table: str, date: dt.date) -> DataFrame:
-        self.lake.pinned.pop(table, None)  # days are added while the step runs
-        return self.lake.read(table).where((F.col("experiment") == self.loop.name) & (F.col("date") == F.lit(date)))
 
     def _ports(self) -> list[PortSpec | None]:
         ports: list[PortSpec | None] = []
@@ -311,44 +258,12 @@ class ClosedLoop:
                 expected=f"{expected:,} rows: {requests:,} requests of {self.world.traffic.impressions_a_request}",
             )
         with described(self.spark, f"experiment: users of {date}"):
-            self._write_users(date, people, usual, part)
+            self.users.write(date, people, usual, part)
         return written
 
     def _candidate_specs(self, date: dt.date) -> list[DaySpec]:
         folders = (self.work / "candidates" / f"arm={number}" for number in range(len(self.arms)))
         return [_day_spec(date, [str(file) for file in folder.glob("*.parquet")]) for folder in folders]
-
-    def _write_users(self, date: dt.date, people: People, usual: float, part: str) -> None:
-        """A row for every user of the experiment; satisfaction is computed where its users are."""
-        loop = self.loop
-        names = ("impressions", "clicks", "reads", "engagements")
-        totals = ("time_spent_ms", "advertiser_value_micros", "cost_micros")
-        done = (
-            self._of_day("experiment_impressions", date)
-            .where(F.col("arm").isin(self.arms))  # of another configuration there may be others
-            .groupBy("user_id")
-            .agg(
-                F.count(F.lit(1)).alias("impressions"),
-                F.count_if("clicked").alias("clicks"),
-                F.count_if("was_read").alias("reads"),
-                F.count_if("engaged").alias("engagements"),
-                *[F.sum(F.col(one).cast("bigint")).alias(one) for one in totals],
-            )
-        )
-        numbers = np.flatnonzero(people.arms != NOBODY)
-        before = self.spark.createDataFrame(
-            [(f"u{number}", float(people.satisfaction[number])) for number in numbers], "user_id string, before double"
-        )
-        everyone = before.join(done, "user_id", "left").fillna(0)
-
-        rows = everyone.withColumns(
-            {
-                "satisfaction": satisfaction_after(loop, usual),
-                "experiment": F.lit(loop.name),
-                "date": F.lit(date),
-            }
-        ).select("user_id", *names, *totals, "satisfaction", "experiment", "date")
-        self.lake.write_partitions("experiment_users", rows.coalesce(1), {(loop.name, date.isoformat()): part})
 
 
 def _day_spec(date: dt.date, files: list[str]) -> DaySpec:

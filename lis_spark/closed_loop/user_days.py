@@ -1,0 +1,119 @@
+"""Users of a simulated experiment by day: who they are, what they did before it, and what each day leaves behind."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+
+import numpy as np
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from lis_spark.closed_loop.people import NOBODY, People, satisfaction_after
+from lis_spark.config import ClosedLoopConfig
+from lis_spark.experiment.assigned import OWN_TABLE
+from lis_spark.lake import Lake
+from lis_spark.partitions import PartitionKey
+from lis_spark.progress import described
+from lis_spark.world.frames import world_of
+from lis_spark.world.people import users_on
+
+ONE_DAY = dt.timedelta(days=1)
+
+
+class UserDays:
+    """The table ``experiment_users`` of one experiment.
+
+    Args:
+        lake: of a simulated world, as a measurement.
+        loop: the experiment.
+    """
+
+    def __init__(self, lake: Lake, loop: ClosedLoopConfig) -> None:
+        self.lake, self.loop = lake, loop
+        self.arms = list(loop.arms)
+        self.world = world_of(lake.config)
+
+    def assigned(self) -> DataFrame:
+        """user_id, arm."""
+        return self.lake.read(OWN_TABLE).where(F.col("experiment") == self.loop.name).select("user_id", "arm")
+
+    def write_before(self, before: list[dt.date], wanted: Mapping[PartitionKey, str]) -> int:
+        """Outcomes of the experiment's users on the days before it, when the world chose what they saw."""
+        counted = {"clicked": "clicks", "was_read": "reads", "engaged": "engagements"}
+        rows = (
+            self.truth(before)
+            .join(self.assigned(), "user_id")
+            .groupBy("user_id", "date")
+            .agg(
+                F.count(F.lit(1)).alias("impressions"),
+                *[F.count_if(name).alias(column) for name, column in counted.items()],
+                F.sum(F.col("time_spent_ms").cast("bigint")).alias("time_spent_ms"),
+                F.sum("advertiser_value_micros").alias("advertiser_value_micros"),
+                F.sum("cost_micros").alias("cost_micros"),
+            )
+            .withColumns({"satisfaction": F.lit(0.0), "experiment": F.lit(self.loop.name)})
+        )
+        with described(self.lake.spark, f"experiment: {len(before)} days before it"):
+            return self.lake.write_partitions("experiment_users", rows.repartition("date"), dict(wanted))
+
+    def truth(self, dates: list[dt.date]) -> DataFrame:
+        """Of the run's scenario."""
+        of_scenario = F.col("scenario") == self.lake.config.scenario
+        return self.lake.read("truth").where(F.col("date").isin(dates) & of_scenario)
+
+    def usual(self) -> float:
+        """Reads an impression on the day before the experiment."""
+        row = self.truth([self.loop.start_date - ONE_DAY]).agg(F.avg(F.col("was_read").cast("int"))).first()
+        return float(row[0]) if row is not None and row[0] is not None else 0.0
+
+    def people(self, date: dt.date) -> People:
+        """Arms, and satisfaction as it was on the evening before."""
+        day = (date - self.world.first_date).days
+        arms = np.full(users_on(self.world, day), NOBODY, np.int8)
+        satisfaction = np.zeros(len(arms))
+        assigned = self.assigned().toArrow()
+        numbers = np.array([int(user[1:]) for user in assigned["user_id"].to_pylist()], np.int64)
+        arms[numbers] = [self.arms.index(arm) for arm in assigned["arm"].to_pylist()]
+        if date > self.loop.start_date:
+            yesterday = self.of_day("experiment_users", date - ONE_DAY).select("user_id", "satisfaction").toArrow()
+            numbers = np.array([int(user[1:]) for user in yesterday["user_id"].to_pylist()], np.int64)
+            satisfaction[numbers] = yesterday["satisfaction"].to_numpy()
+        return People(arms, satisfaction)
+
+    def of_day(self, table: str, date: dt.date) -> DataFrame:
+        """Rows of the experiment on a day, the newest."""
+        self.lake.pinned.pop(table, None)  # days are added while the step runs
+        return self.lake.read(table).where((F.col("experiment") == self.loop.name) & (F.col("date") == F.lit(date)))
+
+    def write(self, date: dt.date, people: People, usual: float, part: str) -> None:
+        """A row for every user of the experiment; satisfaction is computed where its users are."""
+        loop = self.loop
+        names = ("impressions", "clicks", "reads", "engagements")
+        totals = ("time_spent_ms", "advertiser_value_micros", "cost_micros")
+        done = (
+            self.of_day("experiment_impressions", date)
+            .where(F.col("arm").isin(self.arms))  # of another configuration there may be others
+            .groupBy("user_id")
+            .agg(
+                F.count(F.lit(1)).alias("impressions"),
+                F.count_if("clicked").alias("clicks"),
+                F.count_if("was_read").alias("reads"),
+                F.count_if("engaged").alias("engagements"),
+                *[F.sum(F.col(one).cast("bigint")).alias(one) for one in totals],
+            )
+        )
+        numbers = np.flatnonzero(people.arms != NOBODY)
+        before = self.lake.spark.createDataFrame(
+            [(f"u{number}", float(people.satisfaction[number])) for number in numbers], "user_id string, before double"
+        )
+        everyone = before.join(done, "user_id", "left").fillna(0)
+
+        rows = everyone.withColumns(
+            {
+                "satisfaction": satisfaction_after(loop, usual),
+                "experiment": F.lit(loop.name),
+                "date": F.lit(date),
+            }
+        ).select("user_id", *names, *totals, "satisfaction", "experiment", "date")
+        self.lake.write_partitions("experiment_users", rows.coalesce(1), {(loop.name, date.isoformat()): part})
