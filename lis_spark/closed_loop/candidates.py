@@ -10,17 +10,18 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from lis_spark.closed_loop.people import NOBODY, People
-from lis_spark.config import RunConfig
-from lis_spark.config.closed_loop import ArmRanker
+from lis_spark.config import Representation, RunConfig
 from lis_spark.folds import user_fold
 from lis_spark.lake import Lake
+from lis_spark.lis.representation_source import vectors_of
 from lis_spark.world import frames
 from lis_spark.world.calendar import Calendar
 from lis_spark.world.candidates import Candidates, candidates_of
 
 # As the world makes them; the rest of a row is looked up.
 DRAWN = (
-    "request bigint, place int, time_ms bigint, user bigint, item bigint, fit double, bias double, bid double, arm int"
+    "request bigint, place int, time_ms bigint, user bigint, item bigint, fit double, bias double, bid double, "
+    "arm int, user_id string, item_id string"
 )
 # Requests that a task makes: a day of a small experiment is a few tasks.
 REQUESTS_A_TASK = 20_000
@@ -60,7 +61,9 @@ def _batch(made: Candidates, arms: np.ndarray, kept: np.ndarray) -> pa.RecordBat
         "bid": made.bids,
         "arm": arms.astype(np.int32),
     }
-    return pa.RecordBatch.from_pydict({name: pa.array(values[kept]) for name, values in columns.items()})
+    drawn = {name: pa.array(values[kept]) for name, values in columns.items()}
+    ids = {"user_id": frames.user_ids(made.users[kept]), "item_id": frames.item_ids(made.items[kept])}
+    return pa.RecordBatch.from_pydict({**drawn, **ids})
 
 
 def readable(lake: Lake, rows: DataFrame) -> DataFrame:
@@ -68,13 +71,7 @@ def readable(lake: Lake, rows: DataFrame) -> DataFrame:
     config = lake.config
     loop = config.closed_loop
     assert loop is not None
-    named = rows.withColumns(
-        {
-            "user_id": F.concat(F.lit("u"), "user"),
-            "item_id": F.concat(F.lit("i"), "item"),
-            "impression_id": F.concat("request", F.lit("-"), "place"),
-        }
-    )
+    named = rows.withColumn("impression_id", F.concat("request", F.lit("-"), "place"))
     for feature in config.features:
         keys = lake.read("vocabularies").where(F.col("slot") == feature.table)
         keys = keys.select(F.col("key").alias(f"key_{feature.name}"), F.col("row").alias(f"row_{feature.name}"))
@@ -83,9 +80,10 @@ def readable(lake: Lake, rows: DataFrame) -> DataFrame:
         )
         named = named.withColumn(f"row_{feature.name}", F.coalesce(f"row_{feature.name}", F.lit(-1)))
     vector = F.lit(None).cast("binary")
-    for number, arm in enumerate(loop.arms.values()):
-        if arm.reads:
-            own = vectors_of(lake, arm).withColumnRenamed("vector", f"vector_{number}")
+    for number, arm in enumerate(loop.arms):
+        read = representation_of(config, arm)
+        if read is not None:
+            own = vectors_of(lake, read).withColumnRenamed("vector", f"vector_{number}")
             named = named.join(own, "item_id", "left")
             vector = F.when(F.col("arm") == number, F.col(f"vector_{number}")).otherwise(vector)
     empty = F.lit(np.full(config.history.length, -1, "<i4").tobytes())
@@ -94,15 +92,14 @@ def readable(lake: Lake, rows: DataFrame) -> DataFrame:
     ).withColumn("history_skips", empty)
 
 
-def vectors_of(lake: Lake, arm: ArmRanker) -> DataFrame:
-    """item_id, vector of what an arm reads."""
-    preference = lake.config.preference
-    if arm.encoder is not None:
-        found = lake.read("representations").where(F.col("encoder") == arm.encoder)
-        return found.select("item_id", "vector")
-    assert preference is not None
-    found = lake.read("preference_items").where(F.col("name") == preference.name)
-    return found.select("item_id", F.col("target").alias("vector"))
+def representation_of(config: RunConfig, arm: str) -> Representation | None:
+    """What the ranker of an arm reads beside the features of all, as protocol append reads it."""
+    assert config.closed_loop is not None
+    own = config.closed_loop.arms[arm]
+    if not own.reads:
+        return None
+    preference = config.preference.name if own.preference and config.preference else None
+    return Representation(kind="representation", name="arm", encoder=own.encoder, preference=preference)
 
 
 def dummy_labels(config: RunConfig) -> dict[str, Column]:

@@ -16,15 +16,17 @@ import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from lis_spark.closed_loop.candidates import drawn, dummy_labels, readable, vectors_of
+from lis_spark.closed_loop.candidates import drawn, dummy_labels, readable, representation_of
 from lis_spark.closed_loop.choice import chosen, with_outcomes, within_budget
 from lis_spark.closed_loop.people import People
 from lis_spark.closed_loop.user_days import UserDays
-from lis_spark.config import ClosedLoopConfig, ReadOutConfig, RunConfig, fingerprint
+from lis_spark.config import AppendConfig, ClosedLoopConfig, ReadOutConfig, RunConfig, fingerprint
 from lis_spark.errors import ConfigError, StepFailed
 from lis_spark.experiment import assign
 from lis_spark.lake import Lake
-from lis_spark.lis.chains import base_name
+from lis_spark.lis.append import WORK
+from lis_spark.lis.chains import ONE_DAY, base_name
+from lis_spark.lis.representation_source import vector_width, vectors_table
 from lis_spark.lis.score import model_state
 from lis_spark.partitions import PartitionKey
 from lis_spark.progress import Bar, described
@@ -39,14 +41,13 @@ from lis_spark.ranker.plans import (
     file_url,
     local_path,
 )
+from lis_spark.ranker.readable_days import files_of_days
+from lis_spark.ranker.training_rows import columns_of_ranker
 from lis_spark.step import StepResult
 from lis_spark.table_files import absolute
-from lis_spark.vectors import width_of
 from lis_spark.world.frames import world_of
 
 STEP_VERSION = 1
-WORK = "lis_spark.ranker.append_training:append_rank"
-ONE_DAY = dt.timedelta(days=1)
 
 
 def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: str = "") -> StepResult:
@@ -110,6 +111,8 @@ class ClosedLoop:
             rows += self.users.write_before(before, {key: wanted[key] for key in self._keys(before)})
         usual = self.users.usual()
         spec, ports = ranker_spec(lake), self._ports()
+        append = self.config.append
+        columns = append.port_columns if append else AppendConfig.model_fields["port_columns"].default
         try:
             with Bar(f"experiment {self.loop.name}", len(dates)) as bar:
                 for date in dates:
@@ -125,7 +128,7 @@ class ClosedLoop:
                             ranker=spec,
                             launch=launch_spec(self.config),
                             label=self.config.label,
-                            port_columns=self.config.append.port_columns if self.config.append else 16,
+                            port_columns=columns,
                             evaluations=self._evaluations(date, start, ports),
                         )
                         launch_plan(self.config, "experiment", plan, WORK, f"rankers of {date}", len(self.arms))
@@ -138,12 +141,8 @@ class ClosedLoop:
         return StepResult("experiment", rows, rows, 0, done, skipped, versions=dict(lake.pinned), outputs=lake.written)
 
     def _create_tables(self) -> None:
-        labels = [f"label_{name} TINYINT NOT NULL COMMENT '1 = {name}, 0 = not'" for name in self.config.labels]
-        rows = [f"row_{one.name} INT NOT NULL COMMENT 'As in training_rows'" for one in self.config.features]
         self.lake.create("experiment_users")
-        self.lake.create(
-            "experiment_impressions", {"label_columns": ",\n  ".join(labels), "row_columns": ",\n  ".join(rows)}
-        )
+        self.lake.create("experiment_impressions", columns_of_ranker(self.config))
 
     def _keys(self, dates: list[dt.date]) -> list[PartitionKey]:
         return [(self.loop.name, date.isoformat()) for date in dates]
@@ -152,10 +151,10 @@ class ClosedLoop:
         """A day's is that of all before it: satisfaction and rankers go on from there."""
         lake, config = self.lake, self.config
         read: list[object] = []
-        for arm in self.loop.arms.values():
-            table, name = ("representations", arm.encoder) if arm.encoder else ("preference_items", "")
-            known = lake.fingerprints(table) if arm.reads else {}
-            read.append(sorted(value for key, value in known.items() if not name or key == (name,)))
+        for arm in self.arms:
+            one = representation_of(config, arm)
+            table, name = ("", "") if one is None else vectors_table(one)
+            read.append(lake.fingerprints(table).get((name,)) if table else None)
         part = fingerprint(
             ["closed loop", STEP_VERSION, self.loop.model_dump(mode="json", exclude={"days", "metrics"}), read],
             [start.fingerprint, self.world.model_dump(mode="json", exclude={"days"}), config.ranker, config.scenario],
@@ -168,15 +167,10 @@ class ClosedLoop:
         return wanted
 
     def _ports(self) -> list[PortSpec | None]:
-        ports: list[PortSpec | None] = []
-        for arm in self.loop.arms.values():
-            if not arm.reads:
-                ports.append(None)
-                continue
-            row = vectors_of(self.lake, arm).agg(F.max(width_of("vector"))).first()
-            assert row is not None
-            ports.append(PortSpec(column="vector", widths=(int(row[0]),)))
-        return ports
+        read = [representation_of(self.config, arm) for arm in self.arms]
+        return [
+            None if one is None else PortSpec(column="vector", widths=(vector_width(self.lake, one),)) for one in read
+        ]
 
     def _candidates(self, people: People, date: dt.date) -> None:
         """Files of the day's candidates, a folder an arm."""
@@ -190,21 +184,17 @@ class ClosedLoop:
         self, date: dt.date, start: StateSpec, ports: list[PortSpec | None]
     ) -> tuple[AppendEvaluationSpec, ...]:
         """Every arm: on what it has shown so far, then the day's candidates."""
-        found = []
-        seed = self.config.seeds[0]
-        for number, (arm, port) in enumerate(zip(self.arms, ports, strict=True)):
-            files = [str(file) for file in (self.work / "candidates" / f"arm={number}").glob("*.parquet")]
-            found.append(
-                AppendEvaluationSpec(
-                    date=date,
-                    seed=seed,
-                    state=start,
-                    days=tuple(self._shown_so_far(arm, date)),
-                    day=_day_spec(date, files),
-                    arms=(AppendArmSpec(name=arm, port=port),),
-                )
+        return tuple(
+            AppendEvaluationSpec(
+                date=date,
+                seed=self.config.seeds[0],
+                state=start,
+                days=tuple(self._shown_so_far(arm, date)),
+                day=candidates,
+                arms=(AppendArmSpec(name=arm, port=port),),
             )
-        return tuple(found)
+            for arm, port, candidates in zip(self.arms, ports, self._candidate_specs(date), strict=True)
+        )
 
     def _shown_so_far(self, arm: str, date: dt.date) -> list[DaySpec]:
         if date == self.loop.start_date:
@@ -216,9 +206,7 @@ class ClosedLoop:
             & (F.col("date") >= F.lit(self.loop.start_date))  # an earlier one of this name may have begun before
             & (F.col("date") < F.lit(date))
         )
-        files: dict[dt.date, list[str]] = {}
-        for row in rows.select("date", F.col("_metadata.file_path").alias("file")).distinct().collect():
-            files.setdefault(row["date"], []).append(row["file"])
+        files = files_of_days(rows)
         return [_day_spec(day, files[day]) for day in sorted(files)]
 
     def _show(self, date: dt.date, people: People, usual: float, part: str) -> int:

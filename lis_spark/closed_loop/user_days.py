@@ -6,19 +6,19 @@ import datetime as dt
 from collections.abc import Mapping
 
 import numpy as np
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from lis_spark.closed_loop.people import NOBODY, People, satisfaction_after
 from lis_spark.config import ClosedLoopConfig
+from lis_spark.config.closed_loop import OUTCOMES, TOTALS
 from lis_spark.experiment.assigned import OWN_TABLE
 from lis_spark.lake import Lake
+from lis_spark.lis.chains import ONE_DAY
 from lis_spark.partitions import PartitionKey
 from lis_spark.progress import described
 from lis_spark.world.frames import world_of
 from lis_spark.world.people import users_on
-
-ONE_DAY = dt.timedelta(days=1)
 
 
 class UserDays:
@@ -40,18 +40,11 @@ class UserDays:
 
     def write_before(self, before: list[dt.date], wanted: Mapping[PartitionKey, str]) -> int:
         """Outcomes of the experiment's users on the days before it, when the world chose what they saw."""
-        counted = {"clicked": "clicks", "was_read": "reads", "engaged": "engagements"}
         rows = (
             self.truth(before)
             .join(self.assigned(), "user_id")
             .groupBy("user_id", "date")
-            .agg(
-                F.count(F.lit(1)).alias("impressions"),
-                *[F.count_if(name).alias(column) for name, column in counted.items()],
-                F.sum(F.col("time_spent_ms").cast("bigint")).alias("time_spent_ms"),
-                F.sum("advertiser_value_micros").alias("advertiser_value_micros"),
-                F.sum("cost_micros").alias("cost_micros"),
-            )
+            .agg(*_counted())
             .withColumns({"satisfaction": F.lit(0.0), "experiment": F.lit(self.loop.name)})
         )
         with described(self.lake.spark, f"experiment: {len(before)} days before it"):
@@ -89,19 +82,11 @@ class UserDays:
     def write(self, date: dt.date, people: People, usual: float, part: str) -> None:
         """A row for every user of the experiment; satisfaction is computed where its users are."""
         loop = self.loop
-        names = ("impressions", "clicks", "reads", "engagements")
-        totals = ("time_spent_ms", "advertiser_value_micros", "cost_micros")
         done = (
             self.of_day("experiment_impressions", date)
             .where(F.col("arm").isin(self.arms))  # of another configuration there may be others
             .groupBy("user_id")
-            .agg(
-                F.count(F.lit(1)).alias("impressions"),
-                F.count_if("clicked").alias("clicks"),
-                F.count_if("was_read").alias("reads"),
-                F.count_if("engaged").alias("engagements"),
-                *[F.sum(F.col(one).cast("bigint")).alias(one) for one in totals],
-            )
+            .agg(*_counted())
         )
         numbers = np.flatnonzero(people.arms != NOBODY)
         before = self.lake.spark.createDataFrame(
@@ -115,5 +100,15 @@ class UserDays:
                 "experiment": F.lit(loop.name),
                 "date": F.lit(date),
             }
-        ).select("user_id", *names, *totals, "satisfaction", "experiment", "date")
+        ).select("user_id", *OUTCOMES, "satisfaction", "experiment", "date")
         self.lake.write_partitions("experiment_users", rows.coalesce(1), {(loop.name, date.isoformat()): part})
+
+
+def _counted() -> list[Column]:
+    """``OUTCOMES`` of impressions, whoever chose them."""
+    flags = {"clicked": "clicks", "was_read": "reads", "engaged": "engagements"}
+    return [
+        F.count(F.lit(1)).alias("impressions"),
+        *[F.count_if(name).alias(outcome) for name, outcome in flags.items()],
+        *[F.sum(F.col(name).cast("bigint")).alias(name) for name in TOTALS],
+    ]

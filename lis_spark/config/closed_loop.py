@@ -11,11 +11,9 @@ from lis_spark.config.section import Section
 
 # A candidate's number within its request is a part of its key.
 MOST_CANDIDATES = 63
-# What is counted of a user and day.
-OUTCOMES = (
-    *("impressions", "clicks", "reads", "engagements"),
-    *("time_spent_ms", "advertiser_value_micros", "cost_micros"),
-)
+# What is summed and counted of a user and day.
+TOTALS = ("time_spent_ms", "advertiser_value_micros", "cost_micros")
+OUTCOMES = ("impressions", "clicks", "reads", "engagements", *TOTALS)
 
 
 class ArmRanker(Section):

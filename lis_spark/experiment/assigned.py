@@ -89,16 +89,7 @@ def read_assigned(spark: SparkSession, experiment: ExperimentConfig, table: Assi
             others += row["users"]
         else:
             counts[known[row["arm"]], row["entered"]] = row["users"]
-    early = min((entered for _, entered in counts), default=experiment.start_date)
-    if early < experiment.start_date:
-        too_early = sum(users for (_, day), users in counts.items() if day < experiment.start_date)
-        raise InputError(
-            "users entered before the experiment began",
-            table=table.path,
-            found=f"{too_early:,} users, the first {early}",
-            expected=f"entries from experiment.start_date on, {experiment.start_date}",
-            remedy="set experiment.start_date to the first entry: outcomes before a user's own entry are never counted",
-        )
+    _check_entries(experiment, counts, table)
     empty = [arm for arm in known if not any(name == arm for name, _ in counts)]
     if empty:
         names = frame.select(column_of(table.arm).alias("arm")).distinct().limit(SAMPLE_ROWS).collect()
@@ -108,6 +99,32 @@ def read_assigned(spark: SparkSession, experiment: ExperimentConfig, table: Assi
             found=", ".join(sorted(str(row["arm"]) for row in names)),
             expected=", ".join(known),
             remedy="correct experiment.shares, or experiment.assignments.arm",
+        )
+    users = by_user.where((F.col("arm") != _OTHER) & (F.col("entered") <= latest)).select("user_id", "arm", "entered")
+    return Assigned(users, known, counts, others)
+
+
+def _number_of(name: Column, arms: tuple[str, ...]) -> Column:
+    """INT, for numbers are aggregated by hash and text by sorting; null where no arm is named."""
+    number = F.when(name.isNotNull(), F.lit(_OTHER))
+    for place, arm in enumerate(arms):
+        number = F.when(name == arm, F.lit(place)).otherwise(number)
+    return number
+
+
+def _check_entries(
+    experiment: ExperimentConfig, counts: Mapping[tuple[str, dt.date], int], table: AssignmentTable
+) -> None:
+    """Refuses users that entered before the experiment, or too late for the days that a metric needs."""
+    early = min((entered for _, entered in counts), default=experiment.start_date)
+    if early < experiment.start_date:
+        too_early = sum(users for (_, day), users in counts.items() if day < experiment.start_date)
+        raise InputError(
+            "users entered before the experiment began",
+            table=table.path,
+            found=f"{too_early:,} users, the first {early}",
+            expected=f"entries from experiment.start_date on, {experiment.start_date}",
+            remedy="set experiment.start_date to the first entry: outcomes before a user's own entry are never counted",
         )
     last = max((entered for _, entered in counts if entered <= experiment.last_entry), default=experiment.start_date)
     for metric in experiment.metrics:
@@ -119,16 +136,6 @@ def read_assigned(spark: SparkSession, experiment: ExperimentConfig, table: Assi
                 expected=f"entries until {experiment.end_date - dt.timedelta(days=metric.days - 1)}",
                 remedy="set experiment.enrolled_until, which leaves later users out altogether, or a later end_date",
             )
-    users = by_user.where((F.col("arm") != _OTHER) & (F.col("entered") <= latest)).select("user_id", "arm", "entered")
-    return Assigned(users, known, counts, others)
-
-
-def _number_of(name: Column, arms: tuple[str, ...]) -> Column:
-    """INT, for numbers are aggregated by hash and text by sorting; null where no arm is named."""
-    number = F.when(name.isNotNull(), F.lit(_OTHER))
-    for place, arm in enumerate(arms):
-        number = F.when(name == arm, F.lit(place)).otherwise(number)
-    return number
 
 
 def _check(by_user: DataFrame, counted: list, table: AssignmentTable) -> None:

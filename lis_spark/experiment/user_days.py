@@ -39,15 +39,10 @@ _UNUSABLE = -1
 
 @dataclass(frozen=True)
 class ArmSums:
-    """``of_users``: arm -> sums of users' totals. ``of_days``: (arm, day) -> sums of users' outcomes of that day.
-
-    ``present``: users with a row at or after their entry or in the days before; ``user_days``: rows after entry.
-    """
+    """``of_users``: arm -> sums of users' totals. ``of_days``: (arm, day) -> sums of users' outcomes of that day."""
 
     of_users: Mapping[str, Sums]
     of_days: Mapping[tuple[str, dt.date], Sums]
-    present: int
-    user_days: int
 
 
 def sum_outcomes(spark: SparkSession, experiment: ExperimentConfig, assigned: Assigned, table: OutcomeTable) -> ArmSums:
@@ -222,8 +217,7 @@ def _by_arm(
         entered = assigned.by_arm(min(date, until))
         for place, arm in enumerate(assigned.arms):
             of_days[arm, date] = _sums(daily, scales, entered[arm], found.get((place + 1) * _DAYS_OF_ARM + number))
-    present = sum(group.rows for number, group in found.items() if number < _DAYS_OF_ARM)
-    return ArmSums(of_users, of_days, present, sum(group.rows for group in found.values()) - present)
+    return ArmSums(of_users, of_days)
 
 
 def _sums(columns: tuple[str, ...], scales: Mapping[str, int], users: int, found: GroupSums | None) -> Sums:

@@ -74,6 +74,12 @@ def vector_width(lake: Lake, leak: Representation) -> int:
     return int(row["width"] or 0) if row is not None else 0
 
 
+def vectors_table(leak: Representation) -> tuple[str, str]:
+    """(table, partition) of its vectors."""
+    table, _, name = _table(leak)
+    return table, name
+
+
 def _table(leak: Representation) -> tuple[str, str, str]:
     if leak.encoder is not None:
         return "representations", "vector", leak.encoder

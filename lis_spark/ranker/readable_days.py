@@ -47,7 +47,7 @@ def readable_days(
     days = table.where(F.col("date").isin(chosen))
     staging = lake.config.lake.staging_path
     if staging is None:
-        yield _day_specs(_files_of_days(days), rows)
+        yield _day_specs(files_of_days(days), rows)
         return
     folder = Path(absolute(staging)) / f"training_rows-{uuid.uuid4().hex[:12]}"
     try:
@@ -91,7 +91,8 @@ def exported_days(
     return specs
 
 
-def _files_of_days(days: DataFrame) -> dict[dt.date, list[str]]:
+def files_of_days(days: DataFrame) -> dict[dt.date, list[str]]:
+    """The data files that rows with a ``date`` come from, by day."""
     files: dict[dt.date, list[str]] = {}
     for row in days.select("date", F.col("_metadata.file_path").alias("file")).distinct().collect():
         files.setdefault(row["date"], []).append(row["file"])

@@ -99,12 +99,17 @@ def days_of_scenario(impressions: DataFrame, scenario: str) -> set[dt.date]:
 
 def create_table(lake: Lake, config: RunConfig) -> None:
     """Creates `training_rows` where it is missing."""
+    lake.create("training_rows", columns_of_ranker(config))
+
+
+def columns_of_ranker(config: RunConfig) -> dict[str, str]:
+    """Placeholder of a schema -> the columns that the configured ranker reads: labels, and rows of its tables."""
     labels = [f"label_{name} TINYINT NOT NULL COMMENT '1 = {name}, 0 = not'" for name in config.labels]
     rows = [
         f"row_{feature.name} INT NOT NULL COMMENT 'Row in vocabulary {feature.table}; -1 = missing or unseen'"
         for feature in config.features
     ]
-    lake.create("training_rows", {"label_columns": ",\n  ".join(labels), "row_columns": ",\n  ".join(rows)})
+    return {"label_columns": ",\n  ".join(labels), "row_columns": ",\n  ".join(rows)}
 
 
 def training_rows(
