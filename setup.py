@@ -50,6 +50,8 @@ setup(
         "jinja2",
         "pillow",
         "numba",
+        "scipy",
+        "filelock",
         "sqlglot",
     ],
 )

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 
 from delta import configure_spark_with_delta_pip
+from filelock import FileLock
 from pyspark.sql import SparkSession
 
 from lis_spark.ddl import resource_folder
@@ -76,5 +80,15 @@ def get_session(settings: Mapping[str, str] | None = None, app_name: str = "lis_
         builder = configure_spark_with_delta_pip(builder)
     for key, value in (settings or {}).items():
         builder = builder.config(key, value)
-    spark = builder.getOrCreate()
-    return spark
+    with _alone():
+        return builder.getOrCreate()
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One start at a time for a user of this machine.
+
+    A first start downloads Delta's jars into the folder of Ivy, and others beside it find half of them and end.
+    """
+    with FileLock(Path(tempfile.gettempdir()) / f"lis_spark-session-{os.getuid()}.lock"):
+        yield

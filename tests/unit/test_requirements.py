@@ -1,12 +1,14 @@
-"""What `make demo` installs is all that the package imports: the tests' own environment holds more."""
+"""What `make demo` and the wheel install is all that the package imports: the tests' own environment holds more."""
 
 from __future__ import annotations
 
 import ast
 import sys
-from importlib.metadata import packages_distributions
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -33,8 +35,28 @@ def locked(file: Path) -> set[str]:
     return {canonicalize_name(one.name) for one in requirements if one.marker is None or one.marker.evaluate()}
 
 
-def test_the_runtime_lock_installs_what_the_package_imports() -> None:
-    installed = locked(ROOT / "requirements" / "runtime.lock")
+def of_wheel(file: Path) -> set[str]:
+    """Distributions that the wheel brings: the literal list of a setup.py, and what these ask for themselves."""
+    nodes = ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+    (listed,) = [node for node in nodes if isinstance(node, ast.keyword) and node.arg == "install_requires"]
+    brought: set[str] = set()
+    asked = [Requirement(line) for line in ast.literal_eval(listed.value)]
+    while asked:
+        one = asked.pop()
+        name = canonicalize_name(one.name)
+        if name not in brought and (one.marker is None or one.marker.evaluate({"extra": ""})):
+            brought.add(name)
+            with suppress(PackageNotFoundError):  # the locks leave out what an optional part of a library asks for
+                asked += [Requirement(line) for line in requires(name) or ()]
+    return brought
+
+
+@pytest.mark.parametrize(
+    "installed",
+    [locked(ROOT / "requirements" / "runtime.lock"), of_wheel(ROOT / "setup.py")],
+    ids=["runtime lock", "wheel"],
+)
+def test_what_the_package_imports_is_installed(installed: set[str]) -> None:
     modules = imported(ROOT / "lis_spark") | imported(ROOT / "jobs")
     assert {"pyspark", "torch", "numpy"} <= modules
     distributions = packages_distributions()
