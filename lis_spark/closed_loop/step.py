@@ -1,8 +1,9 @@
 """Step ``experiment``: a simulated experiment, day after day, from the ranker of its first day on (method 7).
 
-Each day: the same candidates for a request whatever its user's arm; every arm's ranker, trained on from M_start on all
+Each day: the same candidates for a request whatever its user's arm; every arm's ranker, trained on from M_first on all
 that this arm has shown so far, scores them; the best are shown; users answer by p*; what they did decides whether they
-come back. One launch a day trains and scores the rankers of all arms.
+come back. One launch a day trains and scores the rankers of all arms. On the days of the run-in no ranker reads more
+than that of the control; from the start on, a treated arm's is trained with its port on the days of the run-in too.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import shutil
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -25,7 +27,7 @@ from lis_spark.errors import ConfigError, StepFailed
 from lis_spark.experiment import assign
 from lis_spark.lake import Lake
 from lis_spark.lis.append import WORK
-from lis_spark.lis.chains import ONE_DAY, base_name
+from lis_spark.lis.chains import ONE_DAY, base_name, days_between
 from lis_spark.lis.representation_source import vector_width, vectors_table
 from lis_spark.lis.score import model_state
 from lis_spark.partitions import PartitionKey
@@ -47,7 +49,7 @@ from lis_spark.step import StepResult
 from lis_spark.table_files import absolute
 from lis_spark.world.frames import world_of
 
-STEP_VERSION = 1
+STEP_VERSION = 2
 
 
 def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: str = "") -> StepResult:
@@ -98,11 +100,12 @@ class ClosedLoop:
         lake = self.lake
         self._create_tables()
         assign.run(self.spark, read_out_config(self.spark, self.config), force)
-        dates = [self.loop.start_date + ONE_DAY * number for number in range(self.loop.days)]
-        before = [self.loop.start_date - ONE_DAY * (number + 1) for number in range(self.loop.covariate_days)]
+        loop = self.loop
+        dates = days_between(loop.first_date, loop.end_date + ONE_DAY)
+        before = days_between(loop.start_date - ONE_DAY * loop.covariate_days, loop.first_date)
         models = lake.fingerprints("model_snapshots")
         start = model_state(
-            absolute(self.config.lake.work_path), base_name(self.config.seeds[0]), self.loop.start_date, models
+            absolute(self.config.lake.work_path), base_name(self.config.seeds[0]), loop.first_date, models
         )
         wanted = self._fingerprints(dates, before, start)
         stored = {} if force else lake.fingerprints("experiment_users")
@@ -110,11 +113,12 @@ class ClosedLoop:
         if any(stored.get(key) != wanted[key] for key in self._keys(before)):
             rows += self.users.write_before(before, {key: wanted[key] for key in self._keys(before)})
         usual = self.users.usual()
-        spec, ports = ranker_spec(lake), self._ports()
+        spec = ranker_spec(lake)
+        ports, no_ports = self._ports(), [None] * len(self.arms)
         append = self.config.append
         columns = append.port_columns if append else AppendConfig.model_fields["port_columns"].default
         try:
-            with Bar(f"experiment {self.loop.name}", len(dates)) as bar:
+            with Bar(f"experiment {loop.name}", len(dates)) as bar:
                 for date in dates:
                     (key,) = self._keys([date])
                     if stored.get(key) == wanted[key]:
@@ -129,7 +133,7 @@ class ClosedLoop:
                             launch=launch_spec(self.config),
                             label=self.config.label,
                             port_columns=columns,
-                            evaluations=self._evaluations(date, start, ports),
+                            evaluations=self._evaluations(date, start, ports if date >= loop.start_date else no_ports),
                         )
                         launch_plan(self.config, "experiment", plan, WORK, f"rankers of {date}", len(self.arms))
                         rows += self._show(date, people, usual, wanted[key])
@@ -181,7 +185,7 @@ class ClosedLoop:
             placed.write.partitionBy("arm").parquet(file_url(self.work / "candidates"))
 
     def _evaluations(
-        self, date: dt.date, start: StateSpec, ports: list[PortSpec | None]
+        self, date: dt.date, start: StateSpec, ports: Sequence[PortSpec | None]
     ) -> tuple[AppendEvaluationSpec, ...]:
         """Every arm: on what it has shown so far, then the day's candidates."""
         return tuple(
@@ -197,13 +201,13 @@ class ClosedLoop:
         )
 
     def _shown_so_far(self, arm: str, date: dt.date) -> list[DaySpec]:
-        if date == self.loop.start_date:
+        if date == self.loop.first_date:
             return []
         self.lake.pinned.pop("experiment_impressions", None)
         rows = self.lake.read("experiment_impressions").where(
             (F.col("experiment") == self.loop.name)
             & (F.col("arm") == arm)
-            & (F.col("date") >= F.lit(self.loop.start_date))  # an earlier one of this name may have begun before
+            & (F.col("date") >= F.lit(self.loop.first_date))  # an earlier one of this name may have begun before
             & (F.col("date") < F.lit(date))
         )
         files = files_of_days(rows)
@@ -213,7 +217,18 @@ class ClosedLoop:
         """Chooses, lets users answer, and writes what was shown and what each user did."""
         lake, loop, name = self.lake, self.loop, self.loop.name
         seed = self.config.seeds[0]
-        logits = self.spark.read.parquet(file_url(self.work / "logits" / str(seed) / date.isoformat()))
+        folder = self.work / "logits" / str(seed) / date.isoformat()
+        scores = _day_spec(date, [str(file) for file in folder.glob("*.parquet")]).rows
+        asked = sum(one.rows for one in self._candidate_specs(date))
+        if scores != asked:
+            raise StepFailed(
+                "candidates were lost or doubled by the rankers",
+                table="experiment_impressions",
+                partition={"experiment": name, "date": date.isoformat()},
+                found=f"{scores:,} scores",
+                expected=f"{asked:,} candidates",
+            )
+        logits = self.spark.read.parquet(file_url(folder))
         candidates = self.spark.read.parquet(file_url(self.work / "candidates"))
         scored = candidates.join(logits.select("impression_id", "logit"), "impression_id")
         answered = with_outcomes(chosen(scored, loop, self.world), self.world, date)
@@ -235,7 +250,7 @@ class ClosedLoop:
         keys: dict[PartitionKey, str] = {(name, date.isoformat(), arm): part for arm in self.arms}
         with described(self.spark, f"experiment: what arms show on {date}"):
             written = lake.write_partitions("experiment_impressions", placed.select(*columns), keys)
-        requests = sum(one.rows for one in self._candidate_specs(date)) // loop.candidates
+        requests = asked // loop.candidates
         expected = requests * self.world.traffic.impressions_a_request
         if written != expected and (loop.daily_budget is None or written > expected):
             raise StepFailed(

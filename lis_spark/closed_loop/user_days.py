@@ -39,7 +39,7 @@ class UserDays:
         return self.lake.read(OWN_TABLE).where(F.col("experiment") == self.loop.name).select("user_id", "arm")
 
     def write_before(self, before: list[dt.date], wanted: Mapping[PartitionKey, str]) -> int:
-        """Outcomes of the experiment's users on the days before it, when the world chose what they saw."""
+        """Outcomes of the experiment's users on days when the world chose what they saw."""
         rows = (
             self.truth(before)
             .join(self.assigned(), "user_id")
@@ -56,8 +56,8 @@ class UserDays:
         return self.lake.read("truth").where(F.col("date").isin(dates) & of_scenario)
 
     def usual(self) -> float:
-        """Reads an impression on the day before the experiment."""
-        row = self.truth([self.loop.start_date - ONE_DAY]).agg(F.avg(F.col("was_read").cast("int"))).first()
+        """Reads an impression on the last day on which the world chose what users saw."""
+        row = self.truth([self.loop.first_date - ONE_DAY]).agg(F.avg(F.col("was_read").cast("int"))).first()
         return float(row[0]) if row is not None and row[0] is not None else 0.0
 
     def people(self, date: dt.date) -> People:
@@ -68,7 +68,7 @@ class UserDays:
         assigned = self.assigned().toArrow()
         numbers = np.array([int(user[1:]) for user in assigned["user_id"].to_pylist()], np.int64)
         arms[numbers] = [self.arms.index(arm) for arm in assigned["arm"].to_pylist()]
-        if date > self.loop.start_date:
+        if date > self.loop.first_date:
             yesterday = self.of_day("experiment_users", date - ONE_DAY).select("user_id", "satisfaction").toArrow()
             numbers = np.array([int(user[1:]) for user in yesterday["user_id"].to_pylist()], np.int64)
             satisfaction[numbers] = yesterday["satisfaction"].to_numpy()

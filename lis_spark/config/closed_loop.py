@@ -35,11 +35,14 @@ class ArmRanker(Section):
 
 
 class ClosedLoopConfig(Section):
-    """An experiment in the simulated world, from a ranker of ``start_date`` on."""
+    """An experiment in the simulated world, from a ranker of ``first_date`` on."""
 
     name: str = Field("closed_loop", pattern=NAME)
     start_date: dt.date
     days: int = Field(30, ge=2)
+    run_in_days: int = Field(
+        0, ge=0, description="before start_date, on which every arm has the ranker of the control and its own log"
+    )
     arms: dict[str, ArmRanker] = Field(min_length=2)
     control: str = "control"
     share: float = Field(0.1, gt=0, le=0.5, description="of all users, in each arm")
@@ -64,6 +67,11 @@ class ClosedLoopConfig(Section):
         if self.share * len(self.arms) > 1:
             raise ValueError("share: the arms have more users than there are")
         return self
+
+    @property
+    def first_date(self) -> dt.date:
+        """The first day on which rankers choose: of the run-in, where there is one."""
+        return self.start_date - dt.timedelta(days=self.run_in_days)
 
     @property
     def end_date(self) -> dt.date:

@@ -175,9 +175,10 @@ class RunConfig(RunOnLake):
         last = self.source.first_date + dt.timedelta(days=self.source.days - 1)
         if loop.end_date > last:
             raise ValueError(f"closed_loop: it ends on {loop.end_date}, and the world on {last}: raise source.days")
-        if loop.start_date not in self.evaluation.dates:
+        if loop.first_date <= self.source.first_date:
             raise ValueError(
-                f"closed_loop.start_date: {loop.start_date} is none of evaluation.dates, whose models are kept"
+                f"closed_loop.start_date: rankers start as the model of {loop.first_date}, and the world begins on "
+                f"{self.source.first_date}"
             )
         if loop.candidates < self.source.traffic.impressions_a_request:
             raise ValueError("closed_loop.candidates: fewer than a request shows")
@@ -196,10 +197,10 @@ class RunConfig(RunOnLake):
             if own.preference and self.preference is None:
                 raise ValueError(f"closed_loop.arms: {arm} needs the section preference")
             known = self.targets_date(encoders[own.encoder]) if own.encoder else self.preference_date
-            if own.reads and known > loop.start_date:
+            if own.reads and known > loop.first_date:
                 raise ValueError(
-                    f"closed_loop.arms: {arm} would know what was clicked until {known}, after the experiment begins: "
-                    f"set preference.as_of to {loop.start_date} or earlier"
+                    f"closed_loop.arms: {arm} would know what was clicked until {known}, on days that its ranker "
+                    f"learns from: set preference.as_of to {loop.first_date} or earlier"
                 )
         self.experiment_read_out("user_days")  # its rules are told before hours of work
         return self

@@ -17,7 +17,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lis_spark.config import RunConfig, fingerprint
-from lis_spark.errors import StepFailed
+from lis_spark.errors import InputError, StepFailed
 from lis_spark.lake import Lake
 from lis_spark.leaks.id_embedding import LEAK
 from lis_spark.lis.arms import SLOT_PERMUTED, TRUTH, Arm
@@ -163,7 +163,20 @@ def _score_plan(
 
 
 def model_state(work_folder: str, chain: str, date: dt.date, models: Mapping[PartitionKey, str]) -> StateSpec:
-    """The state of M_date of a chain, and which training it must be of."""
+    """The state of M_date of a chain, and which training it must be of.
+
+    Raises:
+        InputError: no such model was trained.
+    """
+    if (chain, date.isoformat()) not in models:
+        of_chain = sorted(day for name, day in models if name == chain)
+        raise InputError(
+            "there is no such model",
+            table="model_snapshots",
+            partition={"chain": chain, "date": date.isoformat()},
+            found=f"models of {of_chain[0]} to {of_chain[-1]}" if of_chain else "no model of this chain",
+            remedy="lis-spark train",
+        )
     folder = state_folder(work_folder, chain, date)
     return StateSpec(folder=str(folder), fingerprint=models[chain, date.isoformat()])
 

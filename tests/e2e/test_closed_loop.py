@@ -1,4 +1,4 @@
-"""A simulated experiment of two days on the world of the encoders: who sees what, and that rankers learn from it."""
+"""A simulated experiment on the world of the encoders, with a day of run-in: who sees what, and who learns from it."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ from lis_spark.world.frames import world_of
 from tests.e2e.conftest import ALIGNMENT, ALIGNMENT_DATE
 
 START = dt.date.fromisoformat(ALIGNMENT_DATE)
+FIRST = START - dt.timedelta(days=1)
 CANDIDATES, SHARE = 12, 0.4
 EXPERIMENT = [
     f"closed_loop.start_date={START}",
-    *("closed_loop.days=2", "closed_loop.covariate_days=4", f"closed_loop.share={SHARE}"),
+    *("closed_loop.days=2", "closed_loop.run_in_days=1", "closed_loop.covariate_days=4", f"closed_loop.share={SHARE}"),
     f"closed_loop.candidates={CANDIDATES}",
     "closed_loop.arms={control: {}, raw: {preference: true}}",
     "closed_loop.metrics=[{name: reads, column: reads}, {name: days, kind: days_active, column: impressions, days: 2}]",
-    "preference={name: experiment, min_updates: 30, max_items: 200, validation_share: 0.3}",
+    f"preference={{name: experiment, as_of: {FIRST}, min_updates: 30, max_items: 200, validation_share: 0.3}}",
     "encoders=[]",
 ]
 
@@ -50,14 +51,20 @@ def test_arms_show_what_their_rankers_choose_and_learn_from_it(
     arms = {row["user_id"]: row["arm"] for row in lake.read("experiment_assignments").collect()}
     assert 30 <= sum(arm == "raw" for arm in arms.values()) <= 65
     shown = lake.read("experiment_impressions").toPandas()
-    first = shown[shown["date"] == START]
+    first = shown[shown["date"] == FIRST]
     _check_first_day(lake, first, arms)
-    # both rankers have learned from other impressions since: they no longer put the same items first
-    assert set(shown["arm"]) == {"control", "raw"} and len(shown[shown["date"] > START]) > 500
+    assert set(shown["arm"]) == {"control", "raw"} and shown.groupby("date").size().gt(500).sum() == 3
+    vectors = shown.assign(known=shown["vector"].notna()).groupby(["date", "arm"])["known"].mean()
+    assert (vectors[:, "control"] == 0).all() and (vectors[:, "raw"] > 0.1).all(), "ports are trained on the run-in"
     users = lake.read("experiment_users").toPandas()
-    assert users.groupby("date").size()[START] == len(arms)
+    assert sorted(users["date"].unique()) == [START + dt.timedelta(days=number) for number in range(-4, 2)]
+    assert users.groupby("date").size()[FIRST] == users.groupby("date").size()[START] == len(arms)
+    of_world = lake.read("truth").where(F.col("date") == START - dt.timedelta(days=2)).groupBy("user_id").count()
+    expected = {row["user_id"]: row["count"] for row in of_world.collect() if row["user_id"] in arms}
+    earlier = users[users["date"] == START - dt.timedelta(days=2)].set_index("user_id")["impressions"]
+    assert earlier.to_dict() == expected, "before the run-in the world chose"
     totals = first.groupby("user_id").agg(impressions=("position", "size"), reads=("was_read", "sum"))
-    of_day = users[users["date"] == START].set_index("user_id")
+    of_day = users[users["date"] == FIRST].set_index("user_id")
     assert of_day["impressions"].to_dict() == {user: totals["impressions"].get(user, 0) for user in arms}
     assert of_day["reads"].to_dict() == {user: totals["reads"].get(user, 0) for user in arms}
     rows = json.loads((tmp_path / "experiment_results.json").read_text(encoding="utf-8"))
@@ -79,7 +86,8 @@ def test_arms_show_what_their_rankers_choose_and_learn_from_it(
         ("closed_loop.end=1", "unknown key"),
         ("closed_loop.metrics=[{name: lt, kind: days_active, column: reads, days: 30}]", "lt needs 30 days"),
         ("closed_loop.metrics=[{name: likes, column: likes}]", "'likes' is none of the outcomes"),
-        ("preference.as_of=2026-01-11", "raw would know what was clicked until 2026-01-11"),
+        ("preference.as_of=2026-01-10", "raw would know what was clicked until 2026-01-10"),
+        ("closed_loop.run_in_days=9", "rankers start as the model of 2026-01-01, and the world begins on 2026-01-01"),
         ("source.people.new_users_a_day=3", "all users enter on the first day"),
         ("closed_loop.explored=5", "the ranker would choose nothing"),
         ("closed_loop.arms={control: {}, treatment: {encoder: aligned}}", "wants the encoder 'aligned'"),
@@ -93,10 +101,10 @@ def test_an_experiment_that_cannot_be_is_refused_at_once(wrong: str, told: str) 
 
 
 def _check_first_day(lake: Lake, shown: Any, arms: dict[str, str]) -> None:
-    """Every request of a user who comes, once; its best by M_T, which both arms begin with; answers of the world."""
+    """Every request of a user who comes, once; its best by M_first, with which both arms begin."""
     config = lake.config
     world, calendar = world_of(config), Calendar.of(world_of(config), config.time_zone)
-    day = (START - world.first_date).days
+    day = (FIRST - world.first_date).days
     opens, closes = int(calendar.first_request[day]), int(calendar.first_request[day + 1])
     (made,) = candidates_of(world, calendar, opens, closes, CANDIDATES)
     logits = _logits(lake, config, made.users, made.items).reshape(-1, CANDIDATES)
@@ -123,8 +131,8 @@ def _check_first_day(lake: Lake, shown: Any, arms: dict[str, str]) -> None:
 
 
 def _logits(lake: Lake, config: RunConfig, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """The factorisation machine of M_T, written out in NumPy from the state on disk."""
-    folder = Path(config.lake.work_path) / "chains" / f"base-s{config.seeds[0]}" / START.isoformat()
+    """The factorisation machine of M_first, written out in NumPy from the state on disk."""
+    folder = Path(config.lake.work_path) / "chains" / f"base-s{config.seeds[0]}" / FIRST.isoformat()
     (file,) = folder.glob("state-*.safetensors")
     state = load_file(file)
     numbers = {}
