@@ -54,6 +54,8 @@ demo-align: $(VENV)/.runtime
 demo-experiment: $(VENV)/.runtime
 	$(SPARK_ENV) $(BIN)/lis-spark experiment --config conf/experiment_feed.yaml
 	$(SPARK_ENV) $(BIN)/lis-spark experiment --config conf/experiment_ads.yaml
+	$(SPARK_ENV) $(BIN)/lis-spark experiment --config conf/experiment_ads.yaml closed_loop.name=own_budgets \
+	  closed_loop.budgets=split output_path=build/experiment_ads/own_budgets
 
 test: $(VENV)/.dev lint
 	$(SPARK_ENV) $(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder

@@ -92,14 +92,18 @@ def _answered(
     return answer
 
 
-def within_budget(rows: DataFrame, budget: float | None) -> DataFrame:
-    """Leaves out what an advertisement could no longer pay for that day: both arms spend the same money.
+def within_budget(rows: DataFrame, loop: ClosedLoopConfig) -> DataFrame:
+    """Leaves out what an advertisement could no longer pay for that day.
 
-    An impression is shown while what has been paid before it, in any arm, is below the budget.
+    An impression is shown while what has been paid before it is below the budget: in any arm where budgets are shared;
+    where they are split, in its own arm, which has its share of the money.
     """
-    if budget is None:
+    if loop.daily_budget is None:
         return rows
-    before = Window.partitionBy("item").orderBy("time_ms", "request", "place")
+    purse, budget = ["item"], loop.daily_budget
+    if loop.budgets == "split":
+        purse, budget = ["item", "arm"], budget / len(loop.arms)
+    before = Window.partitionBy(*purse).orderBy("time_ms", "request", "place")
     spent = F.sum("cost_micros").over(before.rowsBetween(Window.unboundedPreceding, -1))
     affordable = F.coalesce(spent, F.lit(0)) < F.lit(round(budget * 1e6))
     return rows.withColumn("affordable", affordable).where("affordable").drop("affordable")

@@ -234,7 +234,7 @@ class ClosedLoop:
         answered = with_outcomes(chosen(scored, loop, self.world), self.world, date)
         of_label = {f"label_{one}": F.col(one).cast("tinyint") for one in self.config.labels}
         arm_name = F.element_at(F.array(*[F.lit(arm) for arm in self.arms]), F.col("arm") + 1)
-        shown = within_budget(answered, loop.daily_budget).withColumns(
+        shown = within_budget(answered, loop).withColumns(
             {
                 **of_label,
                 "arm": arm_name,

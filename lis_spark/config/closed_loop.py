@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -53,7 +54,10 @@ class ClosedLoopConfig(Section):
     attachment: float = Field(8.0, ge=0, description="what a read more an impression adds to it")
     memory: float = Field(0.9, ge=0, lt=1, description="of satisfaction, from one day to the next that a user comes")
     daily_budget: float | None = Field(
-        None, gt=0, description="currency units that an advertisement has a day, spent by all arms together"
+        None, gt=0, description="currency units that an advertisement has a day for the users of the experiment"
+    )
+    budgets: Literal["shared", "split"] = Field(
+        "shared", description="split: every arm has its part of the money, as where all users had its ranker"
     )
     covariate_days: int = Field(14, ge=0)
     metrics: tuple[Metric, ...] = Field(min_length=1)
@@ -64,6 +68,8 @@ class ClosedLoopConfig(Section):
             raise ValueError(f"control: {self.control!r} is none of the arms {', '.join(self.arms)}")
         if self.arms[self.control].reads:
             raise ValueError(f"arms: the control {self.control} reads nothing beside the features of all arms")
+        if self.budgets == "split" and self.daily_budget is None:
+            raise ValueError("budgets: there is no daily_budget to split")
         if self.share * len(self.arms) > 1:
             raise ValueError("share: the arms have more users than there are")
         return self

@@ -72,7 +72,7 @@ def test_what_is_shown_as_the_world_shows_it_is_answered_as_in_the_world(spark: 
         assert np.array_equal(answered[name], expected[name].to_numpy())
 
 
-def test_arms_spend_the_same_money(spark: Any) -> None:
+def test_arms_spend_the_same_money_or_their_own(spark: Any) -> None:
     random, rows = np.random.default_rng(3), 400
     shown = pd.DataFrame(
         {
@@ -84,15 +84,24 @@ def test_arms_spend_the_same_money(spark: Any) -> None:
             "cost_micros": random.integers(0, 3, rows) * 400_000,
         }
     )
-    left: dict[int, int] = dict.fromkeys(range(7), 5_000_000)
-    kept = []
-    for row in shown.sort_values(["time_ms", "request"]).itertuples():
-        if left[row.item] > 0:
-            kept.append(row.request)
-            left[row.item] -= row.cost_micros
-    found = within_budget(spark.createDataFrame(shown), 5.0).toPandas()
-    assert sorted(found["request"]) == sorted(kept) and len(kept) < rows
-    assert within_budget(spark.createDataFrame(shown), None).count() == rows
+
+    def affordable(budget: int, purse: list[str]) -> list[int]:
+        left: dict[tuple[int, ...], int] = {}
+        kept = []
+        for _, row in shown.sort_values(["time_ms", "request"]).iterrows():
+            own = tuple(row[purse])
+            if left.setdefault(own, budget) > 0:
+                kept.append(row["request"])
+                left[own] -= row["cost_micros"]
+        return sorted(kept)
+
+    def found(**settings: Any) -> list[int]:
+        return sorted(within_budget(spark.createDataFrame(shown), loop(**settings)).toPandas()["request"])
+
+    shared, split = affordable(5_000_000, ["item"]), affordable(2_500_000, ["item", "arm"])
+    assert found(daily_budget=5.0) == shared and len(shared) < rows
+    assert found(daily_budget=5.0, budgets="split") == split != shared
+    assert found() == list(range(rows))
 
 
 def test_who_is_satisfied_comes_more_often_and_arms_share_their_luck() -> None:
@@ -117,6 +126,7 @@ def test_satisfaction_is_smoothed_over_the_days_that_a_user_comes(spark: Any) ->
 def test_an_experiment_that_cannot_be_is_refused() -> None:
     for settings, message in (
         ({"control": "nobody"}, "none of the arms"),
+        ({"budgets": "split"}, "no daily_budget to split"),
         ({"arms": {"control": {"preference": True}, "raw": {}}}, "reads nothing beside"),
         ({"share": 0.5, "arms": {"control": {}, "a": {}, "b": {}}}, "more users than there are"),
         ({"arms": {"control": {}, "a": {"encoder": "x", "preference": True}}}, "not both"),
