@@ -41,6 +41,8 @@ LEAKS = (
 GRAPHS = "graphs=[{name: swing, min_user_items: 2, window_days: 3}]"
 CONTROLS = "gaussian_draws: 3, content: {shuffles: 2, projections: 16}"
 APPEND = f"append={{leaks: {LEAKS}, window_days: {WINDOW}, horizons: [1], port_columns: 8, {CONTROLS}}}"
+# strata of an append measurement are looked at in test_align.py, those of a substitution in test_main_job.py
+WHOLE = ["evaluation.update_count_edges=[]", "evaluation.item_age_edges=[]"]
 STEPS = ["graph", "train", "append", "measure", "compare", "report"]
 
 
@@ -52,7 +54,7 @@ def test_leaks_are_measured_by_retrained_arms(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr("lis_spark.session.get_session", lambda *_, **__: spark)
-    config = small_config(tmp_path, tmp_path / "source", APPEND, GRAPHS)
+    config = small_config(tmp_path, tmp_path / "source", APPEND, GRAPHS, *WHOLE)
     done = {result.step: result for result in run_steps(spark, config, STEPS)}
     days = [T - dt.timedelta(days=back) for back in range(WINDOW, -1, -1)]
     lake = Lake(spark, config, measurement=True)
@@ -68,7 +70,7 @@ def test_leaks_are_measured_by_retrained_arms(
     (line,) = [line for line in COMMANDS if line.startswith("lis-spark compare ")]
     words = shlex.split(line.replace("kuairand_compare", "kuairand_small"))
     capsys.readouterr()
-    assert cli.main([*words[1:], *small_overrides(tmp_path, tmp_path / "source"), APPEND, GRAPHS]) == 0
+    assert cli.main([*words[1:], *small_overrides(tmp_path, tmp_path / "source"), APPEND, GRAPHS, *WHOLE]) == 0
     assert versions(spark, config) == before
     said = capsys.readouterr()
     assert all(f"{step.replace('_', '-')}: nothing to do" in said.err for step in STEPS[:4])
