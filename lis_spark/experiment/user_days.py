@@ -49,7 +49,8 @@ def sum_outcomes(spark: SparkSession, experiment: ExperimentConfig, assigned: As
     """The exact sums of all arms.
 
     Raises:
-        InputError: a column is missing or holds no number, a user has two rows of a day, or a value is null or NaN.
+        InputError: a column is missing or holds no number, a user has two rows of a day, a value is null or NaN, or
+            nobody has a row of a day of the experiment.
         StepFailed: a sum of products is beyond decimal(38,0).
     """
     rows = _outcomes(spark, experiment, table)
@@ -62,6 +63,7 @@ def sum_outcomes(spark: SparkSession, experiment: ExperimentConfig, assigned: As
     unusable = found.pop(_UNUSABLE, None)
     if unusable is not None:
         raise _unusable(joined, experiment, table, unusable.rows)
+    _refuse_empty_days(found, experiment, assigned, table)
     return _by_arm(found, experiment, assigned, rows.scales)
 
 
@@ -218,6 +220,28 @@ def _by_arm(
         for place, arm in enumerate(assigned.arms):
             of_days[arm, date] = _sums(daily, scales, entered[arm], found.get((place + 1) * _DAYS_OF_ARM + number))
     return ArmSums(of_users, of_days)
+
+
+def _refuse_empty_days(
+    found: Mapping[int, GroupSums], experiment: ExperimentConfig, assigned: Assigned, table: OutcomeTable
+) -> None:
+    """Raises where no user of any arm has a row of a day: it has not come yet, or was lost, and is no day of zeros."""
+    empty = []
+    for number in range((experiment.end_date - experiment.start_date).days + 1):
+        date = experiment.start_date + dt.timedelta(days=number)
+        somebody = any(assigned.by_arm(min(date, experiment.last_entry)).values())
+        groups = ((place + 1) * _DAYS_OF_ARM + number for place in range(len(assigned.arms)))
+        if somebody and not any(group in found for group in groups):
+            empty.append(date.isoformat())
+    if empty:
+        raise InputError(
+            f"outcomes have no row of {len(empty)} days of {experiment.name}",
+            table=table.path,
+            found=f"nobody of any arm on {', '.join(empty[:SAMPLE_ROWS])}{' ...' if len(empty) > SAMPLE_ROWS else ''}",
+            expected=f"rows on every day from {experiment.start_date} to {experiment.end_date}",
+            remedy="wait for the data or set experiment.end_date; where really nobody did anything, a row with zeros "
+            "says so",
+        )
 
 
 def _sums(columns: tuple[str, ...], scales: Mapping[str, int], users: int, found: GroupSums | None) -> Sums:

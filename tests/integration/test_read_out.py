@@ -226,7 +226,8 @@ def test_lost_users_stop_the_read_out(spark: Any, data: dict[str, Any]) -> None:
     arms = np.where(np.arange(users) % 2 == 0, "control", "treatment")
     keep = ~((arms == "treatment") & (np.arange(users) % 100 < 2))
     frame = pd.DataFrame({"user_id": np.arange(users)[keep].astype(str), "arm": arms[keep], "entered": START})
-    config = written(data, frame, tables(20)[1])
+    days = tables(20)[1]
+    config = written(data, frame, days.assign(user_id=days["user_id"].str.removeprefix("u")))
     with pytest.raises(InputError, match="sample ratio mismatch in trial") as refused:
         read_out.run(spark, config)
     assert "control: 100,000 users where 99,000 are expected" in str(refused.value)
@@ -244,7 +245,8 @@ def test_a_hundredth_of_an_arm(
     frame = pd.DataFrame({"user_id": np.arange(users)[keep].astype(str), "arm": arms[keep], "entered": START})
     data["experiment"] |= {"shares": {"control": 0.5, "treatment": 0.5}, "population": population}
     data["experiment"]["metrics"] = METRICS[:1]
-    config = written(data, frame, tables(20)[1])
+    days = tables(40)[1]
+    config = written(data, frame, days.assign(user_id=days["user_id"].str.removeprefix("u")))
     if caught:
         with pytest.raises(InputError, match="1,000 users are in no arm"):
             read_out.run(spark, config)
@@ -263,6 +265,9 @@ def test_bad_tables_are_refused_by_name(spark: Any, data: dict[str, Any]) -> Non
     broken.loc[good.index[-1], "seconds"] = np.nan
     with pytest.raises(InputError, match=r"cannot be summed(.|\n)*no number in seconds"):
         read_out.run(spark, written(data, assignments, broken))
+    unfinished = days[days["date"] < END]
+    with pytest.raises(InputError, match=rf"no row of 1 days of trial(.|\n)*nobody of any arm on {END}"):
+        read_out.run(spark, written(data, assignments, unfinished))
     nobody = pd.concat([days, days.iloc[:1].assign(user_id=None)])
     with pytest.raises(InputError, match="no user or no day"):
         read_out.run(spark, written(data, assignments, nobody))
