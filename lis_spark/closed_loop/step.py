@@ -221,13 +221,7 @@ class ClosedLoop:
         scores = _day_spec(date, [str(file) for file in folder.glob("*.parquet")]).rows
         asked = sum(one.rows for one in self._candidate_specs(date))
         if scores != asked:
-            raise StepFailed(
-                "candidates were lost or doubled by the rankers",
-                table="experiment_impressions",
-                partition={"experiment": name, "date": date.isoformat()},
-                found=f"{scores:,} scores",
-                expected=f"{asked:,} candidates",
-            )
+            raise self._lost("candidates", date, f"{scores:,} scores", f"{asked:,}")
         logits = self.spark.read.parquet(file_url(folder))
         candidates = self.spark.read.parquet(file_url(self.work / "candidates"))
         scored = candidates.join(logits.select("impression_id", "logit"), "impression_id")
@@ -253,16 +247,20 @@ class ClosedLoop:
         requests = asked // loop.candidates
         expected = requests * self.world.traffic.impressions_a_request
         if written != expected and (loop.daily_budget is None or written > expected):
-            raise StepFailed(
-                "impressions were lost or doubled",
-                table="experiment_impressions",
-                partition={"experiment": name, "date": date.isoformat()},
-                found=f"{written:,} rows",
-                expected=f"{expected:,} rows: {requests:,} requests of {self.world.traffic.impressions_a_request}",
-            )
+            of_requests = f"{requests:,} requests of {self.world.traffic.impressions_a_request}"
+            raise self._lost("impressions", date, f"{written:,} rows", f"{expected:,} rows: {of_requests}")
         with described(self.spark, f"experiment: users of {date}"):
             self.users.write(date, people, usual, part)
         return written
+
+    def _lost(self, what: str, date: dt.date, found: str, expected: str) -> StepFailed:
+        return StepFailed(
+            f"{what} were lost or doubled",
+            table="experiment_impressions",
+            partition={"experiment": self.loop.name, "date": date.isoformat()},
+            found=found,
+            expected=expected,
+        )
 
     def _candidate_specs(self, date: dt.date) -> list[DaySpec]:
         folders = (self.work / "candidates" / f"arm={number}" for number in range(len(self.arms)))

@@ -13,6 +13,7 @@ from lis_spark.lis.arms import feature_requests, plan_arms
 from lis_spark.lis.chains import backward_horizons, half_chains, half_names, lineage, plan_chains, seed_of
 from lis_spark.lis.comparisons import plan_measurements
 from lis_spark.lis.decision import combine_seeds, verdict
+from lis_spark.lis.score import model_state
 from lis_spark.lis.strata import bucket_names
 
 
@@ -187,3 +188,13 @@ def test_halves_of_the_users_share_no_fold_and_no_cold_row(config_data: dict[str
     late = parse_config({**data, "preference": {"tail_share": 0.2, "as_of": "2022-05-10"}})
     with pytest.raises(InputError, match="there is no table of 2022-05-10"):
         half_chains(late, FIRST, LAST)
+
+
+def test_a_model_that_was_not_trained_is_named() -> None:
+    models = {("base-s17", "2022-05-01"): "a", ("base-s17", "2022-05-02"): "b", ("other", "2022-05-03"): "c"}
+    assert model_state("work", "base-s17", dt.date(2022, 5, 2), models).fingerprint == "b"
+    with pytest.raises(InputError, match=r"'chain': 'base-s17'(.|\n)*models of 2022-05-01 to 2022-05-02") as error:
+        model_state("work", "base-s17", dt.date(2022, 5, 3), models)
+    assert "lis-spark train" in str(error.value)
+    with pytest.raises(InputError, match="no model of this chain"):
+        model_state("work", "base-s18", dt.date(2022, 5, 2), models)
