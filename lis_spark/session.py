@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from delta import configure_spark_with_delta_pip
@@ -65,6 +65,7 @@ def get_session(settings: Mapping[str, str] | None = None, app_name: str = "lis_
             active.conf.set(key, value)
         return active
     builder = SparkSession.builder.appName(app_name)
+    starts: AbstractContextManager[object] = nullcontext()  # under spark-submit it may wait long for its cluster
     if "SPARK_ENV_LOADED" in os.environ:  # started by spark-submit: jars and master are its business
         needed = ("spark.sql.extensions", "spark.sql.catalog.spark_catalog", "spark.sql.session.timeZone")
         for key in (*needed, "spark.sql.execution.arrow.pyspark.enabled"):
@@ -80,17 +81,10 @@ def get_session(settings: Mapping[str, str] | None = None, app_name: str = "lis_
         java = LOCAL_SETTINGS["spark.driver.extraJavaOptions"]
         builder = builder.config("spark.driver.extraJavaOptions", f"{java} -Dlog4j2.configurationFile={log}")
         builder = configure_spark_with_delta_pip(builder)
+        # One after the other: the first start of all downloads Delta's jars into the folder of Ivy, and others beside
+        # it would find half of them and end.
+        starts = FileLock(Path(tempfile.gettempdir()) / f"lis_spark-session-{os.getuid()}.lock")
     for key, value in (settings or {}).items():
         builder = builder.config(key, value)
-    with _alone():
+    with starts:
         return builder.getOrCreate()
-
-
-@contextmanager
-def _alone() -> Iterator[None]:
-    """One start at a time for a user of this machine.
-
-    A first start downloads Delta's jars into the folder of Ivy, and others beside it find half of them and end.
-    """
-    with FileLock(Path(tempfile.gettempdir()) / f"lis_spark-session-{os.getuid()}.lock"):
-        yield

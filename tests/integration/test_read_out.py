@@ -226,8 +226,7 @@ def test_lost_users_stop_the_read_out(spark: Any, data: dict[str, Any]) -> None:
     arms = np.where(np.arange(users) % 2 == 0, "control", "treatment")
     keep = ~((arms == "treatment") & (np.arange(users) % 100 < 2))
     frame = pd.DataFrame({"user_id": np.arange(users)[keep].astype(str), "arm": arms[keep], "entered": START})
-    days = tables(20)[1]
-    config = written(data, frame, days.assign(user_id=days["user_id"].str.removeprefix("u")))
+    config = written(data, frame, tables(20)[1])
     with pytest.raises(InputError, match="sample ratio mismatch in trial") as refused:
         read_out.run(spark, config)
     assert "control: 100,000 users where 99,000 are expected" in str(refused.value)
