@@ -41,11 +41,24 @@ class SmallRun:
     answer: list[Row]
 
 
-def rows_through(last_day: dt.date) -> pa.Table:
-    """The shipped impressions up to the end of a day in Shanghai."""
+def rows_through(last_day: dt.date, users: int = 4) -> pa.Table:
+    """The shipped impressions of every fourth user, or every ``users``-th, up to the end of a day in Shanghai.
+
+    Many runs are made of them: about 5,000 impressions on a day show most of what they are to show.
+    """
     end = dt.datetime.combine(last_day + dt.timedelta(days=1), dt.time(), ZoneInfo("Asia/Shanghai"))
     rows = pq.read_table(DATA / "impressions.parquet")
-    return rows.filter(pc.less(rows["time_ms"], int(end.timestamp() * 1000)))
+    some = pa.array(rows["user_id"].to_numpy() % users == 0)
+    return rows.filter(pc.and_(some, pc.less(rows["time_ms"], int(end.timestamp() * 1000))))
+
+
+def write_source(folder: Path, impressions: pa.Table) -> Path:
+    """A source of the kind kuairand in a new folder, with the items that are shipped."""
+    folder.mkdir(parents=True)
+    pq.write_table(impressions, folder / "impressions.parquet")
+    items = "video_features_basic_pure.csv"
+    (folder / items).write_bytes((DATA / items).read_bytes())
+    return folder
 
 
 def small_overrides(folder: Path, source: Path) -> list[str]:
@@ -57,6 +70,7 @@ def small_overrides(folder: Path, source: Path) -> list[str]:
         f"source.path={source}",
         "ingest.end_date=null",
         "launch.processes=1",
+        "evaluation.update_count_edges=[3, 10, 30, 100]",  # a fourth of the users, a fourth of the updates
     ]
 
 
@@ -83,11 +97,7 @@ def small_run(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
 
 def _run_notebook(spark: Any, folder: Path) -> SmallRun:
     """As the quick-start notebook runs them."""
-    source = folder / "source"
-    source.mkdir(parents=True)
-    pq.write_table(rows_through(LAST_DAY), source / "impressions.parquet")
-    items = "video_features_basic_pure.csv"
-    (source / items).write_bytes((DATA / items).read_bytes())
+    source = write_source(folder / "source", rows_through(LAST_DAY))
     notebook = ROOT / "notebooks" / "01_quick_start.py"
     cells: dict[str, Any] = {"config_path": SMALL, "overrides": small_overrides(folder, source)}
     exec(compile(notebook.read_text(encoding="utf-8"), str(notebook), "exec"), cells)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import io
 import json
-import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -35,7 +34,7 @@ from lis_spark.lis.measure import results_of
 from lis_spark.lis.plan import resolve
 from lis_spark.pipeline import run_steps
 from tests.e2e.conftest import ALIGNMENT, ALIGNMENT_DATE, ROOT
-from tests.e2e.test_commands import COMMANDS
+from tests.e2e.test_commands import of_readme
 from tests.encoder_worlds import SMALL
 
 SETTINGS = f"embedded: {json.dumps(SMALL)}, title_tokens: 16, dimension: %d, evaluate_every: 10, batch_size: 64"
@@ -92,8 +91,7 @@ def commands(spark: Any, overrides: list[str]) -> Iterator[Callable[..., str]]:
     """Runs a verb as the README has it, on the small world; returns what it said."""
 
     def run(verb: str, *more: str) -> str:
-        of_readme = [shlex.split(line) for line in COMMANDS if line.startswith(f"lis-spark {verb} ")]
-        words = of_readme[0][1:] if of_readme and verb != "curate" else [verb, "--config", str(ALIGNMENT)]
+        words = [verb, "--config", str(ALIGNMENT)] if verb in ("curate", "report") else of_readme(verb)
         said = io.StringIO()
         with redirect_stderr(said), redirect_stdout(said):
             assert cli.main([*words, *overrides, *more]) == 0, said.getvalue()

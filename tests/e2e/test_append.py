@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from lis_spark.pipeline import run_steps
 from lis_spark.vectors import unpack
 from tests.e2e.conftest import small_config, small_overrides
 from tests.e2e.test_changes import versions
-from tests.e2e.test_commands import COMMANDS
+from tests.e2e.test_commands import of_readme
 
 T, WINDOW = dt.date(2022, 4, 30), 2
 RATES = (
@@ -67,10 +66,9 @@ def test_leaks_are_measured_by_retrained_arms(
     assert done["train"].partitions_written == 2 * (WINDOW + 1), "one chain for each fold, from T - w to T + 1"
     # the README's line finds all of it done, and says how the leaks stand to each other
     before = versions(spark, config)
-    (line,) = [line for line in COMMANDS if line.startswith("lis-spark compare ")]
-    words = shlex.split(line.replace("kuairand_compare", "kuairand_small"))
+    words = [word.replace("kuairand_compare", "kuairand_small") for word in of_readme("compare")]
     capsys.readouterr()
-    assert cli.main([*words[1:], *small_overrides(tmp_path, tmp_path / "source"), APPEND, GRAPHS, *WHOLE]) == 0
+    assert cli.main([*words, *small_overrides(tmp_path, tmp_path / "source"), APPEND, GRAPHS, *WHOLE]) == 0
     assert versions(spark, config) == before
     said = capsys.readouterr()
     assert all(f"{step.replace('_', '-')}: nothing to do" in said.err for step in STEPS[:4])

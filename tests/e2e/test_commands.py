@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pyspark.sql import functions as F
 
 from lis_spark import analyze, cli
 from lis_spark.config import RunConfig, load_config, load_read_out
@@ -31,6 +30,12 @@ COMMANDS = [
     for line in block.replace("\\\n", " ").splitlines()
     if line.strip()
 ]
+
+
+def of_readme(verb: str) -> list[str]:
+    """The one line of a verb, without the command's name."""
+    (line,) = [line for line in COMMANDS if line.startswith(f"lis-spark {verb} ")]
+    return shlex.split(line)[1:]
 
 
 @pytest.fixture
@@ -98,9 +103,6 @@ def test_the_lis_spark_lines_of_the_readme_run(
     # the ranks read an export instead of the table's own files, and features hold references: the same bits
     other_ways = (f"lake.staging_path={tmp_path / 'staging'}", "evaluation.layout=reference")
     places = [*small_overrides(tmp_path, small_run.source), *other_ways]
-    features = tmp_path / "features"
-    hours = "impression_id", F.hour("request_ts").alias("hour")
-    Lake(spark, small_run.config).read("impressions").select(*hours).write.format("delta").save(str(features))
     world = [f"lake.path={tmp_path / 'world'}", "source.days=2", "source.content.rendered=none"]
     # lines that train more than the small run has: that they run is looked at here, what they find elsewhere
     few_arms = ["evaluation.variants=[naive]", "evaluation.horizons=[0,1]", "evaluation.scopes=[both]"]
@@ -108,15 +110,12 @@ def test_the_lis_spark_lines_of_the_readme_run(
     few_arms += ["evaluation.update_count_edges=[]", "evaluation.item_age_edges=[]"]
     for line in COMMANDS:
         words = shlex.split(line)
-        elsewhere = {"compare", "align", "represent", "measure-ais", *cli.EXPERIMENT_VERBS}
+        elsewhere = {"compare", "audit", "curate", "align", "represent", "measure-ais", *cli.EXPERIMENT_VERBS}
         if words[0] != "lis-spark" or elsewhere & set(words):
-            continue  # they run in test_append.py, test_align.py and test_read_out.py
+            continue  # each runs where what it says is looked at: `of_readme`
         if "measure" in words:
             words = [str(scores) if word == "/data/my_scores" else word for word in words]
             words += ["--output", str(tmp_path / "own")]
-        elif "audit" in words:
-            words = [str(features) if word == "/data/features" else word for word in words]
-            words = ["conf/kuairand_small.yaml" if "kuairand_demo" in word else word for word in words] + places
         elif "simulate" in words:
             words = [word if "impressions_a_day" not in word else f"{word[:-6]}4000" for word in words] + world
         else:

@@ -18,7 +18,8 @@ from lis_spark.lake import Lake
 from lis_spark.preference import step
 from lis_spark.preference.curation import balance
 from lis_spark.vectors import unpack
-from tests.e2e.conftest import ALIGNMENT, ALIGNMENT_DATE, small_config
+from tests.e2e.conftest import ALIGNMENT, ALIGNMENT_DATE, SMALL, small_config, small_overrides
+from tests.e2e.test_commands import of_readme
 
 CHOSEN = "preference={min_updates: 30, max_items: %d}"
 RELIABLE = "preference={tail_share: 0.5, reliability: %s}"
@@ -140,14 +141,16 @@ def _check_reliability(spark: Any, base: list[str], shown: pd.DataFrame) -> None
 
 
 def test_real_items_that_show_neither_title_nor_image_are_curated_by_their_tags(
-    spark: Any, copied: RunConfig, tmp_path: Path
+    spark: Any, copied: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chosen = "preference={min_updates: 20, tail_share: 0.3, validation_share: 0.2}"
-    config = small_config(tmp_path, tmp_path / "source", chosen)
-    result = step.run(spark, config)
+    monkeypatch.setattr("lis_spark.session.get_session", lambda *_, **__: spark)
+    words = [str(SMALL) if word == "conf/kuairand_demo.yaml" else word for word in of_readme("curate")]
+    chosen = [*words[words.index(str(SMALL)) + 1 :], "preference.validation_share=0.2"]
+    assert cli.main([*words, *small_overrides(tmp_path, tmp_path / "source"), chosen[-1]]) == 0
+    config = small_config(tmp_path, tmp_path / "source", *chosen)
     rows = Lake(spark, config).read("preference_items").toPandas()
     (report,) = [row.asDict() for row in Lake(spark, config).read("curations").collect()]
-    assert len(rows) == result.rows_written == report["kept_items"] > 100
+    assert len(rows) == report["kept_items"] > 100
     assert (rows["duplicate_of"] == rows["item_id"]).all() and report["duplicate_items"] == 0
     assert report["kept_items"] < report["eligible_items"] and report["t"] is not None
     assert report["entropy_after"] > report["entropy_before"]

@@ -141,7 +141,7 @@ def test_strata_rank_among_themselves(
     for low, high in pairwise(edges):
         members = scores[(updates >= low) & (updates < high)]
         name = f"update_count:<{high}" if low == 0 else f"update_count:{low}-{high - 1}"
-        row = row_of(results, "naive", 3, stratum="update_count:>=300" if high == np.inf else name)
+        row = row_of(results, "naive", 3, stratum=f"update_count:>={low}" if high == np.inf else name)
         expected = [roc_auc_score(members["label"], members[arm]) for arm in (CONTROL, "swap|naive|3|both|-1")]
         assert [row["auc_control"], row["auc_leaked"]] == pytest.approx(expected, abs=1e-12)
         assert row["share_of_impressions"] == pytest.approx(len(members) / len(scores))

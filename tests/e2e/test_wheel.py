@@ -82,7 +82,7 @@ def test_spark_submit_on_a_standalone_cluster_in_barrier_mode(
             *("--conf", "spark.databricks.delta.snapshotPartitions=2", "--conf", "spark.sql.shuffle.partitions=2"),
             *("--conf", "spark.driver.host=127.0.0.1", "--conf", "spark.ui.enabled=false"),
             *(str(job), "--config", str(config)),
-            f"source.path={ROOT / 'data' / 'kuairand_pure'}",
+            *(f"source.path={small_run.source}", "ingest.end_date=null"),
             *("lake.path=lake", "lake.work_path=work", "output_path=out"),
             *("launch.local_mode=false", "launch.processes=2", "launch.ranks_per_chain=2"),
             # fewer arms than on one machine: what differs here is the launch
