@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Literal
 
 from pydantic import Field, model_validator
 
-from lis_spark.config.experiment import NAME, Metric
+from lis_spark.config.experiment import NAME, Budgets, Metric
 from lis_spark.config.section import Section
 
 # A candidate's number within its request is a part of its key.
@@ -56,7 +55,7 @@ class ClosedLoopConfig(Section):
     daily_budget: float | None = Field(
         None, gt=0, description="currency units that an advertisement has a day for the users of the experiment"
     )
-    budgets: Literal["shared", "split"] = Field(
+    budgets: Budgets = Field(
         "shared", description="split: every arm has its part of the money, as where all users had its ranker"
     )
     covariate_days: int = Field(14, ge=0)

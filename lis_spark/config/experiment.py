@@ -12,6 +12,7 @@ from lis_spark.config.lake import RunOnLake
 from lis_spark.config.section import Section
 
 NAME = r"^[a-z][a-z0-9_]*$"
+Budgets = Literal["shared", "split"]
 # Days are kept as bits of 64-bit numbers, of which the last is the sign.
 MOST_DAYS_ACTIVE = 62
 
@@ -180,6 +181,7 @@ class ExperimentConfig(Section):
     assign: AssignConfig | None = Field(None, description="lis-spark assign: users -> experiment_assignments")
     assignments: AssignmentTable | None = Field(None, description="who has which arm; experiment_assignments if absent")
     outcomes: OutcomeTable | None = Field(None, description="what users did; experiment_users where absent")
+    budgets: Budgets = Field("shared", description="of advertisers: what the arms draw on, or a part for each arm")
     covariate_days: int = Field(14, ge=0, le=365, description="before each user's entry; 0: no covariates")
     units: dict[str, int] = Field(
         default_factory=dict,

@@ -225,6 +225,7 @@ class RunConfig(RunOnLake):
                 layers=(Layer(name="all", salt=loop.salt, buckets=_BUCKETS),),
                 arms={arm: (number * width, (number + 1) * width) for number, arm in enumerate(loop.arms)},
             ),
+            budgets=loop.budgets,
             covariate_days=loop.covariate_days,
             metrics=loop.metrics,
         )

@@ -48,7 +48,7 @@ def run(spark: SparkSession, config: ReadOutConfig, force: bool = False, *, run_
     part = fingerprint("read-out", STEP_VERSION, experiment.model_dump(mode="json", exclude={"replay"}), states)
     known = lake.fingerprints("experiment_results").get((experiment.name,)) == part
     if known and not force and None not in states.values():  # a view's state is known by nobody: it is read anew
-        return stored(lake, experiment.name)
+        return stored(lake, experiment)
     with described(spark, f"read-out: users of {experiment.name}"):
         assigned = read_assigned(spark, experiment, table)
         ratio = sample_ratio(*shares_of(experiment, assigned))
@@ -71,7 +71,7 @@ def run(spark: SparkSession, config: ReadOutConfig, force: bool = False, *, run_
     schema = lake.read("experiment_results").drop("lis_fingerprint").schema
     frame = spark.createDataFrame([{**shared, **row} for row in rows], schema)
     lake.write_partitions("experiment_results", frame.coalesce(1), {(experiment.name,): part})
-    return stored(lake, experiment.name)
+    return stored(lake, experiment)
 
 
 def assignment_table(lake: Lake[ReadOutConfig], experiment: ExperimentConfig) -> AssignmentTable:
@@ -108,13 +108,15 @@ def outcome_table(lake: Lake[ReadOutConfig], experiment: ExperimentConfig) -> Ou
     return OutcomeTable(path=lake.identifier("experiment_users"), format="table")
 
 
-def stored(lake: Lake[ReadOutConfig], name: str) -> list[Row]:
-    """What was read out of an experiment, headlines first."""
-    found = lake.read("experiment_results").where(F.col("experiment") == name).drop("lis_fingerprint").collect()
-    rows = [row.asDict() for row in found]
-    return sorted(
-        rows, key=lambda row: (str(row["date"] or ""), row["arm"], not row["is_headline"], not row["is_primary"])
-    )
+def stored(lake: Lake[ReadOutConfig], experiment: ExperimentConfig) -> list[Row]:
+    """What was read out of an experiment: arms as they are configured, headlines first."""
+    results = lake.read("experiment_results").where(F.col("experiment") == experiment.name)
+    places = {arm: place for place, arm in enumerate(experiment.treatments)}
+
+    def place(row: Row) -> tuple[object, ...]:
+        return str(row["date"] or ""), places[row["arm"]], not row["is_headline"], not row["is_primary"]
+
+    return sorted((row.asDict() for row in results.drop("lis_fingerprint").collect()), key=place)
 
 
 def refuse_mismatch(ratio: SampleRatio, experiment: ExperimentConfig, table: str) -> None:

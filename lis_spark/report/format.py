@@ -42,6 +42,11 @@ def count(value: Any) -> str:
     return MISSING if value is None else f"{int(value):,}"
 
 
+def digits(value: float) -> str:
+    """Five digits that count, or all before the point, thousands separated."""
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:,.5g}"
+
+
 def interval(low: float | None, high: float | None, places: int = 4) -> str:
     """The bounds of a confidence interval, low first."""
     if low is None or high is None:

@@ -25,7 +25,7 @@ def run(spark: SparkSession, config: ReadOutConfig, force: bool = False) -> list
     command = f"lis-spark read-out --config {folder / 'config.yaml'}"
     results = write_whole(folder / "experiment_results.json", json.dumps(rows, indent=1, default=str))
     write_whole(folder / "config.yaml", f"# {command}\n{text}")
-    page = write_read_out(rows, text, command, folder / "read_out.html")
+    page = write_read_out(rows, config.experiment.budgets, text, command, folder / "read_out.html")
     print_read_out(Console(width=140), rows)  # eight figures a line
     print(f"{page}\n{results}")
     return rows

@@ -6,17 +6,19 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from lis_spark.config.experiment import Budgets
 from lis_spark.report.files import write_whole
 from lis_spark.report.forest_plot import Row, draw_days, draw_forest
-from lis_spark.report.read_out_table import BLIND_SPOTS, headlines, of_paper, read_out_answers
+from lis_spark.report.read_out_table import blind_spots, headlines, of_paper, read_out_answers
 from lis_spark.report.templating import templates
 
 
-def write_read_out(rows: Sequence[Row], config_yaml: str, command: str, path: Path) -> Path:
+def write_read_out(rows: Sequence[Row], budgets: Budgets, config_yaml: str, command: str, path: Path) -> Path:
     """Writes the page.
 
     Args:
         rows: of ``experiment_results``, one experiment.
+        budgets: whether advertisers' money is one for both arms.
         config_yaml: what was asked for.
         command: how to run it again.
         path: the HTML file; its folder is made.
@@ -48,7 +50,7 @@ def write_read_out(rows: Sequence[Row], config_yaml: str, command: str, path: Pa
             forests=forests,
             days=days,
             tables=json.loads(rows[0]["tables"]),
-            blind_spots=BLIND_SPOTS,
+            blind_spots=blind_spots(budgets),
             config_yaml=config_yaml,
             command=command,
         )

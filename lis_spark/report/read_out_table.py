@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lis_spark.config.experiment import Budgets
 from lis_spark.report.format import ascii_text, lift, lifts, p_value
 
 Row = Mapping[str, Any]
@@ -19,13 +20,22 @@ PAPER: Mapping[str, Mapping[str, float]] = {
 }
 _STYLES = {"higher": "bold green", "lower": "bold red", "not shown": "default"}
 # What a design of users cannot see, whatever its size.
-BLIND_SPOTS = (
-    "Advertisers' budgets are shared by both arms: what one arm spends, the other cannot. A gain may be taken from the "
-    "control, and is gone when everybody has the treatment.",
+_OF_BUDGETS: Mapping[Budgets, str] = {
+    "shared": "Advertisers' budgets are shared by both arms: what one arm spends, the other cannot. A gain may be "
+    "taken from the control, and is gone when everybody has the treatment.",
+    "split": "Every arm has its own part of advertisers' budgets, so that no gain is taken from the control; but "
+    "advertisers see one campaign, and how they would bid if all users had the treatment is not seen.",
+}
+_OF_ALL = (
     "Arms learn from the same items: what one arm shows, it makes known to the ranker of the other where they share "
     "logs, and then the difference is too small.",
     "Ten in a hundred users change nothing that authors and advertisers notice; all of them would.",
 )
+
+
+def blind_spots(budgets: Budgets) -> tuple[str, ...]:
+    """What an experiment on advertisements cannot see, a sentence or two each."""
+    return (_OF_BUDGETS[budgets], *_OF_ALL)
 
 
 def of_paper(row: Row) -> float | None:

@@ -30,6 +30,7 @@ def templates() -> Environment:
         interval=lambda row, low="ci_low", high="ci_high": formats.short_interval(row.get(low), row.get(high)),
         tie=_tie,
         lift=formats.lift,
+        digits=formats.digits,
         lifts=formats.lifts,
         p_value=formats.p_value,
     )

@@ -296,7 +296,7 @@ def test_users_are_assigned_by_hash_and_read_out(spark: Any, data: dict[str, Any
             {"name": "all", "salt": "a", "buckets": 10},
             {"name": "half", "salt": "b", "inside": "all", "inside_buckets": [0, 5]},
         ],
-        "arms": {"control": [0, 500], "treatment": [500, 1000]},
+        "arms": {"control": [0, 400], "treatment": [400, 700], "other": [700, 1000]},
     }
     config = written(data, pd.DataFrame({"user_id": [], "arm": []}), days)
     with pytest.raises(InputError, match="nobody has been assigned to trial"):
@@ -305,7 +305,9 @@ def test_users_are_assigned_by_hash_and_read_out(spark: Any, data: dict[str, Any
     assert done.partitions_written == 1 and 150 < done.rows_written < 250
     assert assign.run(spark, config).partitions_written == 0
     rows = read_out.run(spark, config)
-    assert rows[0]["users_control"] + rows[0]["users_treated"] == done.rows_written
+    treated = {row["arm"]: row["users_treated"] for row in rows}
+    assert list(treated) == ["treatment", "other"], "as they are configured"
+    assert rows[0]["users_control"] + sum(treated.values()) == done.rows_written
 
 
 def test_days_without_an_experiment_have_uniform_p(spark: Any, data: dict[str, Any]) -> None:
