@@ -1,4 +1,4 @@
-"""Who gets which arm: salted hashes of user ids, layer inside layer, the same in Spark and in NumPy.
+"""Who gets which arm: salted hashes of user ids, layer inside layer; buckets the same in Spark and in NumPy.
 
 A user's bucket in a layer is XXH64 of (salt, XXH64 of the id) modulo the layer's buckets: a function of the id and the
 salt alone. It can be told again from any id at any time, a user who comes back finds the same arm, and layers of
@@ -6,8 +6,6 @@ different salts divide each other's buckets evenly.
 """
 
 from __future__ import annotations
-
-from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -58,22 +56,6 @@ def assigned_arm(config: AssignConfig, key: Column) -> Column:
         arm = F.when(_within(bucket(outer, key), layer.inside_buckets), arm)
         layer = outer
     return arm
-
-
-def assigned_arms(config: AssignConfig, keys: npt.NDArray[np.int64]) -> npt.NDArray[np.object_]:
-    """The same in NumPy: object [keys], names of arms or None."""
-    by_name: Mapping[str, Layer] = {layer.name: layer for layer in config.layers}
-    layer = config.layers[-1]
-    own = buckets_of(layer.salt, keys, layer.buckets)
-    arms = np.full(len(keys), None, object)
-    for name, (first, beyond) in config.arms.items():
-        arms[(own >= first) & (own < beyond)] = name
-    while layer.inside is not None:
-        outer, (first, beyond) = by_name[layer.inside], layer.inside_buckets
-        place = buckets_of(outer.salt, keys, outer.buckets)
-        arms[(place < first) | (place >= beyond)] = None
-        layer = outer
-    return arms
 
 
 def _within(place: Column, buckets: tuple[int, int]) -> Column:

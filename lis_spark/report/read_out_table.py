@@ -29,7 +29,7 @@ _OF_BUDGETS: Mapping[Budgets, str] = {
 _OF_ALL = (
     "Arms learn from the same items: what one arm shows, it makes known to the ranker of the other where they share "
     "logs, and then the difference is too small.",
-    "Ten in a hundred users change nothing that authors and advertisers notice; all of them would.",
+    "A part of the users changes nothing that authors and advertisers notice; all of them would.",
 )
 
 

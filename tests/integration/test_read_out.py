@@ -11,13 +11,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import tea_tasting as tt
+from pyspark.sql import functions as F
 
 from lis_spark.cli import main
 from lis_spark.config import ReadOutConfig, load_read_out
+from lis_spark.config.experiment import AssignConfig
 from lis_spark.errors import InputError
 from lis_spark.experiment import assign, read_out, replay
 from lis_spark.experiment.assigned import read_assigned
-from lis_spark.experiment.assignment import buckets_of, user_key
+from lis_spark.experiment.assignment import assigned_arm, bucket, buckets_of, user_key
 from lis_spark.experiment.user_days import sum_outcomes
 from lis_spark.lake import Lake
 
@@ -308,6 +310,32 @@ def test_users_are_assigned_by_hash_and_read_out(spark: Any, data: dict[str, Any
     treated = {row["arm"]: row["users_treated"] for row in rows}
     assert list(treated) == ["treatment", "other"], "as they are configured"
     assert rows[0]["users_control"] + sum(treated.values()) == done.rows_written
+
+
+def test_buckets_are_the_same_in_spark_and_in_numpy(spark: Any) -> None:
+    """Of 2,000 ids, and of nested layers by hand: first the users of the outer, then their own buckets."""
+    layers = [
+        {"name": "ranking", "salt": "ranking-2026", "buckets": 10},
+        {"name": "port", "salt": "port-1", "buckets": 7, "inside": "ranking", "inside_buckets": [2, 5]},
+    ]
+    arms = {"control": [0, 3], "treatment": [3, 5]}
+    config = AssignConfig.model_validate({"users": {"path": "users"}, "layers": layers, "arms": arms})
+    ids = spark.range(2000).selectExpr("CAST(id AS STRING) AS user_id").withColumn("key", user_key("user_id"))
+    of_spark = ids.select(
+        "key",
+        *(bucket(layer, F.col("key")).alias(layer.name) for layer in config.layers),
+        assigned_arm(config, F.col("key")),
+    ).toPandas()
+    of_spark.columns = ["key", "ranking", "port", "arm"]
+    keys = of_spark["key"].to_numpy()
+    outer, inner = buckets_of("ranking-2026", keys, 10), buckets_of("port-1", keys, 7)
+    assert (of_spark["ranking"] == outer).all() and (of_spark["port"] == inner).all()
+    within = (outer >= 2) & (outer < 5)
+    expected = np.where(within & (inner < 3), "control", np.where(within & (inner >= 3) & (inner < 5), "treatment", ""))
+    assert (of_spark["arm"].fillna("") == expected).all() and set(expected) == {"control", "treatment", ""}
+    # a chance of .3 * 3/7, of which the share of 2,000 users is 2.5 standard errors or less away
+    share, chance = (expected == "control").mean(), 0.3 * 3 / 7
+    assert abs(share - chance) < 2.5 * np.sqrt(chance * (1 - chance) / 2000)
 
 
 def test_days_without_an_experiment_have_uniform_p(spark: Any, data: dict[str, Any]) -> None:

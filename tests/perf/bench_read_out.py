@@ -3,7 +3,7 @@
     python -m tests.perf.bench_read_out --rows 100000000
 
 Both read the Parquet files of one Delta table, join them to the assignments, sum every user's outcomes before and after
-entry, and give sums and sums of products by arm, and sums by arm and day. The sums must be the same integers.
+entry, and give sums and sums of products by arm, and the same of each day. The sums must be the same integers.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import glob
+import os
 import time
 from pathlib import Path
 
@@ -51,12 +52,16 @@ def make(spark: SparkSession, folder: Path, rows: int) -> None:
     ).write.format("delta").partitionBy("date").save(str(folder / "user_days"))
 
 
+def _products(values: list[str]) -> list[str]:
+    return [f"sum(({left})::HUGEINT * {right})" for i, left in enumerate(values) for right in values[i:]]
+
+
 def by_duckdb(folder: Path, experiment: ExperimentConfig) -> tuple[list[tuple], list[tuple]]:
     """(sums and products by arm, sums by arm and day) as integers."""
     files = glob.glob(f"{folder}/user_days/date=*/*.parquet")
     users = glob.glob(f"{folder}/assignments/*.parquet")
     connection = duckdb.connect()
-    connection.execute("SET threads = 2")
+    connection.execute(f"SET threads = {len(os.sched_getaffinity(0))}")  # as many as Spark has
     after, before = f"date >= DATE '{START}'", f"date < DATE '{START}'"
     columns = ("time_spent_ms", "reads", "engagements")
     windows = (("", after), ("_before", before))
@@ -64,7 +69,9 @@ def by_duckdb(folder: Path, experiment: ExperimentConfig) -> tuple[list[tuple], 
     active = "count(DISTINCT date) FILTER (%s AND impressions > 0) AS lt30%s"
     totals = ", ".join([*sums, *[active % (when, suffix) for suffix, when in windows]])
     names = [name.replace(" ", "_") for name in user_columns(experiment)]
-    pairs = [f"sum(({left})::HUGEINT * {right})" for i, left in enumerate(names) for right in names[i:]]
+    pairs = _products(names)
+    values = [*columns, "(impressions > 0)::BIGINT"]  # of a day
+    daily, daily_pairs = [f"sum({value})" for value in values], _products(values)
     connection.execute(
         f"CREATE TEMP TABLE joined AS SELECT a.arm, d.user_id, d.date, impressions, {', '.join(columns)} "
         f"FROM read_parquet({files}, hive_partitioning = true) d JOIN read_parquet({users}) a USING (user_id)"
@@ -74,8 +81,8 @@ def by_duckdb(folder: Path, experiment: ExperimentConfig) -> tuple[list[tuple], 
         f"FROM (SELECT arm, user_id, {totals} FROM joined GROUP BY arm, user_id) GROUP BY arm ORDER BY arm"
     ).fetchall()
     of_days = connection.execute(
-        f"SELECT arm, date, {', '.join(f'sum({name}), sum({name}::HUGEINT * {name})' for name in columns)} "
-        f"FROM joined WHERE {after} GROUP BY arm, date ORDER BY arm, date"
+        f"SELECT arm, date, {', '.join([*daily, *daily_pairs])} FROM joined "
+        f"WHERE {after} GROUP BY arm, date ORDER BY arm, date"
     ).fetchall()
     connection.close()
     return of_users, of_days
@@ -83,15 +90,13 @@ def by_duckdb(folder: Path, experiment: ExperimentConfig) -> tuple[list[tuple], 
 
 def check(found: ArmSums, of_users: list[tuple], of_days: list[tuple]) -> None:
     """Raises where one integer differs."""
-    for arm, *values in of_users:
-        own = found.of_users[arm]
+    theirs = [(found.of_users[arm], values) for arm, *values in of_users]
+    theirs += [(found.of_days[arm, date], values) for arm, date, *values in of_days]
+    assert len(theirs) == len(found.of_users) + len(found.of_days)
+    for own, values in theirs:
         size = len(own.columns)
         products = [own.products[i][j] for i in range(size) for j in range(i, size)]
-        assert [*own.sums, *products] == [int(value) for value in values], arm
-    for arm, date, *values in of_days:
-        own = found.of_days[arm, date]
-        mine = [number for place in range(3) for number in (own.sums[place], own.products[place][place])]
-        assert mine == [int(value) for value in values], (arm, date)
+        assert [*own.sums, *products] == [int(value) for value in values], own.columns
 
 
 def main() -> None:

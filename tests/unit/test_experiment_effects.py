@@ -160,11 +160,17 @@ def test_a_hundredth_of_one_arm_that_is_lost_is_seen() -> None:
 
 def test_intervals_cover_a_known_effect() -> None:
     """1,000 experiments of 2 x 500 users whose treated users click a tenth more often; 95 % +- 2 %."""
-    truth, covered = 0.1, {"plain": 0, "adjusted": 0}
+    estimates = {
+        "mean": (CLICKS, None),
+        "mean adjusted": (CLICKS, BEFORE),
+        "ratio": (RATE, None),
+        "ratio adjusted": (RATE, RATE_BEFORE),
+    }
+    truth, covered = 0.1, dict.fromkeys(estimates, 0)
     for seed in range(1000):
         control, treated = drawn(500, 2 * seed + 100_000), drawn(500, 2 * seed + 100_001, truth)
-        for name, before in (("plain", None), ("adjusted", RATE_BEFORE)):
-            found = effect(control, treated, RATE, before)
+        for name, (quantity, before) in estimates.items():
+            found = effect(control, treated, quantity, before)
             assert found.lift_low is not None and found.lift_high is not None
             covered[name] += found.lift_low <= truth <= found.lift_high
     assert all(0.93 <= count / 1000 <= 0.97 for count in covered.values()), covered
