@@ -56,6 +56,8 @@ demo-experiment: $(VENV)/.runtime
 	$(SPARK_ENV) $(BIN)/lis-spark experiment --config conf/experiment_ads.yaml
 	$(SPARK_ENV) $(BIN)/lis-spark experiment --config conf/experiment_ads.yaml closed_loop.name=own_budgets \
 	  closed_loop.budgets=split output_path=build/experiment_ads/own_budgets
+	$(SPARK_ENV) $(BIN)/lis-spark experiment --config conf/experiment_ads.yaml closed_loop.name=shared_logs \
+	  closed_loop.logs=shared output_path=build/experiment_ads/shared_logs
 
 test: $(VENV)/.dev lint
 	$(SPARK_ENV) $(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder

@@ -1,9 +1,10 @@
 """Step ``experiment``: a simulated experiment, day after day, from the ranker of its first day on (method 7).
 
 Each day: the same candidates for a request whatever its user's arm; every arm's ranker, trained on from M_first on all
-that this arm has shown so far, scores them; the best are shown; users answer by p*; what they did decides whether they
-come back. One launch a day trains and scores the rankers of all arms. On the days of the run-in no ranker reads more
-than that of the control; from the start on, a treated arm's is trained with its port on the days of the run-in too.
+that this arm (where logs are shared, any arm) has shown so far, scores them; the best are shown; users answer by p*;
+what they did decides whether they come back. One launch a day trains and scores the rankers of all arms. On the days of
+the run-in no ranker reads more than that of the control; from the start on, a treated arm's is trained with its port on
+the days of the run-in too.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from lis_spark.closed_loop.candidates import drawn, dummy_labels, readable, representation_of
 from lis_spark.closed_loop.choice import chosen, with_outcomes, within_budget
+from lis_spark.closed_loop.logs import Logs, day_spec
 from lis_spark.closed_loop.people import People
 from lis_spark.closed_loop.user_days import UserDays
 from lis_spark.config import AppendConfig, ClosedLoopConfig, ReadOutConfig, RunConfig, fingerprint
@@ -41,9 +42,7 @@ from lis_spark.ranker.plans import (
     PortSpec,
     StateSpec,
     file_url,
-    local_path,
 )
-from lis_spark.ranker.readable_days import files_of_days
 from lis_spark.ranker.training_rows import columns_of_ranker
 from lis_spark.step import StepResult
 from lis_spark.table_files import absolute
@@ -94,6 +93,7 @@ class ClosedLoop:
         self.users = UserDays(self.lake, self.loop)
         self.arms = self.users.arms
         self.work = Path(absolute(config.lake.work_path)) / f"closed-loop-{run_id or uuid.uuid4().hex[:12]}"
+        self.logs = Logs(self.lake, self.loop, self.work.with_name(f"{self.work.name}-logs"))
 
     def run(self, force: bool) -> StepResult:
         """All days."""
@@ -141,6 +141,7 @@ class ClosedLoop:
                     bar.advance()
         finally:
             shutil.rmtree(self.work, ignore_errors=True)
+            self.logs.remove()
         done = len(dates) - skipped
         return StepResult("experiment", rows, rows, 0, done, skipped, versions=dict(lake.pinned), outputs=lake.written)
 
@@ -187,38 +188,25 @@ class ClosedLoop:
     def _evaluations(
         self, date: dt.date, start: StateSpec, ports: Sequence[PortSpec | None]
     ) -> tuple[AppendEvaluationSpec, ...]:
-        """Every arm: on what it has shown so far, then the day's candidates."""
+        """Every arm: on its log so far, then the day's candidates."""
         return tuple(
             AppendEvaluationSpec(
                 date=date,
                 seed=self.config.seeds[0],
                 state=start,
-                days=tuple(self._shown_so_far(arm, date)),
+                days=tuple(self.logs.before(arm, date)),
                 day=candidates,
                 arms=(AppendArmSpec(name=arm, port=port),),
             )
             for arm, port, candidates in zip(self.arms, ports, self._candidate_specs(date), strict=True)
         )
 
-    def _shown_so_far(self, arm: str, date: dt.date) -> list[DaySpec]:
-        if date == self.loop.first_date:
-            return []
-        self.lake.pinned.pop("experiment_impressions", None)
-        rows = self.lake.read("experiment_impressions").where(
-            (F.col("experiment") == self.loop.name)
-            & (F.col("arm") == arm)
-            & (F.col("date") >= F.lit(self.loop.first_date))  # an earlier one of this name may have begun before
-            & (F.col("date") < F.lit(date))
-        )
-        files = files_of_days(rows)
-        return [_day_spec(day, files[day]) for day in sorted(files)]
-
     def _show(self, date: dt.date, people: People, usual: float, part: str) -> int:
         """Chooses, lets users answer, and writes what was shown and what each user did."""
         lake, loop, name = self.lake, self.loop, self.loop.name
         seed = self.config.seeds[0]
         folder = self.work / "logits" / str(seed) / date.isoformat()
-        scores = _day_spec(date, [str(file) for file in folder.glob("*.parquet")]).rows
+        scores = day_spec(date, [str(file) for file in folder.glob("*.parquet")]).rows
         asked = sum(one.rows for one in self._candidate_specs(date))
         if scores != asked:
             raise self._lost("candidates", date, f"{scores:,} scores", f"{asked:,}")
@@ -264,15 +252,4 @@ class ClosedLoop:
 
     def _candidate_specs(self, date: dt.date) -> list[DaySpec]:
         folders = (self.work / "candidates" / f"arm={number}" for number in range(len(self.arms)))
-        return [_day_spec(date, [str(file) for file in folder.glob("*.parquet")]) for folder in folders]
-
-
-def _day_spec(date: dt.date, files: list[str]) -> DaySpec:
-    """A day's files, their rows as their own footers say."""
-    footers = [pq.ParquetFile(local_path(file)).metadata for file in files]
-    return DaySpec(
-        date=date,
-        files=tuple(sorted(file if "://" in file else file_url(file) for file in files)),
-        rows=sum(one.num_rows for one in footers),
-        row_groups=sum(one.num_row_groups for one in footers),
-    )
+        return [day_spec(date, [str(file) for file in folder.glob("*.parquet")]) for folder in folders]

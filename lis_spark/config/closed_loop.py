@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -40,9 +41,7 @@ class ClosedLoopConfig(Section):
     name: str = Field("closed_loop", pattern=NAME)
     start_date: dt.date
     days: int = Field(30, ge=2)
-    run_in_days: int = Field(
-        0, ge=0, description="before start_date, on which every arm has the ranker of the control and its own log"
-    )
+    run_in_days: int = Field(0, ge=0, description="before start_date, on which every arm has the ranker of the control")
     arms: dict[str, ArmRanker] = Field(min_length=2)
     control: str = "control"
     share: float = Field(0.1, gt=0, le=0.5, description="of all users, in each arm")
@@ -57,6 +56,9 @@ class ClosedLoopConfig(Section):
     )
     budgets: Budgets = Field(
         "shared", description="split: every arm has its part of the money, as where all users had its ranker"
+    )
+    logs: Literal["own", "shared"] = Field(
+        "own", description="what a ranker learns from: what its own arm has shown, or what every arm has"
     )
     covariate_days: int = Field(14, ge=0)
     metrics: tuple[Metric, ...] = Field(min_length=1)

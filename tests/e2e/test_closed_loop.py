@@ -8,15 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import functions as F
 from safetensors.numpy import load_file
 
 from lis_spark import cli
+from lis_spark.closed_loop.logs import Logs
 from lis_spark.config import RunConfig, load_config
 from lis_spark.errors import ConfigError
 from lis_spark.lake import Lake
 from lis_spark.ranker.network import SHIFT
+from lis_spark.ranker.plans import local_path
 from lis_spark.world.calendar import Calendar
 from lis_spark.world.candidates import candidates_of
 from lis_spark.world.frames import world_of
@@ -77,6 +81,7 @@ def test_arms_show_what_their_rankers_choose_and_learn_from_it(
     versions = {name: lake.version(name) for name in ("experiment_impressions", "experiment_users")}
     assert cli.main(command) == 0
     assert {name: Lake(spark, config).version(name) for name in versions} == versions, "a second run simulates nothing"
+    _check_shared_logs(Lake(spark, config), shown, tmp_path / "logs")
 
 
 @pytest.mark.parametrize(
@@ -98,6 +103,33 @@ def test_an_experiment_that_cannot_be_is_refused_at_once(wrong: str, told: str) 
     world = ["source.days=11", f"evaluation.dates=[{START}]", "evaluation.horizons=[0, 1]", "append=null"]
     with pytest.raises(ConfigError, match=told):
         load_config(ALIGNMENT, [*world, *EXPERIMENT, wrong])
+
+
+def _check_shared_logs(lake: Lake, shown: Any, folder: Path) -> None:
+    """What every arm has shown so far, in the order of time, with what the arm's own ranker reads of each item."""
+    assert lake.config.closed_loop is not None
+    loop = lake.config.closed_loop.model_copy(update={"logs": "shared"})
+    kept = lake.read("preference_items").where("name = 'experiment'").toPandas().set_index("item_id")["target"]
+    logs = Logs(lake, loop, folder)
+    assert logs.before("control", FIRST) == []
+    for date in (START, START + dt.timedelta(days=1)):  # the second time with a day that is there already
+        for arm in ("control", "raw"):
+            days = logs.before(arm, date)
+            assert [day.date for day in days] == [FIRST + dt.timedelta(days=n) for n in range((date - FIRST).days)]
+            for day in days:
+                found = pd.concat([pq.read_table(local_path(file)).to_pandas() for file in day.files])
+                expected = shown[shown["date"] == day.date].set_index("impression_id")
+                assert set(expected["arm"]) == {"control", "raw"} and day.rows == len(found) == len(expected)
+                requests = found["impression_id"].str.split("-").str[0].astype(int)
+                assert requests.is_monotonic_increasing
+                own = expected.loc[found["impression_id"]]
+                assert (own["label_click"].to_numpy() == found["label_click"].to_numpy()).all()
+                if arm == "control":
+                    continue
+                assert list(found["vector"]) == [kept.get(item) for item in found["item_id"]]
+                assert found[found["arm"] == "control"]["vector"].notna().any(), "of what the control has shown too"
+    logs.remove()
+    assert not folder.exists()
 
 
 def _check_first_day(lake: Lake, shown: Any, arms: dict[str, str]) -> None:
