@@ -175,7 +175,7 @@ def _check_clicks(lake: Lake, coverage: float, days: list[dt.date]) -> None:
     on_the_day = rows[rows["date"] == T]
     assert on_the_day["present"].mean() == pytest.approx(coverage)
     impressions = shown.where(F.col("date") == F.lit(T)).toPandas()
-    busiest = impressions["user_id"].value_counts().index[:20]
+    busiest = impressions["user_id"].value_counts().index[:100]
     ids = on_the_day.set_index("impression_id")["leaked_ids"]
     checked = 0
     for user in busiest:
