@@ -105,7 +105,7 @@ def commands(spark: Any, overrides: list[str]) -> Iterator[Callable[..., str]]:
 @pytest.fixture(scope="module")
 def aligned(spark: Any, alignment_world: list[str]) -> Aligned:
     """Curated, aligned in two goes, represented."""
-    base = [*alignment_world, CHOSEN, APPEND % (LADDER, LEAKS)]
+    base = [*alignment_world, CHOSEN, APPEND % (LADDER, LEAKS), "launch.processes=2"]
     config = load_config(ALIGNMENT, [*base, ENCODERS % 40])
     with pytest.raises(InputError, match="there are no preference items"):
         step.run(spark, config)
@@ -114,7 +114,7 @@ def aligned(spark: Any, alignment_world: list[str]) -> Aligned:
         command("curate", ENCODERS % 20)
         with pytest.raises(InputError, match="there is no such encoder"):
             represent.run(spark, config)
-        said["first"] = command("align", ENCODERS % 20, "launch.processes=2")
+        said["first"] = command("align", ENCODERS % 20)
         rows = Lake(spark, config).read("encoders").collect()
         first = {row["name"]: row.asDict() for row in rows}
         said["align"] = command("align", ENCODERS % 40)
