@@ -15,6 +15,7 @@ from lis_spark.closed_loop.candidates import representation_of
 from lis_spark.config import ClosedLoopConfig
 from lis_spark.errors import StepFailed
 from lis_spark.lake import Lake
+from lis_spark.lis.chains import days_between
 from lis_spark.lis.representation_source import vectors_of
 from lis_spark.progress import described
 from lis_spark.ranker.plans import DaySpec, file_url, local_path
@@ -54,7 +55,8 @@ class Logs:
         )
         if self.loop.logs == "own":
             return self._specs(files_of_days(rows.where(F.col("arm") == arm)))
-        return self._specs(self._exported(arm, rows.where(F.col("arm").isin(list(self.loop.arms)))))
+        days = days_between(self.loop.first_date, date)
+        return self._specs(self._exported(arm, rows.where(F.col("arm").isin(list(self.loop.arms))), days))
 
     def _specs(self, files: Mapping[dt.date, Sequence[str]]) -> list[DaySpec]:
         return [day_spec(day, files[day]) for day in sorted(files)]
@@ -63,26 +65,20 @@ class Logs:
         """Removes what was exported."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _exported(self, arm: str, rows: DataFrame) -> dict[dt.date, list[str]]:
-        """Files of the days of all arms' rows, of which those of earlier calls are there already."""
+    def _exported(self, arm: str, rows: DataFrame, days: Sequence[dt.date]) -> dict[dt.date, list[str]]:
+        """Files of some days of all arms' rows, of which those of earlier calls are there already."""
         place = self.folder / arm
-        counts = {row["date"]: row["count"] for row in rows.groupBy("date").count().collect()}
-        missing = sorted(date for date in counts if not _folder(place, date).is_dir())
+        missing = [day for day in days if not _folder(place, day).is_dir()]
+        new = rows.where(F.col("date").isin(missing))
         if missing:
             with described(self.lake.spark, f"experiment: what {arm} learns of {missing[0]} to {missing[-1]}"):
-                self._export(arm, rows.where(F.col("date").isin(missing)), place)
-        files = {date: [str(file) for file in _folder(place, date).glob("*.parquet")] for date in counts}
-        for date in missing:
-            found = day_spec(date, files[date]).rows
-            if found != counts[date]:
-                raise StepFailed(
-                    "impressions were lost or doubled in the export for the ranks",
-                    table=TABLE,
-                    partition={"experiment": self.loop.name, "date": date.isoformat()},
-                    found=f"{found:,} rows",
-                    expected=f"{counts[date]:,} rows",
-                )
-        return files
+                self._export(arm, new, place)
+        files = {day: [str(file) for file in _folder(place, day).glob("*.parquet")] for day in days}
+        for row in new.groupBy("date").count().collect():
+            found = day_spec(row["date"], files[row["date"]]).rows
+            if found != row["count"]:
+                raise lost(self.loop, "exported impressions", row["date"], f"{found:,} rows", f"{row['count']:,} rows")
+        return {day: found for day, found in files.items() if found}
 
     def _export(self, arm: str, rows: DataFrame, place: Path) -> None:
         read = representation_of(self.lake.config, arm)
@@ -96,6 +92,17 @@ class Logs:
 
 def _folder(place: Path, date: dt.date) -> Path:
     return place / f"date={date.isoformat()}"
+
+
+def lost(loop: ClosedLoopConfig, what: str, date: dt.date, found: str, expected: str) -> StepFailed:
+    """What is raised where rows of a simulated day do not add up."""
+    return StepFailed(
+        f"{what} were lost or doubled",
+        table=TABLE,
+        partition={"experiment": loop.name, "date": date.isoformat()},
+        found=found,
+        expected=expected,
+    )
 
 
 def day_spec(date: dt.date, files: Sequence[str]) -> DaySpec:

@@ -20,11 +20,11 @@ from pyspark.sql import functions as F
 
 from lis_spark.closed_loop.candidates import drawn, dummy_labels, readable, representation_of
 from lis_spark.closed_loop.choice import chosen, with_outcomes, within_budget
-from lis_spark.closed_loop.logs import Logs, day_spec
+from lis_spark.closed_loop.logs import Logs, day_spec, lost
 from lis_spark.closed_loop.people import People
 from lis_spark.closed_loop.user_days import UserDays
 from lis_spark.config import AppendConfig, ClosedLoopConfig, ReadOutConfig, RunConfig, fingerprint
-from lis_spark.errors import ConfigError, StepFailed
+from lis_spark.errors import ConfigError
 from lis_spark.experiment import assign
 from lis_spark.lake import Lake
 from lis_spark.lis.append import WORK
@@ -209,7 +209,7 @@ class ClosedLoop:
         scores = day_spec(date, [str(file) for file in folder.glob("*.parquet")]).rows
         asked = sum(one.rows for one in self._candidate_specs(date))
         if scores != asked:
-            raise self._lost("candidates", date, f"{scores:,} scores", f"{asked:,}")
+            raise lost(loop, "candidates", date, f"{scores:,} scores", f"{asked:,}")
         logits = self.spark.read.parquet(file_url(folder))
         candidates = self.spark.read.parquet(file_url(self.work / "candidates"))
         scored = candidates.join(logits.select("impression_id", "logit"), "impression_id")
@@ -236,19 +236,10 @@ class ClosedLoop:
         expected = requests * self.world.traffic.impressions_a_request
         if written != expected and (loop.daily_budget is None or written > expected):
             of_requests = f"{requests:,} requests of {self.world.traffic.impressions_a_request}"
-            raise self._lost("impressions", date, f"{written:,} rows", f"{expected:,} rows: {of_requests}")
+            raise lost(loop, "impressions", date, f"{written:,} rows", f"{expected:,} rows: {of_requests}")
         with described(self.spark, f"experiment: users of {date}"):
             self.users.write(date, people, usual, part)
         return written
-
-    def _lost(self, what: str, date: dt.date, found: str, expected: str) -> StepFailed:
-        return StepFailed(
-            f"{what} were lost or doubled",
-            table="experiment_impressions",
-            partition={"experiment": self.loop.name, "date": date.isoformat()},
-            found=found,
-            expected=expected,
-        )
 
     def _candidate_specs(self, date: dt.date) -> list[DaySpec]:
         folders = (self.work / "candidates" / f"arm={number}" for number in range(len(self.arms)))

@@ -113,10 +113,10 @@ def stored(lake: Lake[ReadOutConfig], experiment: ExperimentConfig) -> list[Row]
     results = lake.read("experiment_results").where(F.col("experiment") == experiment.name)
     places = {arm: place for place, arm in enumerate(experiment.treatments)}
 
-    def place(row: Row) -> tuple[object, ...]:
+    def order(row: Row) -> tuple[object, ...]:
         return str(row["date"] or ""), places[row["arm"]], not row["is_headline"], not row["is_primary"]
 
-    return sorted((row.asDict() for row in results.drop("lis_fingerprint").collect()), key=place)
+    return sorted((row.asDict() for row in results.drop("lis_fingerprint").collect()), key=order)
 
 
 def refuse_mismatch(ratio: SampleRatio, experiment: ExperimentConfig, table: str) -> None:

@@ -52,15 +52,6 @@ def rows_through(last_day: dt.date) -> pa.Table:
     return rows.filter(pc.and_(some, pc.less(rows["time_ms"], int(end.timestamp() * 1000))))
 
 
-def write_source(folder: Path, impressions: pa.Table) -> Path:
-    """A source of the kind kuairand in a new folder, with the items that are shipped."""
-    folder.mkdir(parents=True)
-    pq.write_table(impressions, folder / "impressions.parquet")
-    items = "video_features_basic_pure.csv"
-    (folder / items).write_bytes((DATA / items).read_bytes())
-    return folder
-
-
 def small_overrides(folder: Path, source: Path) -> list[str]:
     """Everything that a run writes below ``folder``; one training process, for on two cores a second only waits."""
     return [
@@ -96,7 +87,11 @@ def small_run(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
 
 def _run_notebook(spark: Any, folder: Path) -> SmallRun:
     """As the quick-start notebook runs them."""
-    source = write_source(folder / "source", rows_through(LAST_DAY))
+    source = folder / "source"
+    source.mkdir(parents=True)
+    pq.write_table(rows_through(LAST_DAY), source / "impressions.parquet")
+    items = "video_features_basic_pure.csv"
+    (source / items).write_bytes((DATA / items).read_bytes())
     notebook = ROOT / "notebooks" / "01_quick_start.py"
     cells: dict[str, Any] = {"config_path": SMALL, "overrides": small_overrides(folder, source)}
     exec(compile(notebook.read_text(encoding="utf-8"), str(notebook), "exec"), cells)

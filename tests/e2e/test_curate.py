@@ -141,7 +141,11 @@ def _check_reliability(spark: Any, base: list[str], shown: pd.DataFrame) -> None
 
 
 def test_real_items_that_show_neither_title_nor_image_are_curated_by_their_tags(
-    spark: Any, copied: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    spark: Any,
+    copied: RunConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr("lis_spark.session.get_session", lambda *_, **__: spark)
     words = [str(SMALL) if word == "conf/kuairand_demo.yaml" else word for word in of_readme("curate")]
@@ -151,6 +155,7 @@ def test_real_items_that_show_neither_title_nor_image_are_curated_by_their_tags(
     rows = Lake(spark, config).read("preference_items").toPandas()
     (report,) = [row.asDict() for row in Lake(spark, config).read("curations").collect()]
     assert len(rows) == report["kept_items"] > 100
+    assert f"{len(rows):,} kept" in capsys.readouterr().err
     assert (rows["duplicate_of"] == rows["item_id"]).all() and report["duplicate_items"] == 0
     assert report["kept_items"] < report["eligible_items"] and report["t"] is not None
     assert report["entropy_after"] > report["entropy_before"]
