@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from pyspark.ml.functions import predict_batch_udf
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import ArrayType, FloatType
+from pyspark.sql.types import StringType
 
 from lis_spark.alignment.examples import shown_items
 from lis_spark.alignment.step import folder_hash
@@ -21,12 +20,14 @@ from lis_spark.errors import ConfigError, InputError, StepFailed
 from lis_spark.lake import Lake
 from lis_spark.progress import described
 from lis_spark.step import StepResult
-from lis_spark.vectors import pack
 
 STEP_VERSION = 1
 NAME = "represent"
 ITEMS_PER_FILE = 500_000
 TASKS_A_CORE, FEWEST_A_TASK = 4, 64
+# Activations of more no longer fit a core's cache: at 1,024 a small InternVL encodes a fifth fewer items a second than
+# at 256 (tests/perf/bench_alignment.py); graphics processors are full with fewer.
+MOST_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -141,9 +142,9 @@ def _kept_and_new(lake: Lake, encoder: SavedEncoder, shown: DataFrame, force: bo
 def encoded(items: DataFrame, encoder: SavedEncoder, config: RunConfig) -> DataFrame:
     """item_id, vector, content_hash, encoder_sha256; one model a worker, batches that fit its memory."""
     batch = items_at_once(encoder, config.launch.inference_megabytes)
-    encode = predict_batch_udf(_encode_function(encoder.path), return_type=ArrayType(FloatType()), batch_size=batch)
-    listed = items.select("item_id", encode(F.col("title"), F.col("image")).alias("vector"), "content_hash")
-    packed = listed.mapInArrow(_packed, "item_id string, vector binary, content_hash bigint")
+    encode = predict_batch_udf(_encode_function(encoder.path), return_type=StringType(), batch_size=batch)
+    vector = F.unhex(encode(F.col("title"), F.col("image")))
+    packed = items.select("item_id", vector.alias("vector"), "content_hash")
     return packed.withColumn("encoder_sha256", F.lit(encoder.sha256))
 
 
@@ -151,11 +152,15 @@ def items_at_once(encoder: SavedEncoder, megabytes: int) -> int:
     """How many items' states fit into so much memory: those of one layer at a time, for nothing goes backward."""
     from lis_spark.alignment.encoder import item_bytes
 
-    return max(1, min(1024, megabytes * 2**20 // item_bytes(Path(encoder.path))))
+    return max(1, min(MOST_AT_ONCE, megabytes * 2**20 // item_bytes(Path(encoder.path))))
 
 
 def _encode_function(path: str) -> Callable[[], Callable[..., np.ndarray]]:
-    """What a worker runs once: it loads the encoder and returns what encodes a batch."""
+    """What a worker runs once: it loads the encoder and returns what encodes a batch.
+
+    Vectors are float32, little endian, as hexadecimal text: the library knows no binary values, and arrays of numbers
+    would want a second Python worker to pack them.
+    """
 
     def make() -> Callable[..., np.ndarray]:
         from lis_spark.alignment.inference import ItemEncoder
@@ -163,16 +168,9 @@ def _encode_function(path: str) -> Callable[[], Callable[..., np.ndarray]]:
         encoder = ItemEncoder(Path(path))
 
         def encode(titles: np.ndarray[Any, Any], images: np.ndarray[Any, Any]) -> np.ndarray:
-            return encoder.encode(titles.tolist(), images.tolist())
+            vectors = encoder.encode(titles.tolist(), images.tolist()).astype("<f4", copy=False)
+            return np.array([vector.tobytes().hex() for vector in vectors], dtype=object)
 
         return encode
 
     return make
-
-
-def _packed(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    for batch in batches:
-        if batch.num_rows:
-            vectors = batch["vector"].flatten().to_numpy(zero_copy_only=False).reshape(batch.num_rows, -1)
-            columns = [batch["item_id"], pack(vectors.astype(np.float32)), batch["content_hash"]]
-            yield pa.RecordBatch.from_arrays(columns, names=["item_id", "vector", "content_hash"])
