@@ -22,10 +22,12 @@ from lis_spark.config import RunConfig, RunOnLake
 from lis_spark.ddl import table_definition
 from lis_spark.errors import InputError, LisError, StaleError, StepFailed
 from lis_spark.partitions import PartitionKey, literal, partition_condition, value_by_key
-from lis_spark.table_files import absolute, missing_files, newest_commit
+from lis_spark.table_files import absolute, missing_files
+from lis_spark.table_log import newest_commit, read_commit
 from lis_spark.write_errors import refused_write
 
 FINGERPRINT = "lis_fingerprint"
+FILES = "files"
 T = TypeVar("T")
 ConfigT = TypeVar("ConfigT", bound=RunOnLake, default=RunConfig)
 # Answers of versions of tables: fingerprints, counts and names of files, which every step asks for.
@@ -100,6 +102,10 @@ class Lake(Generic[ConfigT]):
         if not self.exists(name):
             definition = table_definition(name)
             self.spark.sql(definition.create_statement(self.identifier(name), dict(columns or {})))
+            newest = self._newest(name)
+            if newest[0] == 0:  # nobody has written since
+                _KNOWN[self._fact(name, 0, newest, FINGERPRINT)] = {}
+                _KNOWN[self._fact(name, 0, newest, FILES)] = []
 
     # -- reading -----------------------------------------------------------------------------------------------
 
@@ -129,10 +135,13 @@ class Lake(Generic[ConfigT]):
     def _known(
         self, name: str, version: int, newest: tuple[int, object], what: str, compute: Callable[[DataFrame], T]
     ) -> T:
-        key = (self.identifier(name), version, newest, what)  # two tables may lie in one place after each other
-        if key not in _KNOWN:
-            _KNOWN[key] = compute(self._frame(name, version))
-        return _KNOWN[key]  # type: ignore[return-value]
+        fact = self._fact(name, version, newest, what)
+        if fact not in _KNOWN:
+            _KNOWN[fact] = compute(self._frame(name, version))
+        return _KNOWN[fact]  # type: ignore[return-value]
+
+    def _fact(self, name: str, version: int, newest: tuple[int, object], what: str) -> tuple[object, ...]:
+        return (self.identifier(name), version, newest, what)  # two tables may lie in one place after each other
 
     def pin(self, name: str, version: int | None = None) -> int:
         """Fixes the version that this step reads, once, and checks that its files are all still there.
@@ -183,10 +192,12 @@ class Lake(Generic[ConfigT]):
         """
         if not self.exists(name):
             return {}
+        return dict(self.known(name, FINGERPRINT, lambda frame: self._fingerprints_of(name, frame)))
+
+    def _fingerprints_of(self, name: str, frame: DataFrame) -> dict[PartitionKey, str]:
         keys = table_definition(name).key_columns
-        rows = self.known(name, FINGERPRINT, lambda frame: frame.select(*keys, FINGERPRINT).distinct().collect())
         found: dict[PartitionKey, str] = {}
-        for row in rows:
+        for row in frame.select(*keys, FINGERPRINT).distinct().collect():
             key = tuple(str(row[column]) for column in keys)
             if key in found:
                 raise StaleError(
@@ -234,8 +245,10 @@ class Lake(Generic[ConfigT]):
         )
         if definition.key_columns:
             writer = writer.option("replaceWhere", partition_condition(definition.key_columns, fingerprints))
+        before = self._newest(name)
         self._save(writer, name, stamped, fingerprints)
         self._committed(name)
+        self._learn(name, before, fingerprints)
         return int(observation.get["rows"])
 
     def _save(
@@ -330,6 +343,26 @@ class Lake(Generic[ConfigT]):
         assert version is not None
         self.written[name] = version
 
+    def _learn(self, name: str, before: tuple[int, object], fingerprints: Mapping[PartitionKey, str]) -> None:
+        """What was known of the version before, and our commit after it, say what the table now holds: no query asks.
+
+        At 10^9 rows the query reads a column of every file, and every step asks it.
+        """
+        newest, place = self._newest(name), self._place(name)
+        if self.config.lake.path is None or newest[0] != before[0] + 1:  # somebody else has written, too
+            return
+        commit = read_commit(self.spark, place, newest[0])
+        files, known = (_KNOWN.get(self._fact(name, before[0], before, what)) for what in (FILES, FINGERPRINT))
+        if commit is None:
+            return
+        if isinstance(files, list) and (now := commit.files_after(files, place)) is not None:
+            _KNOWN[self._fact(name, newest[0], newest, FILES)] = now
+        written = commit.partitions_with_rows(table_definition(name).key_columns)
+        if isinstance(known, dict) and written is not None:
+            kept = {key: value for key, value in known.items() if key not in fingerprints}
+            new = {key: fingerprints[key] for key in written}
+            _KNOWN[self._fact(name, newest[0], newest, FINGERPRINT)] = kept | new
+
     def _stamp(self, frame: DataFrame, keys: Sequence[str], fingerprints: Mapping[PartitionKey, str]) -> DataFrame:
         if not keys:
             return frame.withColumn(FINGERPRINT, F.lit(fingerprints[()]))
@@ -355,8 +388,13 @@ class Lake(Generic[ConfigT]):
                 remedy="train on control_features or embedding_snapshots instead",
             )
 
+    def _files_of(self, name: str, frame: DataFrame) -> list[str]:
+        """The paths of its data files, below the table's own where it has one."""
+        place = self._place(name)
+        return [file[max(0, file.find(f"{place}/")) :] for file in frame.inputFiles()]
+
     def _check_files(self, name: str, version: int, newest: tuple[int, object]) -> None:
-        files = self._known(name, version, newest, "files", lambda frame: frame.inputFiles())
+        files = self._known(name, version, newest, FILES, lambda frame: self._files_of(name, frame))
         missing = missing_files(self.spark, files)
         if missing:
             raise StaleError(

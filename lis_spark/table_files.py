@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,17 +16,6 @@ LEAKED_COLUMNS = ("leaked_vector", "leaked_ids")
 def absolute(path: str) -> str:
     """A path without scheme made absolute; URIs (dbfs:, s3a:, abfss:) stay as they are."""
     return path if "://" in path or path.startswith("dbfs:") else str(Path(path).resolve())
-
-
-def newest_commit(spark: SparkSession, table: str) -> tuple[int, object]:
-    """Number and time of the newest version of a Delta folder, by the names in its log: its history is a query."""
-    jvm: Any = spark._jvm
-    folder = re.sub(r"([\\\[\]{}*?])", r"\\\1", f"{table}/_delta_log")
-    commits = jvm.org.apache.hadoop.fs.Path(folder + "/" + "?" * 20 + ".json")  # 00000000000000000012.json
-    file_system = commits.getFileSystem(spark._jsc.hadoopConfiguration())  # type: ignore[attr-defined]
-    found = file_system.globStatus(commits)  # sorted by name
-    newest = found[len(found) - 1]
-    return int(newest.getPath().getName().removesuffix(".json")), newest.getModificationTime()
 
 
 def missing_files(spark: SparkSession, files: Sequence[str]) -> list[str]:

@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 from lis_spark.config import RunConfig
 from lis_spark.errors import InputError, LisError, StaleError, StepFailed
 from lis_spark.lake import Lake
-from lis_spark.table_files import newest_commit
+from lis_spark.table_log import newest_commit
 
 
 def _snapshots(spark: Any, days: dict[str, int], path: str = "p") -> Any:
@@ -197,3 +197,57 @@ def test_the_newest_version_is_read_off_the_log(spark: Any, tmp_path: Path) -> N
     assert list(Path(place, "_delta_log").glob("*.checkpoint*.parquet"))
     newest = DeltaTable.forPath(spark, place).history(1).select("version", F.unix_millis("timestamp")).first()
     assert newest_commit(spark, place) == tuple(newest) and newest[0] == 3
+
+
+def _keys(spark: Any, rows: list[tuple[str, int]]) -> Any:
+    """Rows of the table vocabularies: (slot, row)."""
+    frame = spark.createDataFrame(rows, "slot string, row int")
+    return frame.selectExpr(
+        "concat(slot, row) AS key", "row", "xxhash64(slot, row) AS key_hash", "DATE'2022-05-01' AS first_date", "slot"
+    )
+
+
+def test_what_a_table_holds_after_our_writes_is_known_without_a_query(
+    spark: Any, lake: Lake, config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the creation on: partitions that are replaced, that stay, that get no rows; names with odd characters."""
+    odd = "a b%20c=d"
+    slots = ["item", "user", odd]
+    with monkeypatch.context() as patch:
+        patch.setattr(Lake, "_frame", lambda *_: pytest.fail("a query is asked"))
+        lake.create("vocabularies")
+        assert lake.fingerprints("vocabularies") == {}
+        lake.write_partitions("vocabularies", _keys(spark, [(s, 1) for s in slots]), {(s,): "f1" for s in slots})
+        assert lake.fingerprints("vocabularies") == {("item",): "f1", ("user",): "f1", (odd,): "f1"}
+        again = {("user",): "f2", (odd,): "f2"}
+        lake.write_partitions("vocabularies", _keys(spark, [(odd, row) for row in (1, 2)]), again)
+        assert lake.fingerprints("vocabularies") == {("item",): "f1", (odd,): "f2"}, "user has no rows"
+        version = Lake(spark, config).pin("vocabularies")  # looks for the files
+    rows = spark.read.format("delta").load(f"{config.lake.path}/vocabularies")
+    found = {(row.slot, row.lis_fingerprint, row["row"]) for row in rows.collect()}
+    assert found == {("item", "f1", 1), (odd, "f2", 1), (odd, "f2", 2)}
+    files = [Path(file.removeprefix("file:")) for file in rows.inputFiles()]
+    removed = next(file for file in files if "item" in str(file))
+    removed.unlink()
+    with pytest.raises(StaleError, match=f"1 of {len(files)} files of version {version} are gone") as error:
+        Lake(spark, config).pin("vocabularies")
+    assert removed.name in str(error.value)
+
+
+def test_what_somebody_else_wrote_meanwhile_is_asked_of_the_table(spark: Any, lake: Lake, config: RunConfig) -> None:
+    lake.create("vocabularies")
+    place = f"{config.lake.path}/vocabularies"
+
+    class Beside(Lake):
+        """Somebody commits while we write."""
+
+        def _save(self, *arguments: Any) -> None:
+            super()._save(*arguments)
+            spark.sql(f"INSERT INTO delta.`{place}` VALUES ('x', 1, 2, DATE'2022-05-01', 'theirs', 'tag')")
+
+    own = Beside(spark, config, run_id="r2", step="test")
+    assert own.fingerprints("vocabularies") == {}
+    own.write_partitions("vocabularies", _keys(spark, [("item", 1)]), {("item",): "ours"})
+    assert own.fingerprints("vocabularies") == {("item",): "ours", ("tag",): "theirs"}
+    own.delete("vocabularies", "slot = 'item'")
+    assert own.fingerprints("vocabularies") == {("tag",): "theirs"}
