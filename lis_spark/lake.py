@@ -95,7 +95,9 @@ class Lake(Generic[ConfigT]):
 
     def set_table_property(self, name: str, key: str, value: str) -> None:
         """Sets a property of an existing table."""
+        before = self._newest(name)
         self.spark.sql(f"ALTER TABLE {self.identifier(name)} SET TBLPROPERTIES ({literal(key)} = {literal(value)})")
+        self._learn(name, before, {})
 
     def create(self, name: str, columns: Mapping[str, str] | None = None) -> None:
         """Creates the table from its DDL when it is not there; ``columns`` fills the placeholders of the DDL."""

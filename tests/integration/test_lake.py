@@ -216,6 +216,7 @@ def test_what_a_table_holds_after_our_writes_is_known_without_a_query(
     with monkeypatch.context() as patch:
         patch.setattr(Lake, "_frame", lambda *_: pytest.fail("a query is asked"))
         lake.create("vocabularies")
+        lake.set_table_property("vocabularies", "lis.of_this_test", "1")
         assert lake.fingerprints("vocabularies") == {}
         lake.write_partitions("vocabularies", _keys(spark, [(s, 1) for s in slots]), {(s,): "f1" for s in slots})
         assert lake.fingerprints("vocabularies") == {("item",): "f1", ("user",): "f1", (odd,): "f1"}
