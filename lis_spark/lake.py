@@ -95,9 +95,8 @@ class Lake(Generic[ConfigT]):
 
     def set_table_property(self, name: str, key: str, value: str) -> None:
         """Sets a property of an existing table."""
-        before = self._newest(name)
-        self.spark.sql(f"ALTER TABLE {self.identifier(name)} SET TBLPROPERTIES ({literal(key)} = {literal(value)})")
-        self._learn(name, before, {})
+        with self._learning(name, {}):
+            self.spark.sql(f"ALTER TABLE {self.identifier(name)} SET TBLPROPERTIES ({literal(key)} = {literal(value)})")
 
     def create(self, name: str, columns: Mapping[str, str] | None = None) -> None:
         """Creates the table from its DDL when it is not there; ``columns`` fills the placeholders of the DDL."""
@@ -247,10 +246,9 @@ class Lake(Generic[ConfigT]):
         )
         if definition.key_columns:
             writer = writer.option("replaceWhere", partition_condition(definition.key_columns, fingerprints))
-        before = self._newest(name)
-        self._save(writer, name, stamped, fingerprints)
+        with self._learning(name, fingerprints):
+            self._save(writer, name, stamped, fingerprints)
         self._committed(name)
-        self._learn(name, before, fingerprints)
         return int(observation.get["rows"])
 
     def _save(
@@ -345,16 +343,23 @@ class Lake(Generic[ConfigT]):
         assert version is not None
         self.written[name] = version
 
-    def _learn(self, name: str, before: tuple[int, object], fingerprints: Mapping[PartitionKey, str]) -> None:
-        """What was known of the version before, and our commit after it, say what the table now holds: no query asks.
+    @contextmanager
+    def _learning(self, name: str, fingerprints: Mapping[PartitionKey, str]) -> Iterator[None]:
+        """What is known of a table before the block's commit, and the commit, say what it then holds: no query asks.
 
-        At 10^9 rows the query reads a column of every file, and every step asks it.
+        At 10^9 rows the query reads a column of every file, and every step asks it. Of a catalog's table there is no
+        log to look into.
         """
+        if self.config.lake.path is None:
+            yield
+            return
+        before = self._newest(name)
+        yield
         newest, place = self._newest(name), self._place(name)
-        if self.config.lake.path is None or newest[0] != before[0] + 1:  # somebody else has written, too
+        files, known = (_KNOWN.get(self._fact(name, before[0], before, what)) for what in (FILES, FINGERPRINT))
+        if (files is None and known is None) or newest[0] != before[0] + 1:  # or somebody else has written, too
             return
         commit = read_commit(self.spark, place, newest[0])
-        files, known = (_KNOWN.get(self._fact(name, before[0], before, what)) for what in (FILES, FINGERPRINT))
         if commit is None:
             return
         if isinstance(files, list) and (now := commit.files_after(files, place)) is not None:
@@ -391,9 +396,11 @@ class Lake(Generic[ConfigT]):
             )
 
     def _files_of(self, name: str, frame: DataFrame) -> list[str]:
-        """The paths of its data files, below the table's own where it has one."""
-        place = self._place(name)
-        return [file[max(0, file.find(f"{place}/")) :] for file in frame.inputFiles()]
+        """Its data files; those of a Delta folder by paths below the folder, as commits name them."""
+        files = frame.inputFiles()
+        if self.config.lake.path is None:
+            return files
+        return [file[max(0, file.find(f"{self._place(name)}/")) :] for file in files]
 
     def _check_files(self, name: str, version: int, newest: tuple[int, object]) -> None:
         files = self._known(name, version, newest, FILES, lambda frame: self._files_of(name, frame))

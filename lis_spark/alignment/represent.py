@@ -26,7 +26,7 @@ NAME = "represent"
 ITEMS_PER_FILE = 500_000
 TASKS_A_CORE, FEWEST_A_TASK = 4, 64
 # Activations of more no longer fit a core's cache: at 1,024 a small InternVL encodes a fifth fewer items a second than
-# at 256 (tests/perf/bench_alignment.py); graphics processors are full with fewer.
+# at 256 (tests/perf/bench_alignment.py). On graphics processors it was not measured.
 MOST_AT_ONCE = 256
 
 
