@@ -18,20 +18,19 @@ from pyspark.sql import DataFrame, DataFrameWriter, Observation, SparkSession
 from pyspark.sql import functions as F
 from typing_extensions import TypeVar
 
+from lis_spark import table_facts
 from lis_spark.config import RunConfig, RunOnLake
 from lis_spark.ddl import table_definition
 from lis_spark.errors import InputError, LisError, StaleError, StepFailed
 from lis_spark.partitions import PartitionKey, literal, partition_condition, value_by_key
+from lis_spark.table_facts import FILES, FINGERPRINTS, TableVersion
 from lis_spark.table_files import absolute, missing_files
 from lis_spark.table_log import newest_commit, read_commit
 from lis_spark.write_errors import refused_write
 
 FINGERPRINT = "lis_fingerprint"
-FILES = "files"
 T = TypeVar("T")
 ConfigT = TypeVar("ConfigT", bound=RunOnLake, default=RunConfig)
-# Answers of versions of tables: fingerprints, counts and names of files, which every step asks for.
-_KNOWN: dict[tuple[object, ...], object] = {}
 
 
 class Lake(Generic[ConfigT]):
@@ -105,8 +104,8 @@ class Lake(Generic[ConfigT]):
             self.spark.sql(definition.create_statement(self.identifier(name), dict(columns or {})))
             newest = self._newest(name)
             if newest[0] == 0:  # nobody has written since
-                _KNOWN[self._fact(name, 0, newest, FINGERPRINT)] = {}
-                _KNOWN[self._fact(name, 0, newest, FILES)] = []
+                table_facts.remember(self._version(name, newest), FINGERPRINTS, {})
+                table_facts.remember(self._version(name, newest), FILES, [])
 
     # -- reading -----------------------------------------------------------------------------------------------
 
@@ -130,19 +129,11 @@ class Lake(Generic[ConfigT]):
             what: names the question.
             compute: version of the table -> answer, small.
         """
-        newest = self._newest(name)
-        return self._known(name, self.pinned.get(name, newest[0]), newest, what, compute)
+        version = self._version(name, self._newest(name), self.pinned.get(name))
+        return table_facts.answer(version, what, lambda: compute(self._frame(name, version.number)))
 
-    def _known(
-        self, name: str, version: int, newest: tuple[int, object], what: str, compute: Callable[[DataFrame], T]
-    ) -> T:
-        fact = self._fact(name, version, newest, what)
-        if fact not in _KNOWN:
-            _KNOWN[fact] = compute(self._frame(name, version))
-        return _KNOWN[fact]  # type: ignore[return-value]
-
-    def _fact(self, name: str, version: int, newest: tuple[int, object], what: str) -> tuple[object, ...]:
-        return (self.identifier(name), version, newest, what)  # two tables may lie in one place after each other
+    def _version(self, name: str, newest: tuple[int, object], number: int | None = None) -> TableVersion:
+        return TableVersion(self.identifier(name), newest[0] if number is None else number, newest)
 
     def pin(self, name: str, version: int | None = None) -> int:
         """Fixes the version that this step reads, once, and checks that its files are all still there.
@@ -159,11 +150,10 @@ class Lake(Generic[ConfigT]):
                 table=self._place(name),
                 remedy="run the step that writes it: lis-spark run",
             )
-        newest = self._newest(name)
-        chosen = newest[0] if version is None else version
-        self._check_files(name, chosen, newest)
-        self.pinned[name] = chosen
-        return chosen
+        chosen = self._version(name, self._newest(name), version)
+        self._check_files(name, chosen)
+        self.pinned[name] = chosen.number
+        return chosen.number
 
     def read(self, name: str, version: int | None = None) -> DataFrame:
         """The table at its pinned version.
@@ -193,7 +183,7 @@ class Lake(Generic[ConfigT]):
         """
         if not self.exists(name):
             return {}
-        return dict(self.known(name, FINGERPRINT, lambda frame: self._fingerprints_of(name, frame)))
+        return dict(self.known(name, FINGERPRINTS, lambda frame: self._fingerprints_of(name, frame)))
 
     def _fingerprints_of(self, name: str, frame: DataFrame) -> dict[PartitionKey, str]:
         keys = table_definition(name).key_columns
@@ -353,22 +343,15 @@ class Lake(Generic[ConfigT]):
         if self.config.lake.path is None:
             yield
             return
-        before = self._newest(name)
+        before = self._version(name, self._newest(name))
         yield
-        newest, place = self._newest(name), self._place(name)
-        files, known = (_KNOWN.get(self._fact(name, before[0], before, what)) for what in (FILES, FINGERPRINT))
-        if (files is None and known is None) or newest[0] != before[0] + 1:  # or somebody else has written, too
+        after = self._version(name, self._newest(name))
+        if not table_facts.anything_known(before) or after.number != before.number + 1:  # or somebody else wrote, too
             return
-        commit = read_commit(self.spark, place, newest[0])
-        if commit is None:
-            return
-        if isinstance(files, list) and (now := commit.files_after(files, place)) is not None:
-            _KNOWN[self._fact(name, newest[0], newest, FILES)] = now
-        written = commit.partitions_with_rows(table_definition(name).key_columns)
-        if isinstance(known, dict) and written is not None:
-            kept = {key: value for key, value in known.items() if key not in fingerprints}
-            new = {key: fingerprints[key] for key in written}
-            _KNOWN[self._fact(name, newest[0], newest, FINGERPRINT)] = kept | new
+        place, keys = self._place(name), table_definition(name).key_columns
+        commit = read_commit(self.spark, place, after.number)
+        if commit is not None:
+            table_facts.learn(before, after, commit, folder=place, keys=keys, fingerprints=fingerprints)
 
     def _stamp(self, frame: DataFrame, keys: Sequence[str], fingerprints: Mapping[PartitionKey, str]) -> DataFrame:
         if not keys:
@@ -402,14 +385,14 @@ class Lake(Generic[ConfigT]):
             return files
         return [file[max(0, file.find(f"{self._place(name)}/")) :] for file in files]
 
-    def _check_files(self, name: str, version: int, newest: tuple[int, object]) -> None:
-        files = self._known(name, version, newest, FILES, lambda frame: self._files_of(name, frame))
+    def _check_files(self, name: str, version: TableVersion) -> None:
+        files = table_facts.answer(version, FILES, lambda: self._files_of(name, self._frame(name, version.number)))
         missing = missing_files(self.spark, files)
         if missing:
             raise StaleError(
-                f"{len(missing)} of {len(files)} files of version {version} are gone (VACUUM?)",
+                f"{len(missing)} of {len(files)} files of version {version.number} are gone (VACUUM?)",
                 table=self._place(name),
-                partition=f"version {version}",
+                partition=f"version {version.number}",
                 found=f"for instance {missing[0]} is not there",
                 expected="every file of the version that is read",
                 remedy="read a newer version, or run the step that writes the table again with --force",

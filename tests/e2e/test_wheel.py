@@ -79,6 +79,7 @@ def test_spark_submit_on_a_standalone_cluster_in_barrier_mode(
             *("--master", url, "--properties-file", str(ROOT / "conf" / "spark-defaults.conf")),
             *("--conf", "spark.executor.memory=1g", "--conf", "spark.executor.cores=1"),
             *("--conf", f"spark.executor.extraJavaOptions={SHORT_LIVED}"),
+            *("--conf", f"spark.driver.extraJavaOptions={SHORT_LIVED}"),
             *("--conf", "spark.databricks.delta.snapshotPartitions=2", "--conf", "spark.sql.shuffle.partitions=2"),
             *("--conf", "spark.driver.host=127.0.0.1", "--conf", "spark.ui.enabled=false"),
             *(str(job), "--config", str(config)),
