@@ -18,7 +18,7 @@ from lis_spark.graph import step as graph
 from lis_spark.lake import Lake
 from lis_spark.lis import append, compare, features, measure, score, train
 from lis_spark.preference import step as preference
-from lis_spark.progress import say
+from lis_spark.progress import described, say
 from lis_spark.ranker import training_rows, vocabulary
 from lis_spark.report import step as report
 from lis_spark.sources import ingest
@@ -81,7 +81,8 @@ def run_steps(
         for name in names or plan_of(config):
             begun = time.monotonic()
             try:
-                result = STEPS[name](spark, config, force, run_id=run_id)
+                with described(spark, name):  # what a step does not name itself has its name at least
+                    result = STEPS[name](spark, config, force, run_id=run_id)
             except BaseException as error:
                 outcome = "refused" if getattr(error, "exit_code", 3) == 2 else "failed"
                 message = str(error) or type(error).__name__  # Ctrl-C has no text
@@ -96,8 +97,9 @@ def run_steps(
                 say(f"  {note}")
     finally:
         lake = Lake(spark, config, run_id=run_id)
-        lake.create("runs")
-        lake.append("runs", spark.createDataFrame(records, _RUNS_DDL))
+        with described(spark, "record of the run"):
+            lake.create("runs")
+            lake.append("runs", spark.createDataFrame(records, _RUNS_DDL))
     say(f"finished in {time.monotonic() - started:.0f} s")
     return results
 

@@ -23,13 +23,14 @@ console = Console(stderr=True, highlight=False)
 
 @contextmanager
 def described(spark: SparkSession, description: str) -> Iterator[None]:
-    """Names the Spark jobs of a block in Spark's UI."""
+    """Names the Spark jobs of a block in Spark's UI; after it they have the name of the block around it again."""
     context = spark.sparkContext
+    around = context.getLocalProperty("spark.job.description")
     context.setJobDescription(description)
     try:
         yield
     finally:
-        context.setJobDescription(None)  # type: ignore[arg-type]
+        context.setJobDescription(around)  # type: ignore[arg-type]
 
 
 def say(message: str) -> None:

@@ -1,8 +1,8 @@
 -- KEY (chain, date)
 -- Where the state of a chain's model M_t lies.
 CREATE TABLE IF NOT EXISTS {table} (
-  path STRING NOT NULL COMMENT 'safetensors file: dense part, optimizer state, tables',
-  sha256 STRING NOT NULL COMMENT 'Hash of the file',
+  path STRING NOT NULL COMMENT 'Folder of safetensors files, one a rank: dense part, optimizer state, tables. Of a fork that nobody starts from, those of its last day alone are kept',
+  sha256 STRING NOT NULL COMMENT 'SHA-256 of each file, in order of their names',
   trained_rows BIGINT NOT NULL COMMENT 'Training rows of the day before, counted by the trainer',
   mean_loss DOUBLE COMMENT 'Mean training loss of that day, nats; null where the day was skipped',
   lis_fingerprint STRING NOT NULL COMMENT 'Fingerprint of the chain day: its data, its settings and the day before',

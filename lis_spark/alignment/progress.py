@@ -40,9 +40,14 @@ class Evaluated:
 
 @dataclass
 class Progress:
-    """Losses of all steps so far (nats, of the whole batch), the evaluations, and seconds spent on steps."""
+    """Losses of all steps so far (nats, of the whole batch), the evaluations, and seconds spent on steps.
+
+    ``takes_all_steps``: targets say nothing of the items that are looked for, as those of a control do. Mean recall is
+    noise then that must neither choose a state nor stop: one of the first would be kept, of an encoder hardly trained.
+    """
 
     fingerprint: str
+    takes_all_steps: bool = False
     losses: list[float] = field(default_factory=list)
     curve: list[Evaluated] = field(default_factory=list)
     seconds: float = 0.0
@@ -53,18 +58,18 @@ class Progress:
         return len(self.losses)
 
     @property
-    def best(self) -> Evaluated:
-        """The first with the highest mean recall."""
-        return max(self.curve, key=lambda one: one.mean_recall)
+    def kept(self) -> Evaluated:
+        """Of the state that is kept: the first with the highest mean recall, or the last."""
+        return self.curve[-1] if self.takes_all_steps else max(self.curve, key=lambda one: one.mean_recall)
 
     @property
-    def is_best_now(self) -> bool:
-        """Whether the last evaluation is better than all before."""
-        return self.best is self.curve[-1]
+    def is_kept_now(self) -> bool:
+        """Whether the state of the last evaluation is the one to keep."""
+        return self.kept is self.curve[-1]
 
     def has_stopped(self, patience: int | None) -> bool:
         """Whether so many evaluations after the best one were no better."""
-        return patience is not None and len(self.curve) - 1 - self.curve.index(self.best) >= patience
+        return patience is not None and len(self.curve) - 1 - self.curve.index(self.kept) >= patience
 
     def learned(self, loss: float, seconds: float) -> None:
         """One more step."""

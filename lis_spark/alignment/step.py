@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import hashlib
 import json
 import shutil
@@ -27,7 +28,7 @@ from lis_spark.ranker.plans import LaunchSpec
 from lis_spark.step import StepResult
 from lis_spark.table_files import absolute
 
-STEP_VERSION = 1
+STEP_VERSION = 2
 NAME = "align"
 # What every rank runs.
 WORK = "lis_spark.alignment.training:align_rank"
@@ -119,7 +120,9 @@ def _state_fingerprint(lake: Lake, encoder: EncoderConfig) -> str:
     chosen = encoder.model_dump(mode="json", exclude={"name", "steps", "patience"})
     launch = (config.launch.processes, config.launch.threads_per_process, config.launch.use_gpu)
     shown, targets = sorted(lake.fingerprints("items").items()), targets_state(lake, encoder)
-    return fingerprint(NAME, STEP_VERSION, chosen, items, shown, targets, launch)
+    # an id stands for what it stands for; what lies in a folder may change
+    start = folder_hash(Path(encoder.model)) if encoder.model is not None and Path(encoder.model).is_dir() else None
+    return fingerprint(NAME, STEP_VERSION, chosen, start, items, shown, targets, launch)
 
 
 def _specs(lake: Lake, stale: Sequence[EncoderConfig], force: bool) -> list[EncoderSpec]:
@@ -176,7 +179,7 @@ def _start(lake: Lake, encoder: EncoderConfig, folder: Path) -> str | None:
 
 def _row(config: RunConfig, spec: EncoderSpec, found: Progress) -> Mapping[str, object]:
     assert config.preference is not None
-    folder, best = Path(spec.folder) / MODEL_FOLDER, found.best
+    folder, kept = Path(spec.folder) / MODEL_FOLDER, found.kept
     size = min(spec.config.batch_size, spec.examples.train_items)
     return {
         "path": str(folder),
@@ -187,11 +190,11 @@ def _row(config: RunConfig, spec: EncoderSpec, found: Progress) -> Mapping[str, 
         "dimension": json.loads((folder / "encoder.json").read_text(encoding="utf-8"))["dimension"],
         "preference": config.preference.name,
         "train_items": spec.examples.train_items,
-        "gallery": best.gallery,
+        "gallery": kept.gallery,
         "steps": found.step,
-        "best_step": best.step,
-        "mean_recall": best.mean_recall,
-        "chance": best.chance,
+        "best_step": kept.step,
+        "mean_recall": kept.mean_recall,
+        "chance": kept.chance,
         "samples_per_second": size * found.step / found.seconds if found.step else None,
         "curve": json.dumps([asdict(one) for one in found.curve]),
         "created_ts": dt.datetime.now(dt.UTC),
@@ -203,16 +206,24 @@ def folder_hash(folder: Path) -> str:
     """SHA-256 of the files of a folder, by name."""
     digest = hashlib.sha256()
     for file in sorted(folder.iterdir()):
-        digest.update(file.name.encode())
-        with file.open("rb") as content:
-            digest.update(hashlib.file_digest(content, "sha256").digest())
+        if file.is_file():
+            digest.update(file.name.encode())
+            state = file.stat()
+            digest.update(_file_hash(file, state.st_size, state.st_mtime_ns))
     return digest.hexdigest()
 
 
+@functools.lru_cache(maxsize=1000)
+def _file_hash(file: Path, size: int, changed: int) -> bytes:
+    """Asked of each encoder that starts from the same folder, and by several steps; weights are gigabytes."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").digest()
+
+
 def _note(spec: EncoderSpec, found: Progress) -> str:
-    best, first = found.best, found.curve[0]
-    told = f"{spec.config.name}: mean recall {best.mean_recall:.3f} among {best.gallery:,} items"
-    told += f" (chance {best.chance:.3f})"
+    kept, first = found.kept, found.curve[0]
+    told = f"{spec.config.name}: mean recall {kept.mean_recall:.3f} among {kept.gallery:,} items"
+    told += f" (chance {kept.chance:.3f})"
     if not found.step:
         return f"{told}, not aligned"
-    return f"{told} after {best.step} of {found.step} steps, {first.mean_recall:.3f} before the first"
+    return f"{told} after {kept.step} of {found.step} steps, {first.mean_recall:.3f} before the first"

@@ -78,7 +78,7 @@ class Training:
             seed=self.config.seed,
         ).to(rank.device)
         self.dtype = _dtype(self.config.precision, rank.device)
-        self.progress = Progress(spec.state_fingerprint)
+        self.progress = Progress(spec.state_fingerprint, takes_all_steps=self.config.targets == "random")
 
     def _new_encoder(self, dimension: int) -> Encoder:
         if self.config.kind == "frozen":
@@ -91,7 +91,7 @@ class Training:
         return encoder
 
     def run(self) -> None:
-        """Trains, keeps the best state by mean recall on validation items, and writes the encoder it makes."""
+        """Trains, keeps a state (:attr:`Progress.kept`), and writes the encoder that it makes."""
         if self.config.objective == "none":
             project_on_components(self.encoder, self._pooled(np.arange(self.examples.train_items)))
             self._evaluate()
@@ -144,8 +144,8 @@ class Training:
                 if self.progress.step % self.config.evaluate_every == 0 or self.progress.step == self.config.steps:
                     self._evaluate()
                     self._keep(names, optimizer)
-        best = read_state(self.folder, "best", self.spec.state_fingerprint, names, None)
-        assert best is not None
+        kept = read_state(self.folder, "kept", self.spec.state_fingerprint, names, None)
+        assert kept is not None
 
     def _optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
         """AdamW; biases, scales and tau do not decay."""
@@ -250,8 +250,8 @@ class Training:
 
     def _keep(self, names: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
         if self.rank.place == 0:
-            if self.progress.is_best_now:
-                write_state(self.folder, "best", names, None, self.progress)
+            if self.progress.is_kept_now:
+                write_state(self.folder, "kept", names, None, self.progress)
             write_state(self.folder, "last", names, optimizer, self.progress)
         dist.barrier(self.rank.group)
 
@@ -289,5 +289,7 @@ def _named(module: nn.Module, prefix: str) -> dict[str, nn.Parameter]:
 
 def _dtype(precision: str, device: torch.device) -> torch.dtype:
     if precision == "auto":
-        return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
+        # hardware that only emulates it is slower with it
+        has_it = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if has_it else torch.float32
     return torch.bfloat16 if precision == "bfloat16" else torch.float32

@@ -7,12 +7,15 @@ from pydantic import Field, field_validator, model_validator
 from lis_spark.config.leaks import IdTableLeak, Leak, Representation
 from lis_spark.config.section import Section
 
+# Of the columns of items.
+SEEN_BY_ENCODERS = frozenset({"title", "image"})
+
 
 class ContentConfig(Section):
     """LIS_content: the part of a leak that cheap, frozen content features predict (method 1.8)."""
 
-    columns: tuple[str, ...] = Field(
-        ("tags", "author_id", "title", "image"), description="of items; attributes of the source are always taken"
+    columns: tuple[str, ...] | None = Field(
+        None, description="of items; where absent tags, author_id, title, image and the attributes of the source"
     )
     context: tuple[str, ...] = Field((), description="context columns that say something of the item: its duration")
     projections: int = Field(256, ge=16, le=4096, description="random projections of the features, and their cosines")
@@ -87,7 +90,12 @@ class AppendConfig(Section):
                 if wanted not in known:
                     raise ValueError(f"ladder: it wants {wanted!r}, leaks has {sorted(known)}")
             if self.content is None:
-                raise ValueError("ladder: what content predicts of the future is a rung; give append.content: {}")
+                raise ValueError("ladder: what content predicts of the future is a rung; give append.content")
+            if self.content.context or not set(self.content.columns or ("everything",)) <= SEEN_BY_ENCODERS:
+                raise ValueError(
+                    "ladder: what encoders are not shown is not left to their training; give append.content: "
+                    "{columns: [title, image]}, without context"
+                )
         if "id_embedding" in names or "ladder" in names:
             raise ValueError("leaks: the names id_embedding and ladder are taken")
         return self

@@ -25,6 +25,8 @@ from lis_spark.lis.wrong_order import in_the_wrong_order
 from lis_spark.ranker.plans import file_url
 from lis_spark.vectors import BYTES_PER_VALUE, pack, unpack
 
+# Columns of items that say what an item is; attributes of the source beside them.
+DESCRIBING = ("tags", "author_id", "title", "image")
 _MEANS = pa.schema([("place", pa.int32()), ("group", pa.int32()), ("item_id", pa.string()), ("vector", pa.binary())])
 _MEANS_DDL = "place int, group int, item_id string, vector binary"
 _PREDICTED = pa.schema(
@@ -70,7 +72,7 @@ def content_vectors(
             "no item shows anything, so content predicts nothing",
             table="items",
             found="no item with a value",
-            expected=f"values of {', '.join((*content.columns, *content.context))}, or attributes",
+            expected=f"values of {', '.join((*(content.columns or DESCRIBING), *content.context))}",
             remedy="leave append.content out, or give the source a table of items",
         )
     folds = lake.config.evaluation.folds
@@ -104,7 +106,10 @@ def content_vectors(
 def shown_content(lake: Lake, content: ContentConfig) -> DataFrame:
     """Features of all items: what the table of items says, and context that belongs to an item."""
     items = lake.read("items")
-    chosen = [name for name in items.columns if name in content.columns or name.startswith("attribute_")]
+    if content.columns is None:
+        chosen = [name for name in items.columns if name in DESCRIBING or name.startswith("attribute_")]
+    else:
+        chosen = [name for name in items.columns if name in content.columns]
     frame = items.select("item_id", *chosen)
     if content.context:
         said = [F.min(f"context_{name}").alias(f"context_{name}") for name in content.context]

@@ -30,7 +30,7 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
     Rows in = impressions x requests that serve them, counted from the plan; rows out must be the same number.
 
     Raises:
-        StepFailed: rows were lost or doubled, or a row of a table changed its meaning between snapshots.
+        StepFailed: rows were lost or doubled.
         InputError: a snapshot of another width, or a table that is not there.
     """
     lake = Lake(spark, config, run_id=run_id, step="features", measurement=True)

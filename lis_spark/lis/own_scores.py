@@ -134,7 +134,12 @@ def read_scores(spark: SparkSession, table: str) -> DataFrame:
             return spark.read.format("delta").load(table)
         return read_parquet(spark, table)
     if not spark.catalog.tableExists(table):
-        raise InputError("there is no such table of scores", table=table, expected="a path or catalog.schema.table")
+        raise InputError(
+            "there is no such table of scores",
+            table=table,
+            expected="a path or catalog.schema.table",
+            remedy="look at its spelling; a path has a / in it or ends in .parquet",
+        )
     return spark.table(table)
 
 
@@ -174,7 +179,7 @@ def _check_rows(rows: DataFrame, table: str, has_impression: bool, has_fold: boo
     ).first()
     assert counts is not None
     if counts["rows"] == 0:
-        raise InputError("the table of scores is empty", table=table)
+        raise InputError("the table of scores is empty", table=table, remedy="score the impressions of a day first")
     for name, bad in checks.items():
         if counts[name]:
             sample = [_plain(row) for row in rows.where(bad).orderBy("impression_id").limit(3).collect()]
@@ -193,6 +198,7 @@ def _check_rows(rows: DataFrame, table: str, has_impression: bool, has_fold: boo
                 table=table,
                 found=", ".join(f"{row['impression_id']} ({row['count']} rows)" for row in doubled),
                 expected="one row an impression",
+                remedy="keep one row of each impression_id",
             )
 
 

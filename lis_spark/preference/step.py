@@ -290,11 +290,14 @@ def _notes(report: dict[str, Any]) -> tuple[str, ...]:
         return f"{report[f'{name}_before']:.3f} to {report[f'{name}_after']:.3f}"
 
     popularity = "left out of the targets" if report["drops_popularity"] else "kept"
+    tenths = json.loads(report["keep_rate_by_decile"])
+    rates = ", ".join(f"{tenth['kept']:.0%} up to {tenth['highest_count']:,}" for tenth in tenths)
     return (
         f"of {report['learned_items']:,} learned items {report['eligible_items']:,} are eligible and "
         f"{report['kept_items']:,} kept: {report['train_items']:,} to train on, {report['validation_items']:,} to "
         f"validate, {report['left_out_items']:,} left out",
         f"entries: entropy {of('entropy')}, largest share {of('largest_share')}, Gini {of('gini')}",
+        f"kept by training examples: {rates}",
         f"targets of {report['dimension']} numbers; first component and log count correlate "
         f"{report['popularity_correlation']:+.2f}: {popularity}",
     )

@@ -64,7 +64,8 @@ class LadderView:
         if row is None:
             return []
         if row["ci_low"] <= 0:
-            return ["A stronger port is not shown to make more of the same vectors: nothing is lost in use."]
+            found = with_interval(row["lis"], row["ci_low"], row["ci_high"])
+            return [f"That anything is lost in use is not shown: a stronger port makes {found} of the same vectors."]
         gained = with_interval(row["lis"], row["ci_low"], row["ci_high"])
         return [f"A stronger port makes {gained} more of the same vectors, the ID vector among them: lost in use."]
 
@@ -86,8 +87,9 @@ class LadderView:
     def _eta(self) -> str:
         value = self.diagnosis.get("eta")
         if value is None:
-            return "The honest LIS is not shown to differ from 0, so eta is undefined."
-        over = " It knows items that the future's ID vector has not learned." if value > 1 else ""
+            return "The honest LIS is not shown to be above 0, so eta is undefined."
+        is_over = self.diagnosis["eta_ci_low"] > 1
+        over = " It knows items that the future's ID vector has not learned." if is_over else ""
         return f"The encoder gives {self._share('eta')} of what the future would give (eta).{over}"
 
     def _share(self, name: str) -> str:

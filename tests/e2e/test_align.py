@@ -52,7 +52,8 @@ ENCODERS = (
     + "]"
 )
 APPEND = "append={window_days: 2, horizons: [1], gaussian_draws: 2, %s leaks: [%s]}"
-LADDER = "content: {projections: 32, shuffles: 2}, ladder: {unaligned: components, aligned: aligned, noise_draws: 2},"
+SHOWN = "content: {columns: [title, image], projections: 32, shuffles: 2},"
+LADDER = f"{SHOWN} ladder: {{unaligned: components, aligned: aligned, noise_draws: 2}},"
 RATES = (
     "{kind: sql, name: rates, query: 'SELECT item_id, avg(label_click) AS click_rate FROM impressions WHERE date < "
     ":as_of AND NOT (fold = :excluded_fold AND date >= :held_out_from) GROUP BY item_id'}"

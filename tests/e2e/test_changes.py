@@ -33,6 +33,13 @@ def versions(spark: Any, config: RunConfig) -> dict[str, int | None]:
     return {file.stem: lake.version(file.stem) for file in Path("schemas").glob("*.sql") if file.stem != "runs"}
 
 
+def job_names(spark: Any) -> dict[int, str | None]:
+    """Job -> its description, as Spark's UI shows them."""
+    jobs = spark.sparkContext._jsc.sc().statusStore().jobsList(spark._jvm.java.util.ArrayList())
+    told = ((jobs.apply(place).jobId(), jobs.apply(place).description()) for place in range(jobs.size()))
+    return {job: description.get() if description.isDefined() else None for job, description in told}
+
+
 def test_a_run_that_finds_everything_done_writes_nothing(spark: Any, small_run: SmallRun) -> None:
     before = versions(spark, small_run.config)
     results = run_steps(spark, small_run.config, COMPUTED)
@@ -44,8 +51,11 @@ def test_a_run_that_finds_everything_done_writes_nothing(spark: Any, small_run: 
 
 def test_one_more_day_runs_exactly_the_new_partitions(spark: Any, copied: RunConfig, tmp_path: Path) -> None:
     pq.write_table(rows_through(NEXT_DAY), tmp_path / "source" / "impressions.parquet")
-    before = versions(spark, copied)
+    before, shown = versions(spark, copied), job_names(spark)
     done = {result.step: result for result in run_steps(spark, copied, COMPUTED)}
+    names = {job: name for job, name in job_names(spark).items() if job > max(shown, default=-1)}
+    assert len(names) > 50 and all(names.values()), "whoever looks at Spark's UI reads what is computed"
+    assert not [name for name in names.values() if " at " in str(name)], "a line of our code says nothing"
     added = len(rows_through(NEXT_DAY)) - len(rows_through(NEXT_DAY - dt.timedelta(days=1)))
     assert (done["ingest"].partitions_written, done["ingest"].rows_written) == (1, added)
     assert (done["training_rows"].partitions_written, done["training_rows"].rows_written) == (1, added)

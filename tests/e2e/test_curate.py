@@ -32,7 +32,8 @@ def test_learned_items_become_preference_data(
     base = alignment_world
     command = ["curate", "--config", str(ALIGNMENT), *base, CHOSEN % 200]
     assert cli.main(command) == 0
-    assert "200 kept" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "200 kept" in said
 
     config = load_config(ALIGNMENT, [*base, CHOSEN % 200])
     lake = Lake(spark, config, measurement=True)
@@ -73,6 +74,14 @@ def test_learned_items_become_preference_data(
             assert report[f"{name}_{when}"] == pytest.approx(getattr(expected, name))
     assert report["entropy_after"] > report["entropy_before"] and report["gini_after"] < report["gini_before"]
     assert report["eligible_items"] == len(eligible) and report["learned_items"] == len(counts)
+
+    tenths, above = json.loads(report["keep_rate_by_decile"]), 0
+    assert len(tenths) == 10 and sum(tenth["items"] for tenth in tenths) == len(eligible)
+    for tenth in tenths:
+        own = counts[(counts >= 30) & (counts > above) & (counts <= tenth["highest_count"])].index
+        assert tenth["items"] == len(own) > 0 and tenth["kept"] == pytest.approx(own.isin(rows.index).mean())
+        above = tenth["highest_count"]
+        assert f"{tenth['kept']:.0%} up to {above:,}" in said
 
     # the same again finds it done; a smaller budget keeps a part of it
     before = lake.version("preference_items")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import json
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +16,7 @@ from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 
 from lis_spark.lake import Lake
+from lis_spark.progress import described
 from lis_spark.vectors import unpack
 from tests.e2e.conftest import SmallRun
 
@@ -109,7 +111,7 @@ def test_models_of_folds_are_never_pooled_into_one_ranking(
 def test_the_identity_is_the_integer_zero_on_its_own_way(results: list[dict[str, Any]], scores: pd.DataFrame) -> None:
     identities = [row for row in results if row["horizon_days"] == 0 and row["variant"] in ("naive", "honest")]
     assert {(row["variant"], row["swap_scope"]) for row in identities} == {
-        (variant, scope) for variant in ("naive", "honest") for scope in ("both", "target")
+        (variant, scope) for variant in ("naive", "honest") for scope in ("both", "target", "history")
     }
     for row in identities:
         assert row["u2_control"] == row["u2_leaked"] and row["lis"] == 0.0 and row["standard_error"] == 0.0
@@ -125,9 +127,70 @@ def test_own_label_share_and_drift_stand_beside_the_honest_score(results: list[d
     assert honest["drift_penalty"] == row_of(results, "label_shuffled", 3)["lis"]
     assert honest["verdict"] in ("useful", "not shown", "harmful")
     controls = {"skip_t", "label_shuffled", "backward", "row_permuted"}
-    seen = {row["variant"] for row in results}
-    assert controls <= seen | {"backward"}  # this data begins too late for a backward snapshot at T - 1: listed
+    assert controls <= {row["variant"] for row in results}
     assert all(row["verdict"] is None for row in results if row["variant"] in controls)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "variant", "horizon", "scope", "control"),
+    [
+        ("swap", "naive", 1, "history", CONTROL),
+        ("swap", "backward", -1, "both", CONTROL),
+        ("swap", "skip_t", 3, "both", CONTROL),
+        ("swap", "label_shuffled", 1, "both", CONTROL),
+        ("swap", "row_permuted", 3, "both", CONTROL),
+        ("swap", "slot_permuted", 0, "tab", CONTROL),
+        ("whole", "whole", 3, "both", CONTROL),
+        ("swap+refit", "naive", 3, "both", CONTROL.replace("swap", "swap+refit")),
+    ],
+)
+def test_each_row_is_that_of_its_scores(
+    results: list[dict[str, Any]],
+    scores: pd.DataFrame,
+    protocol: str,
+    variant: str,
+    horizon: int,
+    scope: str,
+    control: str,
+) -> None:
+    asked = {"protocol": protocol, "variant": variant, "horizon_days": horizon, "swap_scope": scope, "stratum": "all"}
+    (row,) = [row for row in results if asked.items() <= row.items()]
+    leaked = scores[f"{protocol}|{variant}|{horizon}|{scope}|-1"]
+    auc = [roc_auc_score(scores["label"], logits) for logits in (scores[control], leaked)]
+    assert [row["auc_control"], row["auc_leaked"]] == pytest.approx(auc, abs=1e-12)
+    assert row["lis"] == pytest.approx(auc[1] - auc[0], abs=1e-12) and row["ci_low"] < row["lis"] < row["ci_high"]
+
+
+def test_scopes_name_the_place_where_the_table_is_swapped(results: list[dict[str, Any]], scores: pd.DataFrame) -> None:
+    """Each is of its own arm; of a target whose item no history holds, `history` moves no logit and `target` does."""
+    assert {row["swap_scope"] for row in results if row["variant"] == "naive"} == {"both", "target", "history"}
+    logits = {scope: scores[f"swap|naive|3|{scope}|-1"] for scope in ("both", "target", "history")}
+    moved = {scope: (one != scores[CONTROL]).mean() for scope, one in logits.items()}
+    assert 0 < moved["history"] < moved["both"] and moved["target"] > 0.9
+    assert (logits["both"] != logits["target"]).any() and (logits["both"] != logits["history"]).any()
+
+
+def test_hashes_in_the_table_are_those_of_the_states_on_disk(spark: Any, small_run: SmallRun) -> None:
+    rows = Lake(spark, small_run.config).read("model_snapshots").collect()
+    kept = 0
+    for row in rows:
+        files = sorted(Path(row["path"]).glob("state-*.safetensors"))
+        if files:  # a fork from which nobody starts keeps the state of its last day alone
+            assert row["sha256"] == ",".join(hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
+            kept += 1
+        assert (Path(row["path"]).parent.name, Path(row["path"]).name) == (row["chain"], str(row["date"]))
+    assert kept >= 8, "of the base every day"
+
+
+def test_the_name_of_a_block_is_that_of_the_block_around_it_again(spark: Any) -> None:
+    def name() -> str | None:
+        return spark.sparkContext.getLocalProperty("spark.job.description")
+
+    with described(spark, "outer"):
+        with described(spark, "inner"):
+            assert name() == "inner"
+        assert name() == "outer"
+    assert name() is None
 
 
 def test_strata_rank_among_themselves(

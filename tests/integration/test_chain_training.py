@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -132,6 +133,17 @@ def test_the_same_plan_gives_the_same_bits(trained: Trained) -> None:
         assert [entry["sha256"] for entry in read_manifest(folder)["files"]] == sha256_of(folder)
 
 
+def test_chains_shared_out_over_two_ranks_have_the_bits_of_one(trained: Trained, tmp_path: Path) -> None:
+    """As the demo trains: each rank takes whole chains, and a fork may start from what the other rank has trained."""
+    for name in ("work", "again"):
+        plan = make_train_plan(trained.world, tmp_path / name, all_chains())
+        own = results(run_ranks([f"train:{write_plan(tmp_path / f'{name}.json', plan)}"], ranks=2))
+        assert DAYS < own[0] < DAYS + 4 * (DAYS - FORK) or own[0] == 3 * (DAYS - FORK), "neither has trained them all"
+        for folder in sorted(file.parent for file in trained.once.rglob("state-*.safetensors")):
+            chain, date = folder.parts[-2:]
+            assert sha256_of(folder) == sha256_of(tmp_path / name / "chains" / chain / date), (chain, date)
+
+
 def test_an_interrupted_run_ends_with_the_bits_of_an_uninterrupted_one(trained: Trained) -> None:
     for folder in sorted(file.parent for file in trained.once.rglob("state-*.safetensors")):
         chain, date = folder.parts[-2:]
@@ -162,6 +174,24 @@ def test_rows_that_are_never_looked_up_are_cold(trained: Trained) -> None:
         assert same[~touched].all() and not same[touched].any()
         assert (state[f"{table.name}.momentum"][~touched] == 0).all()
     assert not (state["item.touches"][SHOWN_ITEMS:]).any()
+
+
+@pytest.mark.parametrize("learned", ["weights", "momentum"])
+def test_a_row_that_moves_although_no_gradient_reached_it_stops_the_training(learned: str) -> None:
+    """Invariant 1 of method 1.1; a dense optimizer or weight decay would do that."""
+    weights, momentum = torch.rand(6, WIDTH), torch.rand(6)
+    before = {"item": (weights.clone(), momentum.clone())}
+    touched = {"item": torch.tensor([0, 3, 0, 0, 1, 0])}  # the first is the row of empty places
+    shard = SimpleNamespace(weights=weights, momentum=momentum, first=0, end=6)
+    trainer = SimpleNamespace(model=SimpleNamespace(shards={"item": shard}))
+    chain, date = make_chain("base", 0, 1), day(1)
+    weights[[0, 1, 4]] += 1.0
+    momentum[[1, 4]] += 1.0
+    assert ChainTrainer._check_untouched(trainer, before, touched, chain, date) == 3  # type: ignore[arg-type]
+    getattr(shard, learned)[3] += 1e-7
+    with pytest.raises(StepFailed, match="1 rows changed although no gradient reached them") as error:
+        ChainTrainer._check_untouched(trainer, before, touched, chain, date)  # type: ignore[arg-type]
+    assert "for instance row 2" in str(error.value) and "'chain': 'base'" in str(error.value)
 
 
 def test_a_skipped_day_leaves_every_bit(trained: Trained) -> None:

@@ -47,7 +47,7 @@ def test_ratios_are_those_of_the_users(spark: Any, config_data: dict[str, Any], 
             "append": {
                 "leaks": [{"kind": "id_table"}, *said],
                 "horizons": [1],
-                "content": {},
+                "content": {"columns": ["title", "image"]},
                 "ladder": {"unaligned": "plain", "aligned": "aligned", "noise_draws": 2},
             },
         }

@@ -24,7 +24,7 @@ def test_two_ranks_and_four_parts_learn_what_one_rank_learns_at_once(tmp_path: P
     assert len(one.losses) == 20 and one.losses[-1] < one.losses[0] - 0.1
     for other in (four, two):
         np.testing.assert_allclose(other.losses, one.losses, atol=1e-4)
-        assert other.best.mean_recall == pytest.approx(one.best.mean_recall, abs=0.02)
+        assert other.kept.mean_recall == pytest.approx(one.kept.mean_recall, abs=0.02)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def aligned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, P
     long = {"steps": 150, "evaluate_every": 25, "patience": None}
     specs = {
         "aligned": encoder_spec(folder / "aligned", **long),
-        "random": encoder_spec(folder / "random", **long, targets="random"),
+        "random": encoder_spec(folder / "random", **{**long, "patience": 1}, targets="random"),
         "unaligned": encoder_spec(folder / "unaligned", objective="none"),
         "cosine": encoder_spec(folder / "cosine", **long, objective="cosine"),
         "mse": encoder_spec(folder / "mse", **long, objective="mse"),
@@ -46,12 +46,13 @@ def aligned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, P
 
 def test_aligned_encoders_find_unseen_items_and_others_do_not(aligned: tuple[Path, dict[str, Progress]]) -> None:
     _, found = aligned
-    recalls = {name: progress.best.mean_recall for name, progress in found.items()}
-    chance = found["aligned"].best.chance
-    assert found["aligned"].best.gallery == 100 and chance == pytest.approx(np.mean([0.01, 0.05, 0.1]))
+    recalls = {name: progress.kept.mean_recall for name, progress in found.items()}
+    chance = found["aligned"].kept.chance
+    assert found["aligned"].kept.gallery == 100 and chance == pytest.approx(np.mean([0.01, 0.05, 0.1]))
     for name in ("aligned", "cosine", "mse", "frozen"):
         assert recalls[name] > 5 * chance, name
     assert recalls["random"] < 2 * chance
+    assert found["random"].kept.step == 150, "a control is trained as long as what it stands beside"
     assert recalls["aligned"] > recalls["unaligned"] and recalls["aligned"] > recalls["lora"] > 2 * chance
     assert found["aligned"].curve[0].mean_recall < 2 * chance, "before the first step"
     assert found["unaligned"].step == 0 and len(found["unaligned"].curve) == 1
@@ -66,7 +67,7 @@ def test_the_encoder_that_is_written_gives_the_recall_of_its_best_step(
     folder, found = aligned
     examples = Examples(encoder_spec(folder / "aligned").examples, folder / "aligned" / "trained" / "arrays")
     rows = np.arange(256, 356)
-    state = load_file(folder / "aligned" / "trained" / "best.safetensors")
+    state = load_file(folder / "aligned" / "trained" / "kept.safetensors")
     mapped = examples.targets[rows] @ state["objective.target_map.weight"].numpy().T
     with torch.inference_mode():
         z = load_encoder(folder / "aligned" / "trained" / "model")(*examples.inputs(rows)).numpy()
@@ -74,7 +75,7 @@ def test_the_encoder_that_is_written_gives_the_recall_of_its_best_step(
     near = z @ t.T
     ranks = [(near >= near.diagonal()[:, None]).sum(1), (near.diagonal()[:, None] <= near.T).sum(1)]
     expected = np.mean([(one <= cut).mean() for one in ranks for cut in (1, 5, 10)])
-    assert found["aligned"].best.mean_recall == pytest.approx(expected, abs=1e-9)
+    assert found["aligned"].kept.mean_recall == pytest.approx(expected, abs=1e-9)
 
 
 def test_adapters_are_part_of_the_weights_and_the_vision_tower_is_as_it_was(
@@ -107,9 +108,9 @@ def test_it_stops_when_mean_recall_no_longer_rises_and_keeps_the_best(tmp_path: 
     early = encoder_spec(tmp_path / "early", noise=1.5, steps=600, evaluate_every=10, patience=3)
     late = encoder_spec(tmp_path / "late", noise=1.5, steps=300, evaluate_every=10, patience=None)
     stopped, went_on = trained(early, late)
-    best = stopped.curve.index(stopped.best)
+    best = stopped.curve.index(stopped.kept)
     assert stopped.step < 600 and len(stopped.curve) == best + 4
-    assert all(one.mean_recall <= stopped.best.mean_recall for one in stopped.curve[best:])
+    assert all(one.mean_recall <= stopped.kept.mean_recall for one in stopped.curve[best:])
     assert went_on.step == 300
     last = np.mean([one.mean_recall for one in went_on.curve[-5:]])
-    assert last < went_on.best.mean_recall - 0.02
+    assert last < went_on.kept.mean_recall - 0.02

@@ -124,6 +124,34 @@ def test_two_runs_writing_one_partition(spark: Any, lake: Lake, config: RunConfi
     pytest.fail("five attempts, and never did two transactions meet")
 
 
+@pytest.mark.parametrize(
+    ("table", "vector", "allowed", "refused", "rule"),
+    [
+        ("leaked_features", "leaked", "2022-05-01", "2022-04-30", "source_is_from_the_future"),
+        ("control_features", "control", "2022-04-30", "2022-05-01", "source_is_from_before"),
+    ],
+)
+def test_each_side_of_a_measurement_refuses_what_belongs_to_the_other(
+    spark: Any, lake: Lake, table: str, vector: str, allowed: str, refused: str, rule: str
+) -> None:
+    """An impression of 2022-05-01: what is from that day or later is leaked, what is from before is not."""
+    lake.create(table)
+    key = {("id_embedding", "2022-05-01", "2022-05-01"): "f"}
+
+    def row(source_date: str) -> Any:
+        return spark.sql(
+            f"""SELECT 'i' impression_id, 'v' item_id, 1 row, 'naive' variant, 1 horizon_days, 'base' chain, 0 fold,
+            -1 held_out_fold, X'00000000' {vector}_vector, CAST(NULL AS BINARY) {vector}_ids, true present,
+            DATE '2022-05-02' snapshot_date, DATE '{source_date}' source_date, DATE '{source_date}' last_update_date,
+            'id_embedding' leak, DATE '2022-05-01' evaluated_date, DATE '2022-05-01' date"""
+        )
+
+    assert lake.write_partitions(table, row(allowed), key) == 1
+    with pytest.raises(InputError, match=rule):
+        lake.write_partitions(table, row(refused), key)
+    assert Lake(spark, lake.config, measurement=True).read(table).count() == 1
+
+
 def test_leaked_tables_are_refused_by_name_and_by_property(spark: Any, lake: Lake, config: RunConfig) -> None:
     lake.create("leaked_features")
     with pytest.raises(LisError, match="may only be read to measure"):

@@ -11,6 +11,9 @@ import pytest
 from pyspark.sql import functions as F
 from pyspark.sql.types import DataType, DecimalType, DoubleType, LongType, StringType, TimestampNTZType
 
+from lis_spark.config import parse_config
+from lis_spark.lake import Lake
+from lis_spark.sources import ingest
 from lis_spark.sources.times import instant, local_date, local_hour, start_of_day
 
 INSTANT = dt.datetime(2022, 4, 30, 16, 30, 5, 250_000, tzinfo=dt.UTC)  # 00:30:05.25 of 05-01 in Shanghai
@@ -29,6 +32,34 @@ def _micros(spark: Any, value: str, kind: DataType, time_format: str) -> int | N
     frame = spark.range(1).select(F.expr(f"CAST({value} AS {kind.simpleString()})").alias("t"))
     read = instant(F.col("t"), kind, time_format, "Asia/Shanghai")
     return frame.select(F.unix_micros(read)).first()[0]
+
+
+@pytest.mark.parametrize(
+    ("source_format", "time_format", "written"),
+    [
+        ("csv", "timestamp", "2022-05-01 00:30:05.250"),
+        ("json", "epoch_seconds", 1651336205),
+        ("csv", "epoch_milliseconds", 1651336205250),
+    ],
+)
+def test_a_table_of_ones_own_says_what_its_times_and_requests_are(
+    spark: Any, config_data: dict[str, Any], source_format: str, time_format: str, written: str | int
+) -> None:
+    """A naive time is one of the configured zone; three impressions of one request, and one of another."""
+    rows = [(f"{number % 3}", f"v{number}", written, number % 2, f"r{number // 3}") for number in range(4)]
+    kind = "string" if isinstance(written, str) else "bigint"
+    frame = spark.createDataFrame(rows, f"user string, item string, time {kind}, click int, request string")
+    frame.write.format(source_format).option("header", True).save(config_data["source"]["path"])
+    source = config_data["source"] | {"format": source_format, "time_format": time_format}
+    source["columns"] = source["columns"] | {"request_id": "request"}
+    config = parse_config(config_data | {"source": source, "time_zone": "Asia/Shanghai"})
+    assert ingest.run(spark, config).rows_written == 4
+    found = Lake(spark, config).read("impressions").orderBy("item_id").collect()
+    micros = {"timestamp": 250_000, "epoch_seconds": 0, "epoch_milliseconds": 250_000}[time_format]
+    assert [row["request_id"] for row in found] == ["r0", "r0", "r0", "r1"]
+    assert {str(row["date"]) for row in found} == {"2022-05-01"}
+    instants = Lake(spark, config).read("impressions").select(F.unix_micros("request_ts")).distinct().collect()
+    assert [row[0] for row in instants] == [int(INSTANT.replace(microsecond=micros).timestamp() * 1_000_000)]
 
 
 def test_all_forms_of_one_instant_agree(spark: Any, session_zone: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 from pyspark.sql import functions as F
 
 from lis_spark.config import FeatureConfig, RunConfig, parse_config
-from lis_spark.errors import StaleError
+from lis_spark.errors import StaleError, StepFailed
 from lis_spark.lake import Lake
 from lis_spark.ranker import vocabulary
 from lis_spark.ranker.feature_columns import key_of
@@ -74,6 +74,30 @@ def test_rows_are_appended_in_order_and_never_change(spark: Any, config: RunConf
     assert [new[key] for key in added] == list(range(len(old), len(new)))
     hashes = Lake(spark, config).read("vocabularies")
     assert hashes.where("key_hash <> xxhash64(key)").count() == 0
+
+
+def test_a_row_that_changes_its_meaning_while_new_ones_are_written_fails(
+    spark: Any, config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two keys of a slot change places behind the step's back: every snapshot would be another item's."""
+    _write_days(spark, config, 1)
+    ingest.run(spark, config)
+    vocabulary.run(spark, config)
+    _write_days(spark, config, 2)
+    ingest.run(spark, config)
+    write, place = Lake.write_partitions, Lake(spark, config).identifier("vocabularies")
+
+    def and_exchange(lake: Lake, name: str, *arguments: Any, **named: Any) -> int:
+        written = write(lake, name, *arguments, **named)
+        if name == "vocabularies":
+            spark.sql(f"UPDATE {place} SET row = 1 - row WHERE slot = 'item' AND row < 2")
+            lake.pinned.pop("vocabularies", None)
+        return written
+
+    monkeypatch.setattr(Lake, "write_partitions", and_exchange)
+    with pytest.raises(StepFailed, match="a row of a vocabulary changed its meaning") as error:
+        vocabulary.run(spark, config)
+    assert "'slot': 'item'" in str(error.value) and "restore the version before" in str(error.value)
 
 
 def test_a_vocabulary_with_a_gap_is_refused(spark: Any, config: RunConfig) -> None:

@@ -40,7 +40,7 @@ def ladder_of(seed: int, share: float, folder: Path) -> Ladder:
         f"encoders=[{{name: aligned, title_tokens: 64, steps: {STEPS}, patience: null}}, "
         f"{{name: early, title_tokens: 64, steps: {FEW_STEPS}}}, "
         "{name: unaligned, title_tokens: 64, objective: none}]",
-        "append={window_days: 10, horizons: [7], content: {shuffles: 2}, "
+        "append={window_days: 10, horizons: [7], content: {columns: [title, image], shuffles: 2}, "
         f"ladder: {{unaligned: unaligned, aligned: aligned, others: [early]}}, leaks: [{leaks}]}}",
     ]
     place.mkdir(parents=True, exist_ok=True)
@@ -55,12 +55,17 @@ def statements(ladders: Mapping[tuple[int, float], Ladder]) -> Iterator[Statemen
     """What the method says of them."""
     seeds, shares = sorted({seed for seed, _ in ladders}), sorted({share for _, share in ladders})
     for seed, share in sorted(ladders):
-        steps = [ladders[seed, share][f"step_{name}"] for name in ("aligned", "content", "honest", "naive")]
+        ladder = ladders[seed, share]
         if share >= 0.5:
-            for name, row in zip(("aligned", "content", "honest", "naive"), steps, strict=True):
+            steps = {name: ladder[f"step_{name}"] for name in ("aligned", "content", "honest", "naive")}
+            for name, row in {"unaligned": ladder["rung_unaligned"], **steps}.items():
                 yield f"world {seed}, share {share:g}: the step to {name} is not below 0", row["ci_high"] >= 0
-        above = ladders[seed, share]["aligned_above_early"]
+        above = ladder["aligned_above_early"]
         yield f"world {seed}, share {share:g}: more is left after {FEW_STEPS} steps than {STEPS}", above["ci_low"] > 0
+    for share in shares:
+        above = [ladders[seed, share]["aligned_above_early"]["lis"] for seed in seeds if (seed, share) in ladders]
+        told = f"share {share:g}, mean of {len(above)} worlds: less is left after {STEPS} steps than after {FEW_STEPS}"
+        yield f"{told} ({sum(above) / len(above):+.4f})", sum(above) > 0
     for seed in seeds:
         missing = [ladders[seed, share]["step_honest"]["lis"] for share in shares if (seed, share) in ladders]
         if len(missing) > 1:

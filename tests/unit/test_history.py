@@ -18,7 +18,8 @@ def _random_rows(seed: int, count: int, users: int, times: int) -> list[dict]:
         {
             "impression_id": f"i{number:05d}",
             "user_id": f"u{generator.integers(users)}",
-            "request_ts": int(generator.integers(times)) * 3_600_000_000,
+            # rows of one hour lie in one millisecond or in two
+            "request_ts": int(generator.integers(times)) * 3_600_000_000 + int(generator.integers(4)) * 500,
             "label_click": int(generator.integers(2)),
             "row_item": int(generator.integers(50)),
             "wanted": bool(generator.integers(4)),
@@ -35,7 +36,7 @@ def _naive(rows: list[dict], row: dict, label: int, length: int, lookback_days: 
         other
         for other in rows
         if other["user_id"] == row["user_id"]
-        and other["request_ts"] < row["request_ts"]
+        and other["request_ts"] // 1000 < row["request_ts"] // 1000  # of one millisecond: simultaneous
         and other["day"] >= row["day"] - lookback_days
         and other["label_click"] == label
     ]
