@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+import statistics
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from lis_spark.lake import Lake
 from lis_spark.lis.arms import RUNG
 from lis_spark.lis.comparisons import Measurement
 from lis_spark.lis.ladder import ALIGNED, LADDER, REACHABLE, STEP
-from lis_spark.lis.results import MEAN
+from lis_spark.lis.results import MEAN, ResultRow
 from lis_spark.metrics import RatioInterval, ratio_interval
 
 # Ratio -> variants above and below.
@@ -52,8 +53,13 @@ def diagnoses(
     ids: Sequence[str],
     per_user: DataFrame,
     pairs: Mapping[str, Sequence[Mapping[str, object]]],
+    results: Sequence[ResultRow],
+    draws: Mapping[str, Sequence[float]],
 ) -> list[Diagnosis]:
     """Of each seed, and of the mean of several, on each day and stratum that the ladder was measured on.
+
+    A ratio is undefined where the interval of what stands below it, as ``lis_results`` has it, is not above 0. Its own
+    error has the same parts as theirs: users, draws of noise, training seeds.
 
     Args:
         lake: whose configuration they belong to.
@@ -61,6 +67,8 @@ def diagnoses(
         ids: the identity of each.
         per_user: the table ``influence``.
         pairs: comparison_id -> pairs of arms, of those that have both classes.
+        results: rows of ``lis_results`` of all measurements, and of their means over seeds.
+        draws: comparison_id -> the gain over each draw of its control, in one order, where it has several.
     """
     ladders: dict[tuple[Any, ...], dict[str, list[tuple[Measurement, str]]]] = {}
     seeds = {measurement.seed for measurement in measurements}
@@ -90,11 +98,17 @@ def diagnoses(
     named = sorted({name for ratio in asked.values() for name in ratio})
     intervals = ratio_interval(per_user, [pair for name in named for pair in listed[name]], list(asked.values()))
     rows, config = [], lake.config
+    gains = {(row.seed, row.evaluated_date, row.stratum, row.variant): row for row in results if row.leak == LADDER}
     for key, variants in ladders.items():
         values: dict[str, float | None] = {}
-        for name in RATIOS:
+        for name, (above, below) in RATIOS.items():
             ratio = asked.get((key, name))
-            values |= _columns(name, intervals.get(ratio) if ratio else None)
+            of_users, under = intervals.get(ratio) if ratio else None, gains.get((*key, below))
+            interval = None
+            if of_users and under and under.lis and under.ci_low is not None and under.ci_low > 0:
+                replicates = _replicates(variants[above], variants[below], gains, draws)
+                interval = of_users.widened(_replicate_variance(replicates, of_users.value) / under.lis**2)
+            values |= _columns(name, interval)
         identities = sorted(identity for members in variants.values() for _, identity in members)
         seed, date, stratum = key
         rows.append(
@@ -111,6 +125,32 @@ def diagnoses(
             )
         )
     return rows
+
+
+def _replicates(
+    above: Sequence[tuple[Measurement, str]],
+    below: Sequence[tuple[Measurement, str]],
+    gains: Mapping[tuple[Any, ...], ResultRow],
+    draws: Mapping[str, Sequence[float]],
+) -> Iterator[tuple[Sequence[float], Sequence[float]]]:
+    """Of each seed the gains over each draw of noise, or the one gain where the control has no draws."""
+
+    def of(measurement: Measurement) -> Sequence[float]:
+        row = gains[str(measurement.seed), measurement.evaluated_date, measurement.stratum, measurement.variant]
+        assert row.lis is not None
+        return draws.get(measurement.comparison_id) or [row.lis]
+
+    for (over, _), (under, _) in zip(above, below, strict=True):
+        yield of(over), of(under)
+
+
+def _replicate_variance(replicates: Iterable[tuple[Sequence[float], Sequence[float]]], ratio: float) -> float:
+    """Variance of mean above - ratio x mean below over draws and seeds, beside that of users (method 1.6, 1.7)."""
+    left = [[over - ratio * under for over, under in zip(*pair, strict=True)] for pair in replicates]
+    within = [statistics.variance(values) / len(values) if len(values) > 1 else 0.0 for values in left]
+    means = [statistics.fmean(values) for values in left]
+    between = statistics.variance(means) / len(means) if len(means) > 1 else 0.0
+    return statistics.fmean(within) + between
 
 
 def _name(key: tuple[Any, ...], variant: str) -> str:

@@ -31,7 +31,7 @@ from lis_spark.partitions import PartitionKey
 from lis_spark.progress import described
 from lis_spark.step import StepResult
 
-STEP_VERSION = 2
+STEP_VERSION = 3
 
 
 def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: str = "") -> StepResult:
@@ -120,6 +120,7 @@ def _results(
         covered = coverage(lake, strata_of_days(lake, plan, set(config.evaluation.dates)))
         appended = append_coverage(lake) if config.append else {}
     results, ids = ResultSet(), measurement_ids(config, wanted, measurements)
+    draws: dict[str, list[float]] = {}
     for measurement, identity in zip(measurements, ids, strict=True):
         comparison = comparisons.get(measurement.comparison_id)
         row = ResultRow.of(config, measurement, identity, lake.pinned)
@@ -131,7 +132,9 @@ def _results(
         if comparison is None:
             row.note = "no impressions of both classes in this stratum: no AUC"
         else:
-            row.take(comparison, [comparisons[name].lis for name in measurement.draws.values()])
+            over_leaked = [comparisons[name].lis for name in measurement.draws.values()]
+            row.take(comparison, over_leaked)
+            draws[measurement.comparison_id] = [-one for one in over_leaked]
             if measurement.horizon_days == 0 and measurement.variant in ("naive", "honest"):
                 _assert_zero(comparison)
             row.share_of_impressions = _share(measurement, comparison, comparisons)
@@ -142,7 +145,7 @@ def _results(
     leaks = config.append.future_leaks if config.append else ()
     claimed_negligible = [leak.name for leak in leaks if isinstance(leak, SimilarItemsLeak)]
     results.judge(config.evaluation.decision_threshold, claimed_negligible)
-    return results, diagnoses(lake, measurements, ids, per_user, pairs)
+    return results, diagnoses(lake, measurements, ids, per_user, pairs, results.rows, draws)
 
 
 def group_of(pair: Mapping[str, object]) -> tuple[object, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -67,6 +67,12 @@ class RatioInterval:
     standard_error: float
     ci_low: float
     ci_high: float
+
+    def widened(self, variance: float) -> RatioInterval:
+        """With the variance of what is not of users, of draws and seeds, beside it."""
+        error = math.sqrt(self.standard_error**2 + variance)
+        ci_low, ci_high = self.value - Z_95 * error, self.value + Z_95 * error
+        return replace(self, standard_error=error, ci_low=ci_low, ci_high=ci_high)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ from lis_spark.lake import Lake
 from lis_spark.lis.append_arms import append_features
 from lis_spark.lis.comparisons import plan_measurements
 from lis_spark.lis.diagnosis import diagnoses
+from lis_spark.lis.results import ResultRow, ResultSet
+from lis_spark.metrics import compare
 from lis_spark.metrics.influence import influence
 from tests.integration.test_outcomes import EACH, SCHEMA, USERS, psi
 
@@ -31,6 +33,12 @@ RATIOS = {
     "eta": ("rung_aligned", "rung_honest", ("control_noise_0", "control_noise_1")),
     "efficiency": ("rung_aligned", "rung_content", ("rung_unaligned",)),
 }
+
+
+def beside_users(values: np.ndarray) -> float:
+    """Variance of the mean of seed x draw, of draws and of seeds, as in a score's own interval (method 1.6, 1.7)."""
+    draws = values.var(axis=1, ddof=1).mean() / values.shape[1] if values.shape[1] > 1 else 0.0
+    return draws + (values.mean(axis=1).var(ddof=1) / len(values) if len(values) > 1 else 0.0)
 
 
 @pytest.mark.parametrize("seeds", [[17], [17, 18, 19]])
@@ -75,7 +83,17 @@ def test_ratios_are_those_of_the_users(spark: Any, config_data: dict[str, Any], 
         for pair in measurement.pairs(config.evaluation.folds):
             pairs.setdefault(str(pair["comparison_id"]), []).append(pair)
     lake = Lake(spark, config, measurement=True)
-    rows = diagnoses(lake, measurements, [str(n) for n in range(len(measurements))], per_user, pairs)
+    comparisons = {c.comparison_id: c for c in compare(per_user, [pair for of in pairs.values() for pair in of])}
+    reported, draws = ResultSet(), {}
+    for number, measurement in enumerate(measurements):
+        row = ResultRow.of(config, measurement, str(number), {})
+        against = [comparisons[name].lis for name in measurement.draws.values()]
+        row.take(comparisons[measurement.comparison_id], against)
+        reported.rows.append(row)
+        draws[measurement.comparison_id] = [-one for one in against]
+    reported.add_seed_means(seeds)
+    ids = [str(n) for n in range(len(measurements))]
+    rows = diagnoses(lake, measurements, ids, per_user, pairs, reported.rows, draws)
     per_user.unpersist()
     found = {row.seed: row for row in rows}
     assert set(found) == {*map(str, seeds), *(["mean"] if len(seeds) > 1 else [])}
@@ -87,19 +105,24 @@ def test_ratios_are_those_of_the_users(spark: Any, config_data: dict[str, Any], 
     for name, row in found.items():
         members = seeds if name == "mean" else [int(name)]
         for ratio, (above, below, controls) in RATIOS.items():
-            gains, shifts = [], []
-            for variant in (above, below):
-                of = [aucs[s, variant] - np.mean([aucs[s, c] for c in controls]) for s in members]
-                by = [moved[s, variant] - np.mean([moved[s, c] for c in controls], axis=0) for s in members]
-                gains.append(np.mean(of))
-                shifts.append(np.mean(by, axis=0))
-            if abs(gains[1]) < 1.959964 * np.sqrt((shifts[1] ** 2).sum() * USERS / (USERS - 1)):
+            # seed x draw of the control -> gain
+            over, under = (
+                np.array([[aucs[s, variant] - aucs[s, c] for c in controls] for s in members])
+                for variant in (above, below)
+            )
+            shifts = [
+                np.array([moved[s, variant] - np.mean([moved[s, c] for c in controls], axis=0) for s in members])
+                for variant in (above, below)
+            ]
+            of_users = np.mean((shifts[1] ** 2).sum(axis=1)) * USERS / (USERS - 1)
+            if under.mean() < 1.959964 * np.sqrt(of_users + beside_users(under)):
                 assert getattr(row, ratio) is None, "undefined where what is below may be 0"
                 continue
-            value = gains[0] / gains[1]
+            value = over.mean() / under.mean()
             defined += 1
-            of_users = (shifts[0] - value * shifts[1]) / gains[1]
-            error = np.sqrt((of_users**2).sum() * USERS / (USERS - 1))
+            by_user = (shifts[0] - value * shifts[1]).mean(axis=0) / under.mean()
+            beside = beside_users((over - value * under) / under.mean())
+            error = np.sqrt((by_user**2).sum() * USERS / (USERS - 1) + beside)
             assert getattr(row, ratio) == pytest.approx(value, abs=1e-9)
             interval = getattr(row, f"{ratio}_ci_low"), getattr(row, f"{ratio}_ci_high")
             assert interval == pytest.approx((value - 1.959964 * error, value + 1.959964 * error), abs=1e-6)
