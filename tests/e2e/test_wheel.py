@@ -57,7 +57,8 @@ def test_the_wheel_carries_schemas_and_configurations(installed: Path, tmp_path:
     out = subprocess.run([str(installed), "-c", code], check=True, capture_output=True, text=True, cwd=tmp_path).stdout
     place, files = json.loads(out)
     assert str(ROOT) not in place
-    assert {"impressions.sql", "leaked_features.sql", "lis_results.sql", "kuairand_demo.yaml"} <= set(files)
+    own = {file.name for folder in ("schemas", "conf") for file in (ROOT / folder).iterdir()}
+    assert own <= set(files) and {"impressions.sql", "kuairand_demo.yaml", "log4j2.properties"} <= own
     verb = installed.parent / "lis-spark"
     helped = subprocess.run([str(verb), "--help"], check=True, capture_output=True, text=True, cwd=tmp_path).stdout
     assert "analyze" in helped and "measure" in helped

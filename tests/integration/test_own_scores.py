@@ -175,3 +175,13 @@ def test_the_verb_writes_report_and_rows(spark: Any, tmp_path: Path, capsys: pyt
     assert "useful" in capsys.readouterr().out
     assert cli.main(["measure", "--scores", str(tmp_path / "nowhere.parquet"), "--output", str(out)]) == 2
     assert "nowhere.parquet" in capsys.readouterr().err
+    # what cannot be used is refused, and what was measured before stays
+    before = {file.name: file.read_bytes() for file in out.iterdir()}
+    for name, value, told in (("nan", "double('NaN')", "a score is NaN in 1 of"), ("hole", "null", "is null in 1 of")):
+        unusable = str(tmp_path / f"{name}.parquet")
+        changed = f"if(impression_id = 'i7', {value}, with_leak) with_leak"
+        spark.read.parquet(table).selectExpr("* except (with_leak)", changed).write.parquet(unusable)
+        assert cli.main([*arguments[:2], unusable, *arguments[3:]]) == 2
+        said = capsys.readouterr().err
+        assert told in said and "i7" in said and unusable in said
+        assert {file.name: file.read_bytes() for file in out.iterdir()} == before
