@@ -12,7 +12,7 @@ CREATE TABLE IF NOT EXISTS {table} (
   train_items BIGINT NOT NULL COMMENT 'Items that it was aligned on',
   gallery BIGINT NOT NULL COMMENT 'Validation items, all of which are searched',
   steps INT NOT NULL COMMENT 'Steps trained',
-  best_step INT NOT NULL COMMENT 'The step whose state was kept: the first with the highest mean recall',
+  best_step INT NOT NULL COMMENT 'The step whose state was kept: the first with the highest mean recall; with random targets the last',
   mean_recall DOUBLE NOT NULL COMMENT 'On validation items: mean of recall at 1, 5, 10, content to ID and ID to content',
   chance DOUBLE NOT NULL COMMENT 'What a random order reaches',
   samples_per_second DOUBLE COMMENT 'Of training steps, all ranks together; null where it was not trained',

@@ -121,7 +121,7 @@ def _state_fingerprint(lake: Lake, encoder: EncoderConfig) -> str:
     launch = (config.launch.processes, config.launch.threads_per_process, config.launch.use_gpu)
     shown, targets = sorted(lake.fingerprints("items").items()), targets_state(lake, encoder)
     # an id stands for what it stands for; what lies in a folder may change
-    start = folder_hash(Path(encoder.model)) if encoder.model is not None and Path(encoder.model).is_dir() else None
+    start = _start_hash(Path(encoder.model)) if encoder.model is not None and Path(encoder.model).is_dir() else None
     return fingerprint(NAME, STEP_VERSION, chosen, start, items, shown, targets, launch)
 
 
@@ -208,16 +208,20 @@ def folder_hash(folder: Path) -> str:
     for file in sorted(folder.iterdir()):
         if file.is_file():
             digest.update(file.name.encode())
-            state = file.stat()
-            digest.update(_file_hash(file, state.st_size, state.st_mtime_ns))
+            with file.open("rb") as content:
+                digest.update(hashlib.file_digest(content, "sha256").digest())
     return digest.hexdigest()
 
 
-@functools.lru_cache(maxsize=1000)
-def _file_hash(file: Path, size: int, changed: int) -> bytes:
-    """Asked of each encoder that starts from the same folder, and by several steps; weights are gigabytes."""
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").digest()
+def _start_hash(folder: Path) -> str:
+    """Of weights to start from, read once while sizes and times stay: many encoders ask, and they are gigabytes."""
+    states = ((file.name, file.stat()) for file in sorted(folder.iterdir()))
+    return _hash_of_state(folder, tuple((name, state.st_size, state.st_mtime_ns) for name, state in states))
+
+
+@functools.lru_cache(maxsize=100)
+def _hash_of_state(folder: Path, state: tuple[tuple[str, int, int], ...]) -> str:
+    return folder_hash(folder)
 
 
 def _note(spec: EncoderSpec, found: Progress) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,9 +16,10 @@ from lis_spark.config.leaks import HONEST
 from lis_spark.lake import Lake
 from lis_spark.lis.arms import RUNG
 from lis_spark.lis.comparisons import Measurement
+from lis_spark.lis.decision import combine_seeds
 from lis_spark.lis.ladder import ALIGNED, LADDER, REACHABLE, STEP
 from lis_spark.lis.results import MEAN, ResultRow
-from lis_spark.metrics import RatioInterval, ratio_interval
+from lis_spark.metrics import Comparison, RatioInterval, ratio_interval
 
 # Ratio -> variants above and below.
 RATIOS = {
@@ -54,7 +55,7 @@ def diagnoses(
     per_user: DataFrame,
     pairs: Mapping[str, Sequence[Mapping[str, object]]],
     results: Sequence[ResultRow],
-    draws: Mapping[str, Sequence[float]],
+    comparisons: Mapping[str, Comparison],
 ) -> list[Diagnosis]:
     """Of each seed, and of the mean of several, on each day and stratum that the ladder was measured on.
 
@@ -68,19 +69,10 @@ def diagnoses(
         per_user: the table ``influence``.
         pairs: comparison_id -> pairs of arms, of those that have both classes.
         results: rows of ``lis_results`` of all measurements, and of their means over seeds.
-        draws: comparison_id -> the gain over each draw of its control, in one order, where it has several.
+        comparisons: those of the measurements, and of each draw of their controls.
     """
-    ladders: dict[tuple[Any, ...], dict[str, list[tuple[Measurement, str]]]] = {}
-    seeds = {measurement.seed for measurement in measurements}
-    for measurement, identity in zip(measurements, ids, strict=True):
-        if measurement.leak == LADDER and measurement.comparison_id in pairs:
-            for seed in (str(measurement.seed), *([MEAN] if len(seeds) > 1 else [])):
-                key = (seed, measurement.evaluated_date, measurement.stratum)
-                ladders.setdefault(key, {}).setdefault(measurement.variant, []).append((measurement, identity))
-    for key, variants in list(ladders.items()):
-        if key[0] == MEAN:  # of what all seeds have measured
-            ladders[key] = {name: members for name, members in variants.items() if len(members) == len(seeds)}
-    ladders = {key: variants for key, variants in ladders.items() if variants}
+    measured = [pair for pair in zip(measurements, ids, strict=True) if pair[0].comparison_id in pairs]
+    ladders = _ladders(measured, len({measurement.seed for measurement in measurements}))
     # of the mean of seeds: U2 of all seeds are added, as those of several dates are
     listed = {
         _name(key, variant): [
@@ -106,8 +98,8 @@ def diagnoses(
             of_users, under = intervals.get(ratio) if ratio else None, gains.get((*key, below))
             interval = None
             if of_users and under and under.lis and under.ci_low is not None and under.ci_low > 0:
-                replicates = _replicates(variants[above], variants[below], gains, draws)
-                interval = of_users.widened(_replicate_variance(replicates, of_users.value) / under.lis**2)
+                over, own = ([_gains(one, comparisons) for one, _ in variants[rung]] for rung in (above, below))
+                interval = of_users.widened(_replicate_variance(over, own, of_users.value) / under.lis**2)
             values |= _columns(name, interval)
         identities = sorted(identity for members in variants.values() for _, identity in members)
         seed, date, stratum = key
@@ -127,30 +119,41 @@ def diagnoses(
     return rows
 
 
-def _replicates(
-    above: Sequence[tuple[Measurement, str]],
-    below: Sequence[tuple[Measurement, str]],
-    gains: Mapping[tuple[Any, ...], ResultRow],
-    draws: Mapping[str, Sequence[float]],
-) -> Iterator[tuple[Sequence[float], Sequence[float]]]:
-    """Of each seed the gains over each draw of noise, or the one gain where the control has no draws."""
+def _ladders(
+    measured: Sequence[tuple[Measurement, str]], seeds: int
+) -> dict[tuple[Any, ...], dict[str, list[tuple[Measurement, str]]]]:
+    """(seed or mean, day, stratum) -> variant -> its measurements with their identities, one a seed."""
+    ladders: dict[tuple[Any, ...], dict[str, list[tuple[Measurement, str]]]] = {}
+    for measurement, identity in measured:
+        if measurement.leak == LADDER:
+            for seed in (str(measurement.seed), *([MEAN] if seeds > 1 else [])):
+                key = (seed, measurement.evaluated_date, measurement.stratum)
+                ladders.setdefault(key, {}).setdefault(measurement.variant, []).append((measurement, identity))
+    for key, variants in list(ladders.items()):
+        if key[0] == MEAN:  # of what all seeds have measured
+            ladders[key] = {name: members for name, members in variants.items() if len(members) == seeds}
+    return {key: variants for key, variants in ladders.items() if variants}
 
-    def of(measurement: Measurement) -> Sequence[float]:
-        row = gains[str(measurement.seed), measurement.evaluated_date, measurement.stratum, measurement.variant]
-        assert row.lis is not None
-        return draws.get(measurement.comparison_id) or [row.lis]
 
-    for (over, _), (under, _) in zip(above, below, strict=True):
-        yield of(over), of(under)
+def _gains(measurement: Measurement, comparisons: Mapping[str, Comparison]) -> list[float]:
+    """Over each draw of the control, in one order for all rungs; the one gain where it has no draws."""
+    over_leaked = [comparisons[name].lis for name in measurement.draws.values()]
+    return [-one for one in over_leaked] or [comparisons[measurement.comparison_id].lis]
 
 
-def _replicate_variance(replicates: Iterable[tuple[Sequence[float], Sequence[float]]], ratio: float) -> float:
-    """Variance of mean above - ratio x mean below over draws and seeds, beside that of users (method 1.6, 1.7)."""
-    left = [[over - ratio * under for over, under in zip(*pair, strict=True)] for pair in replicates]
-    within = [statistics.variance(values) / len(values) if len(values) > 1 else 0.0 for values in left]
-    means = [statistics.fmean(values) for values in left]
-    between = statistics.variance(means) / len(means) if len(means) > 1 else 0.0
-    return statistics.fmean(within) + between
+def _replicate_variance(above: Sequence[Sequence[float]], below: Sequence[Sequence[float]], ratio: float) -> float:
+    """Variance of mean above - ratio x mean below over draws and seeds, beside that of users (method 1.6, 1.7).
+
+    Args:
+        above: seed x draw -> gain.
+        below: likewise.
+        ratio: of their means.
+    """
+    left = [[one - ratio * other for one, other in zip(*pair, strict=True)] for pair in zip(above, below, strict=True)]
+    errors = [statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0 for values in left]
+    if len(left) == 1:
+        return errors[0] ** 2
+    return combine_seeds([statistics.fmean(values) for values in left], errors)[1] ** 2
 
 
 def _name(key: tuple[Any, ...], variant: str) -> str:

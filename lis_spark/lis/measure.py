@@ -120,7 +120,6 @@ def _results(
         covered = coverage(lake, strata_of_days(lake, plan, set(config.evaluation.dates)))
         appended = append_coverage(lake) if config.append else {}
     results, ids = ResultSet(), measurement_ids(config, wanted, measurements)
-    draws: dict[str, list[float]] = {}
     for measurement, identity in zip(measurements, ids, strict=True):
         comparison = comparisons.get(measurement.comparison_id)
         row = ResultRow.of(config, measurement, identity, lake.pinned)
@@ -132,9 +131,7 @@ def _results(
         if comparison is None:
             row.note = "no impressions of both classes in this stratum: no AUC"
         else:
-            over_leaked = [comparisons[name].lis for name in measurement.draws.values()]
-            row.take(comparison, over_leaked)
-            draws[measurement.comparison_id] = [-one for one in over_leaked]
+            row.take(comparison, [comparisons[name].lis for name in measurement.draws.values()])
             if measurement.horizon_days == 0 and measurement.variant in ("naive", "honest"):
                 _assert_zero(comparison)
             row.share_of_impressions = _share(measurement, comparison, comparisons)
@@ -145,7 +142,7 @@ def _results(
     leaks = config.append.future_leaks if config.append else ()
     claimed_negligible = [leak.name for leak in leaks if isinstance(leak, SimilarItemsLeak)]
     results.judge(config.evaluation.decision_threshold, claimed_negligible)
-    return results, diagnoses(lake, measurements, ids, per_user, pairs, results.rows, draws)
+    return results, diagnoses(lake, measurements, ids, per_user, pairs, results.rows, comparisons)
 
 
 def group_of(pair: Mapping[str, object]) -> tuple[object, ...]:

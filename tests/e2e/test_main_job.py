@@ -162,7 +162,7 @@ def test_each_row_is_that_of_its_scores(
 
 
 def test_scopes_name_the_place_where_the_table_is_swapped(results: list[dict[str, Any]], scores: pd.DataFrame) -> None:
-    """Each is of its own arm; of a target whose item no history holds, `history` moves no logit and `target` does."""
+    """Each is an arm of its own; with an empty history there is nothing for scope `history` to move."""
     assert {row["swap_scope"] for row in results if row["variant"] == "naive"} == {"both", "target", "history"}
     logits = {scope: scores[f"swap|naive|3|{scope}|-1"] for scope in ("both", "target", "history")}
     moved = {scope: (one != scores[CONTROL]).mean() for scope, one in logits.items()}

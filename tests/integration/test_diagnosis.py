@@ -84,16 +84,14 @@ def test_ratios_are_those_of_the_users(spark: Any, config_data: dict[str, Any], 
             pairs.setdefault(str(pair["comparison_id"]), []).append(pair)
     lake = Lake(spark, config, measurement=True)
     comparisons = {c.comparison_id: c for c in compare(per_user, [pair for of in pairs.values() for pair in of])}
-    reported, draws = ResultSet(), {}
+    reported = ResultSet()
     for number, measurement in enumerate(measurements):
         row = ResultRow.of(config, measurement, str(number), {})
-        against = [comparisons[name].lis for name in measurement.draws.values()]
-        row.take(comparisons[measurement.comparison_id], against)
+        row.take(comparisons[measurement.comparison_id], [comparisons[name].lis for name in measurement.draws.values()])
         reported.rows.append(row)
-        draws[measurement.comparison_id] = [-one for one in against]
     reported.add_seed_means(seeds)
     ids = [str(n) for n in range(len(measurements))]
-    rows = diagnoses(lake, measurements, ids, per_user, pairs, reported.rows, draws)
+    rows = diagnoses(lake, measurements, ids, per_user, pairs, reported.rows, comparisons)
     per_user.unpersist()
     found = {row.seed: row for row in rows}
     assert set(found) == {*map(str, seeds), *(["mean"] if len(seeds) > 1 else [])}
