@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-STEPS, FEW_STEPS = 200, 5
+STEPS = 200
+FEWER_STEPS = {"early": 5, "middle": 30}  # encoders of the same that stop there
+RUNG_AFTER = {**{steps: f"rung_other_{name}" for name, steps in FEWER_STEPS.items()}, STEPS: "rung_aligned"}
 Row = dict[str, Any]
 Ladder = Mapping[str, Row]
 Statement = tuple[str, bool]
@@ -28,7 +32,7 @@ def ladder_of(seed: int, share: float, folder: Path) -> Ladder:
             "{kind: id_table}",
             *(
                 f"{{kind: representation, name: {name}, encoder: {name}, draws: 2}}"
-                for name in ("aligned", "early", "unaligned")
+                for name in ("aligned", *FEWER_STEPS, "unaligned")
             ),
         ]
     )
@@ -38,10 +42,10 @@ def ladder_of(seed: int, share: float, folder: Path) -> Ladder:
         # what the ladder does not look at is left out
         *("evaluation.horizons=[0, 7]", "evaluation.variants=[naive]", "evaluation.item_age_edges=[]"),
         f"encoders=[{{name: aligned, title_tokens: 64, steps: {STEPS}, patience: null}}, "
-        f"{{name: early, title_tokens: 64, steps: {FEW_STEPS}}}, "
-        "{name: unaligned, title_tokens: 64, objective: none}]",
+        + "".join(f"{{name: {name}, title_tokens: 64, steps: {steps}}}, " for name, steps in FEWER_STEPS.items())
+        + "{name: unaligned, title_tokens: 64, objective: none}]",
         "append={window_days: 10, horizons: [7], content: {columns: [title, image], shuffles: 2}, "
-        f"ladder: {{unaligned: unaligned, aligned: aligned, others: [early]}}, leaks: [{leaks}]}}",
+        f"ladder: {{unaligned: unaligned, aligned: aligned, others: [{', '.join(FEWER_STEPS)}]}}, leaks: [{leaks}]}}",
     ]
     place.mkdir(parents=True, exist_ok=True)
     with (place / "log").open("w", encoding="utf-8") as log:
@@ -61,11 +65,17 @@ def statements(ladders: Mapping[tuple[int, float], Ladder]) -> Iterator[Statemen
             for name, row in {"unaligned": ladder["rung_unaligned"], **steps}.items():
                 yield f"world {seed}, share {share:g}: the step to {name} is not below 0", row["ci_high"] >= 0
         above = ladder["aligned_above_early"]
-        yield f"world {seed}, share {share:g}: more is left after {FEW_STEPS} steps than {STEPS}", above["ci_low"] > 0
+        few = FEWER_STEPS["early"]
+        yield f"world {seed}, share {share:g}: more is left after {few} steps than {STEPS}", above["ci_low"] > 0
     for share in shares:
-        above = [ladders[seed, share]["aligned_above_early"]["lis"] for seed in seeds if (seed, share) in ladders]
-        told = f"share {share:g}, mean of {len(above)} worlds: less is left after {STEPS} steps than after {FEW_STEPS}"
-        yield f"{told} ({sum(above) / len(above):+.4f})", sum(above) > 0
+        worlds = [ladders[seed, share] for seed in seeds if (seed, share) in ladders]
+        left = {
+            steps: statistics.fmean(one["rung_content"]["lis"] - one[rung]["lis"] for one in worlds)
+            for steps, rung in RUNG_AFTER.items()
+        }
+        means = ", ".join(f"{mean:+.4f} after {steps}" for steps, mean in left.items())
+        falls = all(later < earlier for earlier, later in pairwise(left.values()))
+        yield f"share {share:g}, mean of {len(worlds)} worlds: what is left falls with steps ({means})", falls
     for seed in seeds:
         missing = [ladders[seed, share]["step_honest"]["lis"] for share in shares if (seed, share) in ladders]
         if len(missing) > 1:
@@ -81,7 +91,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=Path("build/ladder"))
     options = parser.parse_args()
     ladders: dict[tuple[int, float], Ladder] = {}
-    rungs = ("rung_unaligned", "rung_other_early", "rung_aligned", "rung_content", "rung_honest", "rung_naive")
+    rungs = ("rung_unaligned", *RUNG_AFTER.values(), "rung_content", "rung_honest", "rung_naive")
     for seed in options.seeds:
         for share in options.shares:
             found = ladders[seed, share] = ladder_of(seed, share, options.folder)
