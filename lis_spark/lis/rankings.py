@@ -83,8 +83,9 @@ def strata_of_days(lake: Lake, plan: EvaluationPlan, dates: set[dt.date]) -> Dat
     aligned_on = None
     if lake.config.represents:
         assert lake.config.preference is not None
-        chosen = (F.col("name") == lake.config.preference.name) & (F.col("split") == "train")
-        aligned_on = lake.read("preference_items").where(chosen).select(F.col("item_id").alias("key"))
+        # validation items choose the state that is kept, what is left out looks like an item that is trained on
+        known = lake.read("preference_items").where(F.col("name") == lake.config.preference.name)
+        aligned_on = known.select(F.col("item_id").alias("key"))
     edges = (evaluation.update_count_edges, evaluation.item_age_edges)
     return item_strata(tables, vocabulary, *edges, aligned_on)
 

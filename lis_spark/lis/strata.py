@@ -9,7 +9,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 ALL = "all"
-# Whether an encoder was aligned on the item (method 6).
+# Whether the item is one of the preference data that an encoder was aligned, chosen or validated by (method 6).
 SEEN, UNSEEN = "alignment:seen", "alignment:unseen"
 
 
@@ -49,7 +49,7 @@ def item_strata(
         vocabulary: key, row, first_date of the slot: an item's age at T counts from its first impression in the data.
         update_count_edges: lower edges of all buckets but the first.
         item_age_edges: days, likewise.
-        aligned_on: key of the items that encoders are aligned on, each once; None where that is not asked for.
+        aligned_on: key of the items of preference data, each once; None where that is not asked for.
     """
     dates = table.select(F.col("snapshot_date").alias("evaluated_date")).distinct()
     counts = table.select(F.col("snapshot_date").alias("evaluated_date"), "row", "update_count")

@@ -1,12 +1,13 @@
 """From how many training examples on an item's vector is more than noise: agreement of two halves of the users.
 
-Two chains that share no user and no cold row learn the same item twice. What is of the item shows in both vectors, what
-is of the users and of chance does not. Two trainings differ by a rotation, so one table is mapped onto the other first.
-Agreement is the correlation, over items of like counts, of the numbers of their two vectors: what such items share (a
-vector that nothing was learned of is about the cold row, and its distance from the mean of the table is the same for
-all of them) says nothing of one item and is taken off. It grows with the examples, so it is made monotone in them;
-theta is the least count whose items agree well enough (method 4, which asks for the cosine of each item: the mean of
-cosines gives an item whose vector is nearly the mean as much weight as any other).
+Two chains that share no user and no cold row learn the same item twice. What is of the item shows in both vectors,
+what is of the users and of chance does not. Two trainings differ by a rotation, so one table is mapped onto the other
+first, by a map that was fitted on other items: one that has seen an item turns its noise, too, and they would seem to
+agree. Agreement is the correlation, over items of like counts, of the numbers of their two vectors: what such items
+share (a vector that nothing was learned of is about the cold row, and its distance from the mean of the table is the
+same for all of them) says nothing of one item and is taken off. It grows with the examples, so it is made monotone in
+them; theta is the least count whose items agree well enough (method 4, which asks for the cosine of each item: the
+mean of cosines gives an item whose vector is nearly the mean as much weight as any other).
 """
 
 from __future__ import annotations
@@ -52,13 +53,18 @@ def agreements(
         halves: names of the chains.
         date: of the tables.
         width: of the vectors.
-        minimum_updates: the tables are mapped onto each other by rows with more in both.
+        minimum_updates: the tables are mapped onto each other by rows with more in both, half of them each time.
 
     Raises:
         InputError: too few such rows.
     """
     uses = {TableUse(half, date, date, halves[1]) for half in halves}
-    learned = aligned_tables(tables, uses, width, minimum_updates).where("update_count > 0")
+    of_first = F.pmod(F.xxhash64("row", F.lit("rotation")), F.lit(2)) == 0
+    parts = [
+        aligned_tables(tables, uses, width, minimum_updates, fitted_on=others).where(items)
+        for items, others in ((of_first, ~of_first), (~of_first, of_first))
+    ]
+    learned = parts[0].unionByName(parts[1]).where("update_count > 0")
     first, second = (
         learned.where(F.col("chain") == half).select("row", F.col("vector").alias(name), F.col("update_count").alias(n))
         for half, name, n in zip(halves, ("first", "second"), ("first_count", "second_count"), strict=True)

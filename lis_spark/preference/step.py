@@ -27,7 +27,7 @@ from lis_spark.preference.whitening import Whitening, summed_moments, whitened, 
 from lis_spark.progress import described
 from lis_spark.step import StepResult
 
-STEP_VERSION = 1
+STEP_VERSION = 2
 NAME = "curate"
 
 

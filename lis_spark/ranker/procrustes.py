@@ -12,7 +12,7 @@ from dataclasses import astuple, dataclass
 
 import numpy as np
 import pyarrow as pa
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from lis_spark.errors import InputError
@@ -55,7 +55,9 @@ def tables_in_use(tables: DataFrame, uses: set[TableUse]) -> DataFrame:
     return tables.join(F.broadcast(wanted), ["chain", "snapshot_date"])
 
 
-def aligned_tables(tables: DataFrame, uses: set[TableUse], width: int, minimum_updates: int) -> DataFrame:
+def aligned_tables(
+    tables: DataFrame, uses: set[TableUse], width: int, minimum_updates: int, fitted_on: Column | None = None
+) -> DataFrame:
     """As :func:`tables_in_use`, each table mapped onto its control's; the control's own table keeps its bits.
 
     Args:
@@ -63,6 +65,7 @@ def aligned_tables(tables: DataFrame, uses: set[TableUse], width: int, minimum_u
         uses: which of them are wanted.
         width: numbers in a vector.
         minimum_updates: the map is fitted on rows with more updates than this in both tables.
+        fitted_on: the rows of ``tables`` that it may be fitted on; all where absent.
 
     Raises:
         InputError: a table shares fewer such rows with its control than a vector has numbers.
@@ -71,7 +74,8 @@ def aligned_tables(tables: DataFrame, uses: set[TableUse], width: int, minimum_u
     others = [use for use in _ordered(uses) if not use.is_identity]
     if not others:
         return used
-    maps = _maps(tables, others, width, minimum_updates)
+    known = tables if fitted_on is None else tables.where(fitted_on)
+    maps = _maps(known, others, width, minimum_updates)
     keyed = [(*astuple(use)[:3], number) for number, use in enumerate(others)]
     numbers = F.broadcast(tables.sparkSession.createDataFrame(keyed, f"{_KEY_DDL}, number int"))
     columns = used.columns

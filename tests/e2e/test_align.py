@@ -234,9 +234,9 @@ def test_what_representations_are_worth_is_that_of_the_scores(spark: Any, measur
     scores = lake.read("scores").where("step = 'append'").toPandas()
     wide = scores.pivot(index="impression_id", columns="arm", values="logit")
     known = scores.drop_duplicates("impression_id").set_index("impression_id").loc[wide.index]
-    trained_on = lake.read("preference_items").where("name = 'early' AND split = 'train'").toPandas()["item_id"]
+    known = lake.read("preference_items").where("name = 'early'").toPandas()["item_id"]  # of every split
     shown = lake.read("training_rows").where(f"date = DATE'{ALIGNMENT_DATE}'").toPandas()
-    unseen = ~shown.set_index("impression_id").loc[wide.index, "item_id"].isin(set(trained_on))
+    unseen = ~shown.set_index("impression_id").loc[wide.index, "item_id"].isin(set(known))
     assert 100 < (~unseen).sum() < len(unseen) - 100
 
     def auc(arm: str, rows: Any) -> float:
@@ -402,17 +402,19 @@ def _one_item_changed(spark: Any, config: Any, changed: str, gone: str) -> Itera
 
 
 def test_items_that_show_a_title_alone_go_the_same_way(spark: Any, tmp_path: Path) -> None:
-    """Films of MovieTweetings, twelve days of them."""
+    """Films of MovieTweetings, twelve days of them, to what their titles gain the ranker."""
     overrides = [
         *(f"lake.path={tmp_path / 'lake'}", f"lake.work_path={tmp_path / 'work'}", f"output_path={tmp_path / 'out'}"),
         *(f"source.path={ROOT / 'data' / 'movietweetings_100k'}", "launch.processes=1"),
         *("ingest.start_date=2013-03-01", "ingest.end_date=2013-03-12", "evaluation.dates=[2013-03-12]"),
-        "evaluation.horizons=[0, 1]",
-        *("preference.min_updates=3", f"encoders=[{{name: titles, {SETTINGS % 8}, steps: 20}}]"),
+        *("evaluation.horizons=[0, 1]", "evaluation.variants=[naive]", "evaluation.refit={horizons: [1]}"),
+        *("preference.min_updates=3", "preference.as_of=2013-03-10"),
+        f"encoders=[{{name: titles, {SETTINGS % 8}, steps: 20}}]",
+        "append={window_days: 2, horizons: [1], leaks: [{kind: representation, name: titles, encoder: titles, draws: 2}]}",
     ]
     config = load_config(ROOT / "conf" / "movietweetings_align.yaml", overrides)
     steps = ("ingest", "vocabulary", "training-rows", "train", "curate", "align", "represent")
-    run_steps(spark, config, steps)
+    run_steps(spark, config, (*steps, "features", "score", "append", "measure"))
     lake = Lake(spark, config)
     (row,) = lake.read("encoders").collect()
     assert row["steps"] == 20 and row["gallery"] > 20
@@ -420,6 +422,15 @@ def test_items_that_show_a_title_alone_go_the_same_way(spark: Any, tmp_path: Pat
     assert lake.read("representations").count() == titled > 1000
     note = json.loads((Path(row["path"]) / "encoder.json").read_text(encoding="utf-8"))
     assert note["with_images"] is False, "no room is kept for images that nobody has"
+    lake = Lake(spark, config, measurement=True)
+    found = {row["stratum"]: row for row in results_of(lake) if row["leak"] == "titles"}
+    shown = lake.read("training_rows").where("date = DATE'2013-03-12'").count()
+    scored = lake.read("scores").where("step = 'append'").groupBy("arm").count().collect()
+    assert len(scored) == 1 + 2 and {row["count"] for row in scored} == {shown} and found["all"]["coverage"] == 1.0
+    sides = [found[f"alignment:{side}"]["share_of_impressions"] for side in ("seen", "unseen")]
+    assert sum(sides) == pytest.approx(1) and min(sides) > 0.1
+    for stratum in ("all", "alignment:seen", "alignment:unseen"):
+        assert found[stratum]["ci_low"] < found[stratum]["lis"] < found[stratum]["ci_high"]
 
 
 def test_the_widths_that_a_ranker_takes_are_enforced(config_data: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pyspark.sql import functions as F
 from scipy.linalg import orthogonal_procrustes
 from scipy.stats import ortho_group
 
@@ -33,7 +34,14 @@ def test_agreement_by_examples_is_that_of_a_loop_and_of_the_noise(spark: Any) ->
     found = agreements(frame, HALVES, T, WIDTH, 100)
 
     warm = np.minimum(counts, unseen) > 100
-    turned = halves[0] @ orthogonal_procrustes(halves[0][warm].astype(float), halves[1][warm].astype(float))[0]
+    parity = F.pmod(F.xxhash64("row", F.lit("rotation")), F.lit(2))
+    sides = frame.where(F.col("chain") == HALVES[0]).select("row", parity)
+    side = np.array([one for _, one in sorted(map(tuple, sides.collect()))])
+    assert 0.4 < side.mean() < 0.6
+    turned = halves[0].astype(float)
+    for one in (0, 1):  # each item by a map that was fitted on the others
+        fit = warm & (side != one)
+        turned[side == one] @= orthogonal_procrustes(halves[0][fit].astype(float), halves[1][fit].astype(float))[0]
     both = unseen > 0
     place = np.floor(2 * np.log2(counts)).astype(int)
     for one, bin_ in zip(found, np.unique(place[both]), strict=True):
@@ -49,6 +57,19 @@ def test_agreement_by_examples_is_that_of_a_loop_and_of_the_noise(spark: Any) ->
     left, right = (half[low] - half[both].mean(0) for half in (turned, halves[1]))
     cosine = (left * right).sum(1) / np.linalg.norm(left, axis=1) / np.linalg.norm(right, axis=1)
     assert cosine.mean() > 0.3, "less the mean of the table, what nothing was learned of would agree"
+
+
+def test_what_only_chance_made_alike_does_not_agree(spark: Any) -> None:
+    """A rotation that has seen the items finds agreement between tables that have nothing in common."""
+    rng = np.random.default_rng(8)
+    vectors = [rng.normal(size=(200, WIDTH)).astype(np.float32) for _ in HALVES]
+    counts = np.full(200, 500)
+    frame = frame_of(spark, {(half, T): one for half, one in zip(HALVES, vectors, strict=True)}, counts)
+    (found,) = agreements(frame, HALVES, T, WIDTH, 100)
+    first, second = (one.astype(float) - one.mean(0) for one in vectors)
+    turned = first @ orthogonal_procrustes(first, second)[0]
+    assert np.corrcoef(turned.ravel(), second.ravel())[0, 1] > 0.1
+    assert abs(found.correlation) < 0.08
 
 
 def test_bins_of_few_items_are_joined_with_those_below(spark: Any) -> None:
