@@ -27,6 +27,9 @@ MEANINGS = {
     NAIVE: ("the future with one's own labels", "memorised labels: worth nothing online"),
 }
 
+THROUGH_STRONGER = f"{MEANINGS[ALIGNED][0]}, through a stronger port"
+IN_USE = "lost in use: above the encoder, aligned, and no rung"
+
 
 @dataclass(frozen=True)
 class Rung:
@@ -126,9 +129,9 @@ def ladder_views(rows: Sequence[Row], diagnoses: Sequence[Mapping[str, Any]]) ->
                 for variant, row in sorted(members.items())
                 if variant.startswith(ALIGNED_ABOVE) and row["lis"] is not None
             )
-            views.append(
-                LadderView(date, items, tuple(rungs), told.get((date, stratum), {}), others, members.get(LOST_IN_USE))
-            )
+            lost = members.get(LOST_IN_USE)
+            lost = lost if lost and lost["lis"] is not None else None
+            views.append(LadderView(date, items, tuple(rungs), told.get((date, stratum), {}), others, lost))
     return views
 
 
@@ -148,6 +151,9 @@ def print_ladders(console: Console, views: Sequence[LadderView]) -> None:
         table.add_column("the step is")
         for rung in view.rungs:
             table.add_row(rung.given, _with_error(rung.over_noise), _with_error(rung.step), rung.meaning)
+        if view.lost_in_use is not None:
+            table.add_section()
+            table.add_row(THROUGH_STRONGER, "", _with_error(view.lost_in_use), IN_USE)
         console.print(table)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from lis_spark.report.answer import OWN_SCORES_LABEL, answers_of
 from lis_spark.report.context import ReportContext, Unavailable
 from lis_spark.report.files import write_whole
+from lis_spark.report.ladder_table import IN_USE, THROUGH_STRONGER
 from lis_spark.report.leak_table import cost, leaks_answer
 from lis_spark.report.measurements import (
     VARIANT_NAMES,
@@ -62,6 +63,8 @@ def render(rows: list[dict[str, Any]], context: ReportContext) -> str:
             outcome_figures=draw_outcomes(context.outcomes) if context.outcomes else [],
             score_names=SCORES,
             ladder_figures=[draw_ladder(view, f"ladder-{number}") for number, view in enumerate(context.ladders)],
+            through_stronger=THROUGH_STRONGER,
+            in_use=IN_USE,
             representation_answers=representation_answers(context.representations),
             scores=scores,
             may_contain_own_labels=may_contain_own_labels,

@@ -410,7 +410,7 @@ def test_items_that_show_a_title_alone_go_the_same_way(spark: Any, tmp_path: Pat
         *("evaluation.horizons=[0, 1]", "evaluation.variants=[naive]", "evaluation.refit={horizons: [1]}"),
         *("preference.min_updates=3", "preference.as_of=2013-03-10"),
         f"encoders=[{{name: titles, {SETTINGS % 8}, steps: 20}}]",
-        "append={window_days: 2, horizons: [1], leaks: [{kind: representation, name: titles, encoder: titles, draws: 2}]}",
+        APPEND % ("", "{kind: representation, name: titles, encoder: titles, draws: 2}"),
     ]
     config = load_config(ROOT / "conf" / "movietweetings_align.yaml", overrides)
     steps = ("ingest", "vocabulary", "training-rows", "train", "curate", "align", "represent")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from itertools import pairwise
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -14,6 +15,7 @@ from lis_spark.lis.append_arms import append_features
 from lis_spark.lis.comparisons import plan_measurements
 from lis_spark.lis.ladder import RUNGS
 from lis_spark.report.ladder_table import ladder_views
+from lis_spark.report.step_figure import draw_ladder
 
 T = dt.date(2022, 5, 3)
 
@@ -118,6 +120,25 @@ def rows(stratum: str = "all", share: float = 0.5) -> list[dict[str, Any]]:
         | {"evaluated_date": "2022-05-03", "stratum": stratum, "seed": "17", "share_of_impressions": share}
         for variant, lis in lines.items()
     ]
+
+
+def test_the_drawing_has_a_bar_a_step_and_what_is_lost_in_use_where_the_aligned_rung_ends() -> None:
+    lost = {**rows()[0], "variant": "lost_in_use", "lis": 0.004, "ci_low": 0.002, "ci_high": 0.006}
+    for lines, bars in ((rows(), 5), ([*rows(), lost], 6), ([*rows(), {**lost, "lis": None}], 5)):
+        (view,) = ladder_views(lines, [])
+        drawn = ElementTree.fromstring(str(draw_ladder(view, "one")))
+        found = [
+            (float(bar.attrib["x"]), float(bar.attrib["x"]) + float(bar.attrib["width"])) for bar in drawn.iter("rect")
+        ]
+        assert len(found) == bars
+        for (_, end), (start, _) in pairwise(found[:5]):
+            assert start == pytest.approx(end, abs=0.11)
+        a_hundredth = found[0][1] - found[0][0]  # the first step
+        for (start, end), step in zip(found, (0.01, 0.02, 0.01, 0.04, 0.02, 0.004), strict=False):
+            assert end - start == pytest.approx(a_hundredth * step / 0.01, abs=0.3)
+        if bars == 6:
+            assert found[5][0] == pytest.approx(found[1][1], abs=0.11), "from the end of the aligned rung"
+            assert any("lost in use, of what is reached: +0.0040" in one.text for one in drawn.iter("title"))
 
 
 def test_a_reader_is_told_what_is_reached_and_where_the_rest_is() -> None:
