@@ -160,7 +160,8 @@ def load_encoder(folder: Path) -> Encoder:
 
 
 def item_bytes(folder: Path) -> int:
-    """About the memory that one item's states take in a layer, with what attention and the feed-forward part need."""
+    """About the memory of one item: its pixels as bytes and, twice, as numbers; its states in a layer, with what
+    attention and the feed-forward part need."""
     note = read_note(folder)
     if note.kind == "frozen":
         return 16 * 2**20  # EfficientNet-Lite0's first layers at 224 pixels
@@ -169,7 +170,8 @@ def item_bytes(folder: Path) -> int:
     patches = (vision.image_size[0] // vision.patch_size[0]) ** 2 + 1
     length = config.image_seq_length + note.title_tokens + 3
     parts = ((patches, vision), (length, text))
-    return max(
+    pixels = 3 * vision.image_size[0] * vision.image_size[1] * (1 + 4 + 4)
+    return pixels + max(
         4 * count * (8 * part.hidden_size + 2 * part.intermediate_size + count * part.num_attention_heads)
         for count, part in parts
     )

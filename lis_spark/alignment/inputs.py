@@ -16,7 +16,7 @@ import numpy.typing as npt
 from transformers import AutoProcessor
 from transformers.utils import logging as transformers_logging
 
-from lis_spark.images import decoded
+from lis_spark.images import decoded_in_groups
 
 NO_TOKEN = -1
 
@@ -77,10 +77,10 @@ class ItemProcessor:
             tokens[row, -len(own) :] = own
         has_image = np.array([image is not None for image in images], bool)
         pixels = np.empty((int(has_image.sum()), *self.image_shape), np.uint8)
-        shown = [np.array(decoded(image)) for image in images if image is not None]
-        if shown:
+        done = 0
+        for shown in decoded_in_groups(image for image in images if image is not None):
             resized = processor.image_processor(
-                shown,
+                [np.array(one) for one in shown],
                 do_rescale=False,
                 do_normalize=False,
                 crop_to_patches=False,
@@ -88,7 +88,8 @@ class ItemProcessor:
                 return_tensors="np",
                 input_data_format="channels_last",
             )
-            pixels[:] = np.clip(np.rint(resized["pixel_values"]), 0, 255)
+            pixels[done : done + len(shown)] = np.clip(np.rint(resized["pixel_values"]), 0, 255)
+            done += len(shown)
         return Inputs(tokens, pixels, has_image)
 
 

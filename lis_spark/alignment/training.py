@@ -125,9 +125,9 @@ class Training:
             following: Future[tuple[Any, ...]] | None = None
             while self.progress.step < self.config.steps and not self.progress.has_stopped(self.config.patience):
                 step = self.progress.step
+                started = time.perf_counter()  # a wait for the batch is part of the step
                 batch = following.result() if following else self._batch(step)
                 following = reader.submit(self._batch, step + 1)
-                started = time.perf_counter()
                 for group in optimizer.param_groups:
                     group["lr"] = self.config.learning_rate * min(1.0, (step + 1) / (self.config.warmup_steps + 1))
                 loss = self._learn(replicas, optimizer, *batch)

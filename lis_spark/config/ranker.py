@@ -79,7 +79,7 @@ class LaunchConfig(Section):
     ranks_per_chain: int = Field(1, ge=1, description="1: a chain a rank; more: tables sharded by row over them")
     threads_per_process: int = Field(1, ge=1)
     inference_megabytes: int = Field(
-        512, ge=1, description="for the states of a batch of items in a worker of represent"
+        512, ge=1, description="for a batch of items in a worker of represent, beside the encoder's own weights"
     )
     cache_megabytes: int = Field(512, ge=0, description="decoded days kept by a rank, so that chains share a reading")
 
