@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
+from safetensors import safe_open
 
 from lis_spark.alignment.embedded_model import save_embedded
 from lis_spark.alignment.frozen_features import frozen_features
@@ -98,13 +100,30 @@ def encoder_spec(
 
 def trained(*specs: EncoderSpec, ranks: int = 1) -> list[Progress]:
     """Trains them in processes of their own, one after the other; returns how far each has come."""
+    run_ranks([f"align:{_plan_file(specs, ranks)}"], ranks)
+    return [Progress.parse((Path(spec.folder) / "result.json").read_bytes()) for spec in specs]
+
+
+def killed(spec: EncoderSpec, steps: int) -> tuple[int, Progress]:
+    """Kills its training once it has done so many steps; how many it had done then, and its last state on disk."""
+    plan = _plan_file([spec], 1)
+    reported = plan.with_suffix(".progress-0")
+
+    def done() -> int:
+        return len(reported.read_text(encoding="utf-8").splitlines()) if reported.exists() else 0
+
+    run_ranks([f"align:{plan}"], killed_when=lambda: done() >= steps)
+    with safe_open(Path(spec.folder) / "last.safetensors", "pt") as stored:
+        return done(), Progress.parse(stored.metadata()["progress"])
+
+
+def _plan_file(specs: Sequence[EncoderSpec], ranks: int) -> Path:
     plan = AlignPlan(
         launch=LaunchSpec(ranks_per_chain=ranks, threads_per_process=1, cache_megabytes=0, use_gpu=False),
-        encoders=specs,
+        encoders=tuple(specs),
     )
     for spec in specs:
         Path(spec.folder).mkdir(parents=True, exist_ok=True)
     file = Path(specs[0].folder).parent / "plan.json"
     file.write_text(plan.model_dump_json(), encoding="utf-8")
-    run_ranks([f"align:{file}"], ranks)
-    return [Progress.parse((Path(spec.folder) / "result.json").read_bytes()) for spec in specs]
+    return file

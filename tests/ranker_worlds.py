@@ -8,12 +8,13 @@ import json
 import multiprocessing
 import os
 import pkgutil
+import signal
 import socket
 import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -234,7 +235,12 @@ _LOADED = ("pipeline", "ranker.arm_scoring", "alignment.training")
 _FORKS.set_forkserver_preload([f"lis_spark.{name}" for name in _LOADED])
 
 
-def run_ranks(commands: Sequence[str], ranks: int = 1, timeout_seconds: float = 240) -> str:
+def run_ranks(
+    commands: Sequence[str],
+    ranks: int = 1,
+    timeout_seconds: float = 240,
+    killed_when: Callable[[], bool] | None = None,
+) -> str:
     """Starts ``ranks`` training processes with the same commands; returns what rank 0 printed.
 
     They are not started in the test's own process, where torch.distributed must not be initialised.
@@ -243,6 +249,7 @@ def run_ranks(commands: Sequence[str], ranks: int = 1, timeout_seconds: float = 
         commands: ``kind:plan``, kind train, score, append or align; ``failing-kind:plan`` where it must fail.
         ranks: how many.
         timeout_seconds: for all of them.
+        killed_when: they are killed as soon as this is so, wherever they are; nothing is returned.
 
     Raises:
         AssertionError: with the end of what each failed process printed.
@@ -263,7 +270,9 @@ def run_ranks(commands: Sequence[str], ranks: int = 1, timeout_seconds: float = 
         try:
             for process in processes:
                 process.start()
-            for process in processes:
+            while killed_when and not killed_when() and time.monotonic() < ends:
+                time.sleep(0.002)
+            for process in [] if killed_when else processes:
                 process.join(max(0.0, ends - time.monotonic()))
         finally:
             for process in processes:
@@ -271,6 +280,10 @@ def run_ranks(commands: Sequence[str], ranks: int = 1, timeout_seconds: float = 
                     process.kill()
                     process.join()
         printed = [output.read_text(encoding="utf-8") if output.exists() else "" for output in outputs]
+    if killed_when:
+        codes = [process.exitcode for process in processes]
+        assert codes == [-signal.SIGKILL] * ranks, f"they ended by themselves: {codes}, {printed}"
+        return ""
     failed = [text[-3000:] for process, text in zip(processes, printed, strict=True) if process.exitcode]
     assert not failed, "\n".join(failed)
     return printed[0]

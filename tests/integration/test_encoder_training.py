@@ -11,7 +11,7 @@ import torch
 from lis_spark.alignment.encoder import InternVLEncoder, load_encoder
 from lis_spark.alignment.example_files import Examples
 from lis_spark.alignment.progress import Progress
-from tests.encoder_worlds import encoder_spec, trained
+from tests.encoder_worlds import encoder_spec, killed, trained
 
 
 def test_two_ranks_and_four_parts_learn_what_one_rank_learns_at_once(tmp_path: Path) -> None:
@@ -19,12 +19,18 @@ def test_two_ranks_and_four_parts_learn_what_one_rank_learns_at_once(tmp_path: P
     settings = {"steps": 20, "evaluate_every": 20, "cosine_weight": 0.2, "gram_weight": 0.2}
     alone = encoder_spec(tmp_path / "alone", **settings)
     parts = encoder_spec(tmp_path / "parts", **settings, accumulation=4)
-    one, four = trained(alone, parts)
-    (two,) = trained(encoder_spec(tmp_path / "two", **settings, accumulation=2), ranks=2)
+    adapters = {"steps": 20, "evaluate_every": 20, "tuning": "lora", "freeze_vision": True}
+    one, four, adapted = trained(alone, parts, encoder_spec(tmp_path / "lora", **adapters))
+    two, adapted_by_two = trained(
+        encoder_spec(tmp_path / "two", **settings, accumulation=2),
+        encoder_spec(tmp_path / "lora-2", **adapters),
+        ranks=2,
+    )
     assert len(one.losses) == 20 and one.losses[-1] < one.losses[0] - 0.1
     for other in (four, two):
         np.testing.assert_allclose(other.losses, one.losses, atol=1e-4)
         assert other.kept.mean_recall == pytest.approx(one.kept.mean_recall, abs=0.02)
+    np.testing.assert_allclose(adapted_by_two.losses, adapted.losses, atol=1e-4)
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +46,8 @@ def aligned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, P
         "mse": encoder_spec(folder / "mse", **long, objective="mse"),
         "frozen": encoder_spec(folder / "frozen", **long, kind="frozen"),
         "lora": encoder_spec(folder / "lora", **long, tuning="lora", freeze_vision=True),
+        "without_vision": encoder_spec(folder / "without_vision", steps=5, evaluate_every=5, freeze_vision=True),
+        "bfloat16": encoder_spec(folder / "bfloat16", steps=60, evaluate_every=20, precision="bfloat16"),
     }
     return folder, dict(zip(specs, trained(*specs.values()), strict=True))
 
@@ -55,6 +63,10 @@ def test_aligned_encoders_find_unseen_items_and_others_do_not(aligned: tuple[Pat
     assert found["random"].kept.step == 150, "a control is trained as long as what it stands beside"
     assert recalls["aligned"] > recalls["unaligned"] and recalls["aligned"] > recalls["lora"] > 2 * chance
     assert found["aligned"].curve[0].mean_recall < 2 * chance, "before the first step"
+    # the same draws and batches in 8 bits of mantissa: near the same losses, and not the same
+    first, rounded = found["aligned"].losses[:20], found["bfloat16"].losses[:20]
+    assert recalls["bfloat16"] > 2 * chance
+    assert np.allclose(first, rounded, atol=0.05) and not np.allclose(first, rounded, atol=1e-5)
     assert found["unaligned"].step == 0 and len(found["unaligned"].curve) == 1
 
 
@@ -82,12 +94,21 @@ def test_adapters_are_part_of_the_weights_and_the_vision_tower_is_as_it_was(
     aligned: tuple[Path, dict[str, Progress]],
 ) -> None:
     folder, _ = aligned
-    encoder = load_encoder(folder / "lora" / "trained" / "model")
-    assert isinstance(encoder, InternVLEncoder)
-    start = InternVLEncoder(str(folder / "lora" / "start"), 8).backbone.state_dict()
-    changed = {name for name, one in encoder.backbone.state_dict().items() if not torch.equal(one, start[name])}
+    changed = _changed(folder / "lora")
     assert changed and all("language_model" in name and "_proj." in name for name in changed)
     assert {name.split(".")[-2] for name in changed} == {"q_proj", "k_proj", "v_proj", "o_proj"}
+    parts = {"vision_tower", "language_model", "multi_modal_projector"}
+    for name, moved in (("without_vision", parts - {"vision_tower"}), ("aligned", parts)):
+        found = {part for part in parts if any(part in one for one in _changed(folder / name))}
+        assert found == moved, name
+
+
+def _changed(folder: Path) -> set[str]:
+    """Weights that are others than before the first step."""
+    encoder = load_encoder(folder / "trained" / "model")
+    assert isinstance(encoder, InternVLEncoder)
+    start = InternVLEncoder(str(folder / "start"), 8).backbone.state_dict()
+    return {name for name, one in encoder.backbone.state_dict().items() if not torch.equal(one, start[name])}
 
 
 def test_a_training_that_was_cut_off_goes_on_to_the_same_losses(tmp_path: Path) -> None:
@@ -101,6 +122,17 @@ def test_a_training_that_was_cut_off_goes_on_to_the_same_losses(tmp_path: Path) 
     assert [one.mean_recall for one in on.curve] == [one.mean_recall for one in straight.curve]
     (other,) = trained(encoder_spec(tmp_path / "cut", steps=4, evaluate_every=4, learning_rate=1e-3))
     assert other.step == 4 and other.losses[0] == straight.losses[0] and other.losses[-1] != straight.losses[3]
+
+
+def test_a_training_that_is_killed_goes_on_from_its_last_state(tmp_path: Path) -> None:
+    """Between two states: what was done since the last is done again, to the same losses."""
+    done, state = killed(encoder_spec(tmp_path / "killed", steps=5000, evaluate_every=8), 20)
+    assert 0 < state.step <= done and state.step % 8 == 0
+    ends = {"steps": done + 8, "evaluate_every": 8}
+    (on,) = trained(encoder_spec(tmp_path / "killed", **ends))
+    (straight,) = trained(encoder_spec(tmp_path / "straight", **ends))
+    assert on.losses == straight.losses and on.losses[: state.step] == state.losses
+    assert [one.mean_recall for one in on.curve] == [one.mean_recall for one in straight.curve]
 
 
 def test_it_stops_when_mean_recall_no_longer_rises_and_keeps_the_best(tmp_path: Path) -> None:
