@@ -26,7 +26,7 @@ def near_duplicates(looks: DataFrame, similarity: float) -> DataFrame:
     """first, second: pairs of items of which every part that both show is alike; first < second.
 
     Parts are alike that share so much of their tokens (Jaccard). Pairs are found by the words of the title, and those
-    of items without a title by their colours.
+    with an item without a title by their colours.
 
     Args:
         looks: item_id, words, colours, see :func:`lis_spark.preference.shown.looks`.
@@ -35,27 +35,44 @@ def near_duplicates(looks: DataFrame, similarity: float) -> DataFrame:
     # what shows the very same is one point, or a thousand copies were a million pairs
     same = [F.min("item_id").alias("item_id"), F.collect_list("item_id").alias("same")]
     points = looks.groupBy("words", "colours").agg(*same).localCheckpoint()
-    titled = F.size("words") > 0
-    words, colours = F.transform("words", lambda word: F.xxhash64(word)), F.col("colours").cast("array<bigint>")
-    tokens = points.select("item_id", "colours", F.when(titled, words).otherwise(colours).alias("tokens"))
-    keys = tokens.select("item_id", "tokens").mapInArrow(_band_keys(similarity), "item_id string, key bigint")
-    one, other = keys.withColumnRenamed("item_id", "first"), keys.withColumnRenamed("item_id", "second")
-    met = one.join(other, "key").where("first < second").select("first", "second").distinct()
-    first = tokens.toDF("first", "first_colours", "first_tokens")
-    second = tokens.toDF("second", "second_colours", "second_tokens")
-    no_colours = (F.size("first_colours") == 0) | (F.size("second_colours") == 0)
-    alike = (_shared("first_tokens", "second_tokens") >= similarity - 1e-9) & (
-        no_colours | (_shared("first_colours", "second_colours") >= similarity - 1e-9)
-    )
-    pairs = met.join(first, "first").join(second, "second").where(alike).select("first", "second")
+    words = F.transform("words", lambda word: F.xxhash64(word))
+    tokens = points.select("item_id", words.alias("words"), F.col("colours").cast("array<bigint>").alias("colours"))
+    titled, coloured = F.size("words") > 0, F.size("colours") > 0
+    by_words = _keys(tokens.where(titled), "words", similarity)
+    met = _met(by_words, by_words)
+    untitled = tokens.where(~titled)
+    if not untitled.isEmpty():
+        met = met.unionByName(
+            _met(_keys(untitled, "colours", similarity), _keys(tokens.where(coloured), "colours", similarity))
+        )
+    first = tokens.toDF("first", "first_words", "first_colours")
+    second = tokens.toDF("second", "second_words", "second_colours")
+    both = met.distinct().join(first, "first").join(second, "second")
+    pairs = both.where(_alike("words", similarity) & _alike("colours", similarity)).select("first", "second")
     copies = points.select(F.col("item_id").alias("first"), F.explode("same").alias("second"))
     return pairs.unionByName(copies).where("first < second").distinct().localCheckpoint()
 
 
-def _shared(one: str, other: str) -> Column:
-    """Jaccard similarity of two arrays whose values are all different."""
+def _keys(tokens: DataFrame, part: str, similarity: float) -> DataFrame:
+    """item_id, key: see :func:`_band_keys`."""
+    listed = tokens.select("item_id", F.col(part).alias("tokens"))
+    return listed.mapInArrow(_band_keys(similarity), "item_id string, key bigint")
+
+
+def _met(one: DataFrame, other: DataFrame) -> DataFrame:
+    """first < second: items that share a key."""
+    pairs = one.withColumnRenamed("item_id", "one").join(other.withColumnRenamed("item_id", "other"), "key")
+    return pairs.where("one != other").select(
+        F.least("one", "other").alias("first"), F.greatest("one", "other").alias("second")
+    )
+
+
+def _alike(part: str, similarity: float) -> Column:
+    """Whether one of two items does not show this part, or both show nearly the same there (Jaccard)."""
+    one, other = f"first_{part}", f"second_{part}"  # arrays whose values are all different
     common = F.size(F.array_intersect(one, other))
-    return common / (F.size(one) + F.size(other) - common)
+    shared = common / F.nullif(F.size(one) + F.size(other) - common, F.lit(0))
+    return (F.size(one) == 0) | (F.size(other) == 0) | (shared >= similarity - 1e-9)
 
 
 def _band_keys(similarity: float) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:

@@ -19,10 +19,12 @@ from sklearn.metrics import roc_auc_score
 
 from lis_spark import cli
 from lis_spark.alignment import represent, step
+from lis_spark.alignment.embedded_model import save_embedded
 from lis_spark.alignment.examples import preference_rows
 from lis_spark.alignment.inference import ItemEncoder
 from lis_spark.alignment.targets import targets_of
 from lis_spark.config import RunConfig, load_config, parse_config
+from lis_spark.config.encoder import EmbeddedModelConfig
 from lis_spark.errors import ConfigError, InputError
 from lis_spark.lake import Lake
 from lis_spark.lis.append_arms import append_features
@@ -385,6 +387,44 @@ def test_only_what_is_new_or_changed_is_encoded_again(spark: Any, aligned: Align
     head.write_bytes(kept)
     with pytest.raises(ConfigError, match="no encoder is configured"):
         step.run(spark, load_config(ALIGNMENT, [*aligned.overrides, "append=null", "encoders=[]"]))
+
+
+def test_encoders_of_every_kind_go_the_same_way(spark: Any, aligned: Aligned, tmp_path: Path) -> None:
+    """A model from a folder, features that stay as they are, and the objectives with targets as they are."""
+    save_embedded(tmp_path / "model", ["gabi zube", "nika"], EmbeddedModelConfig(**SMALL), 3)
+    few = "steps: 10, evaluate_every: 5, batch_size: 64"
+    encoders = (
+        f"encoders=[{{name: of_folder, model: {tmp_path / 'model'}, tuning: lora, freeze_vision: true, "
+        f"title_tokens: 16, dimension: {WIDTH}, {few}}}, "
+        f"{{name: of_features, kind: frozen, dimension: {WIDTH}, {few}}}, "
+        + ", ".join(f"{{name: by_{one}, objective: {one}, {SETTINGS % WIDTH}, steps: 10}}" for one in ("cosine", "mse"))
+        + "]"
+    )
+    base = [one for one in aligned.overrides if not one.startswith(("encoders=", "append="))]
+    with commands(spark, [*base, "append=null", encoders]) as command:
+        command("align")
+        command("represent")
+        assert "align: nothing to do" in command("align")
+        weights = tmp_path / "model" / "model.safetensors"
+        save_embedded(tmp_path / "model", ["gabi zube", "nika"], EmbeddedModelConfig(**SMALL), 4)
+        assert weights.is_file() and "of_folder: mean recall" in command("align"), "other weights lie in the folder"
+    config = load_config(ALIGNMENT, [*base, "append=null", encoders])
+    rows = {row["name"]: row for row in Lake(spark, config).read("encoders").collect()}
+    items = Lake(spark, config).read("items").count()
+    of_targets = rows["by_mse"]["dimension"]
+    assert of_targets in (7, 8), "the ID vector's, less popularity where that is left out"
+    for name, kind, objective, dimension, is_unit in (
+        ("of_folder", "internvl", "contrastive", WIDTH, True),
+        ("of_features", "frozen", "contrastive", WIDTH, True),
+        ("by_cosine", "internvl", "cosine", of_targets, True),
+        ("by_mse", "internvl", "mse", of_targets, False),
+    ):
+        row = rows[name]
+        assert (row["kind"], row["objective"], row["dimension"], row["steps"]) == (kind, objective, dimension, 10)
+        vectors = np.stack(list(_vectors(spark, config, name).values()))
+        assert vectors.shape == (items, dimension) and len(np.unique(vectors, axis=0)) > items / 2
+        lengths = np.linalg.norm(vectors, axis=1)
+        assert np.allclose(lengths, 1, atol=1e-5) == is_unit, name
 
 
 @contextmanager

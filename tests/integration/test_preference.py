@@ -99,10 +99,14 @@ def test_near_duplicates_share_most_of_what_they_show(spark: Any) -> None:
     # the same title over another image is another item; images alone are told apart by their colours
     rows += [("s1", "one title", picture(901)), ("s2", "one title", picture(902))]
     rows += [("u1", None, picture(903)), ("u2", None, picture(903, 0.02)), ("u3", None, picture(904))]
+    # an image alone is alike to the same image with a title; a title alone to the same title with an image
+    rows += [("v1", "words that nobody else has", picture(904, 0.02)), ("v2", "words that nobody else has", None)]
     items = spark.createDataFrame(rows, "item_id string, title string, image binary")
     pairs = near_duplicates(looks(items), 0.5)
     found = {(row["first"], row["second"]) for row in pairs.collect()}
-    assert found == {(original, copy) for copy, original in copies.items()} | {("t1", "t2"), ("u1", "u2")}
+    assert found == {(original, copy) for copy, original in copies.items()} | {
+        *(("t1", "t2"), ("u1", "u2"), ("u3", "v1"), ("v1", "v2"))
+    }
     assert near_duplicates(looks(items.repartition(3)), 0.5).count() == len(found)
     assert set(colour_tokens(picture(1))) & set(colour_tokens(picture(1, 0.02)))
 
