@@ -1,6 +1,7 @@
 """Builds the wheel: the package with its schemas, shipped configurations and report template."""
 
 import re
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -8,6 +9,8 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 version = re.search(r'__version__ = "(.+)"', (HERE / "lis_spark/__init__.py").read_text(encoding="utf-8"))
 assert version is not None
+# A module that has been renamed since would still lie there, and travel along.
+shutil.rmtree(HERE / "build" / "lib", ignore_errors=True)
 
 setup(
     name="lis-spark",

@@ -97,7 +97,11 @@ def _days(config: RunConfig, source: SourceData, days: dict[dt.date, Day]) -> st
         for feature in config.features:  # a misspelt column is told here, not after the ingest
             table = accepted if feature.origin == "impressions" else source.items
             if table is None:
-                raise InputError(f"feature {feature.name!r} is of items, and the source has none", table="items")
+                raise InputError(
+                    f"feature {feature.name!r} is of items, and the source has none",
+                    table="items",
+                    remedy="give the source items, or take the feature out of features",
+                )
             column_name(feature, table.columns)
         found = profile(rows, config, [column for column in accepted.columns if column != "date"])
         check_days(found, rows, config, source.name)

@@ -143,9 +143,16 @@ def _run(options: argparse.Namespace) -> int:
     from lis_spark.errors import ConfigError
 
     if options.config is None:
-        raise ConfigError("measure needs --config, or --scores for logits of your own")
+        raise ConfigError(
+            "measure needs --config, or --scores for logits of your own",
+            remedy="say lis-spark measure --config FILE, or --scores TABLE",
+        )
     if options.verb == "forget" and options.user is None and options.leaked_before is None:
-        raise ConfigError("forget needs to know what", expected="--user ID, or --leaked-before YYYY-MM-DD, or both")
+        raise ConfigError(
+            "forget needs to know what",
+            expected="--user ID, or --leaked-before YYYY-MM-DD, or both",
+            remedy="say whom, or which rows, to forget",
+        )
     config = load_config(options.config, options.overrides)
     # Spark starts only now: a misspelt key is told at once.
     from lis_spark import pipeline

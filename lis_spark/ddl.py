@@ -78,7 +78,12 @@ def table_definition(name: str) -> TableDefinition:
     file = resource_folder("schemas") / f"{name}.sql"
     if not file.is_file():
         known = sorted(path.stem for path in file.parent.glob("*.sql"))
-        raise ConfigError("there is no such table", table=name, expected=", ".join(known))
+        raise ConfigError(
+            "there is no such table",
+            table=name,
+            expected=", ".join(known),
+            remedy="correct the name",
+        )
     text = file.read_text(encoding="utf-8")
     rules: dict[str, str] = {}
     kept: list[str] = []

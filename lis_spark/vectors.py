@@ -35,7 +35,12 @@ def unpack(column: pa.Array | pa.ChunkedArray, width: int, dtype: str = "<f4") -
         if isinstance(column, pa.ChunkedArray):
             column = column.chunk(0)
     if column.null_count:
-        raise InputError("a packed vector is null", found=f"{column.null_count} nulls", expected=f"{width} numbers")
+        raise InputError(
+            "a packed vector is null",
+            found=f"{column.null_count} nulls",
+            expected=f"{width} numbers",
+            remedy="write the step before again with --force",
+        )
     if not len(column):
         return np.empty((0, width), dtype=dtype)
     expected = width * BYTES_PER_VALUE

@@ -45,7 +45,13 @@ def refused_write(
             found=text.splitlines()[0],
             remedy="made by another configuration? use another lake.path, or the same labels and context",
         )
-    return StepFailed("Spark could not write the table", table=place, partition=_some(fingerprints), found=text[:2000])
+    return StepFailed(
+        "Spark could not write the table",
+        table=place,
+        partition=_some(fingerprints),
+        found=text[:2000],
+        remedy="mend what Spark says of it, and run the step again: what was there before stays",
+    )
 
 
 def _broken_rule(

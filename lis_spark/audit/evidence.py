@@ -139,6 +139,7 @@ def _looked_at(lake: Lake, source: Joined, audit: AuditConfig) -> tuple[dict[int
             table=audit.path,
             found=f"{row['rows']:,} rows",
             expected=f"{expected:,} impressions",
+            remedy="look for doubled keys in the audited table, and run the audit again",
         )
     if not row["matched"]:
         raise InputError(

@@ -33,7 +33,9 @@ def run(spark: SparkSession, config: RunConfig, *, run_id: str = "") -> list[dic
     audit = config.audit
     if audit is None or audit.path is None:
         raise ConfigError(
-            "which table?", expected="lis-spark audit TABLE --config FILE, or audit: {path: ...} in the configuration"
+            "which table?",
+            expected="lis-spark audit TABLE --config FILE, or audit: {path: ...} in the configuration",
+            remedy="name the table to look through",
         )
     lake = Lake(spark, config, run_id=run_id, step="audit", measurement=True)
     lake.pin("impressions")

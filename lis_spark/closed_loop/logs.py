@@ -102,6 +102,7 @@ def lost(loop: ClosedLoopConfig, what: str, date: dt.date, found: str, expected:
         partition={"experiment": loop.name, "date": date.isoformat()},
         found=found,
         expected=expected,
+        remedy="run the experiment again; what is whole is kept",
     )
 
 

@@ -66,7 +66,11 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
 def refuse_without(config: RunConfig) -> None:
     """Raises ConfigError where no experiment is configured."""
     if config.closed_loop is None:
-        raise ConfigError("which experiment?", expected="closed_loop: {start_date: ..., arms: ...}")
+        raise ConfigError(
+            "which experiment?",
+            expected="closed_loop: {start_date: ..., arms: ...}",
+            remedy="see conf/experiment_feed.yaml",
+        )
 
 
 def read_out_config(spark: SparkSession, config: RunConfig) -> ReadOutConfig:

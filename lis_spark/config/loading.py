@@ -39,9 +39,17 @@ def _data(path: str | Path, overrides: tuple[str, ...] | list[str]) -> dict[str,
     try:
         data = yaml.safe_load(file.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
-        raise ConfigError("the configuration is not valid YAML", found=f"{path}: {error}") from error
+        raise ConfigError(
+            "the configuration is not valid YAML",
+            found=f"{path}: {error}",
+            remedy="mend the line that is named",
+        ) from error
     if not isinstance(data, dict):
-        raise ConfigError("the configuration is not a mapping of keys", found=str(path))
+        raise ConfigError(
+            "the configuration is not a mapping of keys",
+            found=str(path),
+            remedy="write it as key: value lines, as those in conf/",
+        )
     for override in overrides:
         _apply(data, override)
     return data
@@ -66,7 +74,12 @@ def _parsed(kind: type[Config], data: dict[str, Any], origin: str) -> Config:
 def _apply(data: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
     if not equals or not key:
-        raise ConfigError("an override is not of the form key=value", found=override, expected="a.b.c=value")
+        raise ConfigError(
+            "an override is not of the form key=value",
+            found=override,
+            expected="a.b.c=value",
+            remedy="write it without spaces around =, and quote what the shell would take apart",
+        )
     node = data
     *parents, last = key.split(".")
     for parent in parents:
@@ -74,7 +87,11 @@ def _apply(data: dict[str, Any], override: str) -> None:
             node[parent] = {}
         node = node[parent]
         if not isinstance(node, dict):
-            raise ConfigError("an override goes through a key that holds no mapping", found=override)
+            raise ConfigError(
+                "an override goes through a key that holds no mapping",
+                found=override,
+                remedy="write the whole section in the configuration, or override it as one: section={...}",
+            )
     node[last] = yaml.safe_load(value)
 
 

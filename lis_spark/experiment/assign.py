@@ -30,7 +30,11 @@ def run(spark: SparkSession, config: ReadOutConfig, force: bool = False, *, run_
     experiment = config.experiment
     assign = experiment.assign
     if assign is None:
-        raise ConfigError("who is to be assigned?", expected="experiment: {assign: {users, layers, arms}}")
+        raise ConfigError(
+            "who is to be assigned?",
+            expected="experiment: {assign: {users, layers, arms}}",
+            remedy="see docs/experiments.md",
+        )
     lake = Lake(spark, config, run_id=run_id, step="assign")
     lake.create(OWN_TABLE)
     table = assign.users

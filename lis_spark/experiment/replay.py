@@ -73,7 +73,9 @@ def run(spark: SparkSession, config: ReadOutConfig) -> list[Replay]:
     replayed = config.experiment.replay
     if replayed is None:
         raise ConfigError(
-            "which days are to be replayed?", expected="experiment: {replay: {start_date: ..., end_date: ...}}"
+            "which days are to be replayed?",
+            expected="experiment: {replay: {start_date: ..., end_date: ...}}",
+            remedy="give the days in the configuration, or on the command line",
         )
     # every user enters on the first day, and all are in one arm until they are divided
     experiment = config.experiment.model_copy(

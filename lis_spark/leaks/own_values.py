@@ -154,6 +154,7 @@ def _one_length(rows: Iterable[Row], column: str, name: str) -> int:
             table=name,
             found=f"{min(lengths, default=0)} to {max(lengths, default=0)} numbers",
             expected="arrays of one length in every row",
+            remedy="pad them to one length, or take the column out",
         )
     return int(lengths.pop())
 

@@ -49,7 +49,8 @@ def measure_scores(
         InputError: a column is missing or of another type, a score is NaN or null (its row named), a label is not 0
             or 1, the arms cover different impressions, or a date has one class only.
     """
-    frame = read_scores(spark, table)
+    frame, version = read_scores(spark, table)
+    versions = {} if version is None else {table: version}
     _check_columns(frame, table, columns)
     has_fold, has_date = columns["fold"] in frame.columns, columns["date"] in frame.columns
     has_impression = columns["impression"] in frame.columns
@@ -100,7 +101,7 @@ def measure_scores(
     honest = has_fold and has_date
     for date in dates:
         row = ResultRow(
-            measurement_id=fingerprint("scores", table, columns, date),
+            measurement_id=fingerprint("scores", versions or table, columns, date),
             run_name="own_scores",
             scenario="default",
             protocol="scores",
@@ -115,6 +116,7 @@ def measure_scores(
             seed="",
             config_fingerprint=fingerprint(columns, threshold),
             created_ts=dt.datetime.now(dt.UTC),
+            table_versions=json.dumps(versions),
             note="as its fold and evaluated_date columns say, held out by fold" if honest else NAIVE_NOTE,
         )
         row.take(comparisons[str(date)])
@@ -127,12 +129,14 @@ def measure_scores(
     return results
 
 
-def read_scores(spark: SparkSession, table: str) -> DataFrame:
-    """A table of scores: a Delta folder, a Parquet file or folder, or a table of the catalog."""
+def read_scores(spark: SparkSession, table: str) -> tuple[DataFrame, int | None]:
+    """A table of scores, a Delta folder, a Parquet file or folder, or a table of the catalog; the version of a Delta
+    table, which is read throughout."""
     if "/" in table or table.endswith(".parquet"):
-        if DeltaTable.isDeltaTable(spark, table):
-            return spark.read.format("delta").load(table)
-        return read_parquet(spark, table)
+        if not DeltaTable.isDeltaTable(spark, table):
+            return read_parquet(spark, table), None
+        version = _newest(DeltaTable.forPath(spark, table))
+        return spark.read.format("delta").option("versionAsOf", version).load(table), version
     if not spark.catalog.tableExists(table):
         raise InputError(
             "there is no such table of scores",
@@ -140,7 +144,15 @@ def read_scores(spark: SparkSession, table: str) -> DataFrame:
             expected="a path or catalog.schema.table",
             remedy="look at its spelling; a path has a / in it or ends in .parquet",
         )
-    return spark.table(table)
+    provider = spark.sql(f"DESCRIBE EXTENDED {table}").where("col_name = 'Provider' AND data_type = 'delta'")
+    if provider.isEmpty():
+        return spark.table(table), None
+    version = _newest(DeltaTable.forName(spark, table))
+    return spark.read.option("versionAsOf", version).table(table), version
+
+
+def _newest(table: DeltaTable) -> int:
+    return int(table.history(1).select("version").collect()[0]["version"])
 
 
 def _check_columns(frame: DataFrame, table: str, columns: dict[str, str]) -> None:

@@ -66,6 +66,7 @@ def write_influence(lake: Lake, plan: EvaluationPlan, todo: Mapping[PartitionKey
             partition=", ".join("/".join(key) for key in todo),
             found=f"{rows_out['rows'] if rows_out else 0:,} scores",
             expected=f"{rows_in:,} scores",
+            remedy="run lis-spark measure --force; if it comes back, look for doubled impression ids",
         )
     return rows_in, rows_in
 

@@ -235,6 +235,7 @@ def write_scores(lake: Lake, step: str, scores: DataFrame, todo: Mapping[Partiti
             partition=", ".join("/".join(key) for key in todo),
             found=f"{written:,} logits",
             expected=f"{expected:,} logits (impressions x arms that score them)",
+            remedy="run the step again with --force; if it comes back, look for doubled impression ids",
         )
     return written
 

@@ -29,6 +29,7 @@ def check_columns(frame: DataFrame, needed: Sequence[str], table: str) -> None:
             table=table,
             found=", ".join(frame.columns),
             expected=", ".join(needed),
+            remedy="give the table these columns, or name those that it has",
         )
 
 
@@ -47,6 +48,7 @@ def counted_groups(scores: DataFrame, group_columns: Sequence[str], table: str) 
             table=table,
             found=logit_type.simpleString(),
             expected="float or double",
+            remedy="cast the logits to double before they are measured",
         )
     faults = _faults()
     rows = (

@@ -70,6 +70,7 @@ def ratio_interval(
                 table="pairs",
                 found=(numerator_id, denominator_id),
                 expected="two of " + ", ".join(members),
+                remedy="name two comparisons that are measured",
             )
     bundles = [[*members[numerator_id], *members[denominator_id]] for numerator_id, denominator_id in ratios]
     moments = collect_moments(influences, units, bundles, table)
@@ -107,6 +108,7 @@ def sum_intervals(
                 table="pairs",
                 found=unknown[0],
                 expected=", ".join(members),
+                remedy="name comparisons that are measured",
             )
     bundles = [[unit for name in weights for unit in members[name]] for weights in sums]
     moments = collect_moments(influences, units, bundles, table)

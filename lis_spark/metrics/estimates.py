@@ -269,6 +269,7 @@ def _standard_error(moments: Iterable[Moments], form: Form, users: int, name: st
             table="influence",
             partition=name,
             expected="at least two users",
+            remedy="evaluate days, or strata, with more users",
         )
     total = Fraction(0)
     for row in moments:

@@ -127,7 +127,12 @@ def totals(influences: DataFrame, group_columns: Sequence[str]) -> dict[tuple[An
     for row in influences.groupBy(*group_columns).agg(*sums).collect():
         name = group_name(row, group_columns)
         if any(row[measure] is None for measure in MEASURES[:4]):
-            raise StepFailed("a sum is beyond decimal(38,0)", table="influence", partition=name)
+            raise StepFailed(
+                "a sum is beyond decimal(38,0)",
+                table="influence",
+                partition=name,
+                remedy="measure days of fewer impressions, or a sample of them",
+            )
         values = {measure: int(row[measure]) for measure in MEASURES[:4]}
         if values["u2_positives"] != values["u2_negatives"]:
             raise sides_differ(name, values["u2_positives"], values["u2_negatives"])

@@ -97,7 +97,12 @@ def collect_moments(
         if row["uneven"]:
             raise _uneven(influences, unit, row["uneven"], table)
         if row["too_large"] or any(row[name] is None for name in (*PRODUCTS, *SUMS)):
-            raise StepFailed("a sum over the users is beyond decimal(38,0)", table=table, partition=unit.name)
+            raise StepFailed(
+                "a sum over the users is beyond decimal(38,0)",
+                table=table,
+                partition=unit.name,
+                remedy="measure fewer days or users at once",
+            )
         products = {name: int(row[name]) for name in PRODUCTS}
         sums = {name: int(row[name]) for name in SUMS}
         if row["left"] == row["right"]:

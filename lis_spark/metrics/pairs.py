@@ -61,7 +61,11 @@ def gather_pairs(pairs: DataFrame | Sequence[Mapping[str, Any]], influences: Dat
     for row in rows:
         if set(row) != {*_ROLES, *cell_columns}:
             raise InputError(
-                "a pair of arms has other columns than the first", table="pairs", found=row, expected=rows[0]
+                "a pair of arms has other columns than the first",
+                table="pairs",
+                found=row,
+                expected=rows[0],
+                remedy="give all pairs the same columns",
             )
         cell = [_typed(row[name], influences.schema[name].dataType) for name in cell_columns]
         control, leaked = gathered.setdefault((row["comparison_id"], *cell), (row["control_arm"], []))
@@ -72,6 +76,7 @@ def gather_pairs(pairs: DataFrame | Sequence[Mapping[str, Any]], influences: Dat
                 partition=row,
                 found=f"control {row['control_arm']}, leaked {row['leaked_arm']}",
                 expected=f"control {control}, not among {leaked}",
+                remedy="give each comparison one pair of arms, the same in each ranking",
             )
         leaked.append(row["leaked_arm"])
     return [

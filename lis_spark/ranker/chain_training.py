@@ -228,6 +228,7 @@ class ChainTrainer:
                     partition={"chain": chain.name, "snapshot_date": date.isoformat()},
                     found=f"for instance row {int(wrong[0]) + shard.first - SHIFT}",
                     expected="bit-identical rows (a sparse or row-wise optimizer without weight decay)",
+                    remedy="run the step again; if it comes back, the training is not to be trusted: report it",
                 )
             checked += int(still.sum())
         return checked

@@ -87,6 +87,7 @@ def exported_days(
             partition=", ".join(map(str, wrong[:5])),
             found=f"{exported[wrong[0]]:,} rows",
             expected=f"{rows[wrong[0]]:,} rows",
+            remedy="run the step again; if it comes back, run lis-spark training-rows --force",
         )
     return specs
 

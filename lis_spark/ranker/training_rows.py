@@ -232,7 +232,11 @@ def _with_rows(
     of_items = of_origin(config, "items")
     if of_items:
         if items is None:
-            raise InputError("features of items, but there is no table of items", table="items")
+            raise InputError(
+                "features of items, but there is no table of items",
+                table="items",
+                remedy="run lis-spark ingest with a source that has items, or take these features out",
+            )
         table = items.select("item_id", *sorted({column_name(feature, items.columns) for feature in of_items}))
         for feature in of_items:
             table = _looked_up(table, feature, vocabularies, items.columns, config)

@@ -60,7 +60,13 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
         placed.release()
     expected = sum(known.values()) + sum(placed.added.values())
     if written != expected:
-        raise StepFailed("keys were lost", table="vocabularies", found=f"{written:,} rows", expected=f"{expected:,}")
+        raise StepFailed(
+            "keys were lost",
+            table="vocabularies",
+            found=f"{written:,} rows",
+            expected=f"{expected:,}",
+            remedy="run lis-spark vocabulary again; if it comes back, look for doubled keys",
+        )
     _check_unchanged(lake, old, slots, expected)
     return StepResult(
         "vocabulary",
@@ -95,7 +101,11 @@ def observed_keys(
     of_items = [feature for feature in of_origin(config, "items") if feature.table in slots]
     if of_items:
         if items is None:
-            raise InputError("features of items, but the source has no items", table="items")
+            raise InputError(
+                "features of items, but the source has no items",
+                table="items",
+                remedy="give the source items, or take these features out of features",
+            )
         shown = impressions.groupBy("item_id").agg(F.min("date").alias("shown"))
         entries = [
             F.struct(F.lit(feature.table).alias("slot"), key_of(feature, items.columns, config).alias("key"))
@@ -197,4 +207,9 @@ def _check_unchanged(lake: Lake, old: DataFrame, slots: Sequence[str], expected:
             remedy="restore the version before this one",
         )
     if sum(_checked(now).values()) != expected:
-        raise StepFailed("keys were lost", table="vocabularies", expected=f"{expected:,}")
+        raise StepFailed(
+            "keys were lost",
+            table="vocabularies",
+            expected=f"{expected:,}",
+            remedy="run lis-spark vocabulary again; if it comes back, look for doubled keys",
+        )

@@ -47,7 +47,12 @@ def read(spark: SparkSession, config: RunConfig) -> SourceData:
     assert isinstance(config.source, KuaiRandSource)
     unknown = [label for label in config.labels if label not in LABELS]
     if unknown:
-        raise ConfigError("the source has no such label", found=", ".join(unknown), expected=" or ".join(LABELS))
+        raise ConfigError(
+            "the source has no such label",
+            found=", ".join(unknown),
+            expected=" or ".join(LABELS),
+            remedy="correct labels",
+        )
     path = f"{config.source.path.rstrip('/')}/impressions.parquet"
     frame = read_parquet(spark, path)
     labels = {name: LABELS[name] for name in config.labels}

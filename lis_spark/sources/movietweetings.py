@@ -26,7 +26,12 @@ def read(spark: SparkSession, config: RunConfig) -> SourceData:
     """
     assert isinstance(config.source, MovieTweetingsSource)
     if len(config.labels) != 1:
-        raise ConfigError("the source has one label, the rating", found=", ".join(config.labels), expected="one name")
+        raise ConfigError(
+            "the source has one label, the rating",
+            found=", ".join(config.labels),
+            expected="one name",
+            remedy="give labels one name",
+        )
     folder = config.source.path.rstrip("/")
     frame = read_lines(spark, f"{folder}/ratings.dat", ("user_id", "movie_id", "rating", "epoch_seconds"))
     impressions = candidate_rows(

@@ -117,7 +117,12 @@ def _checked(config: RunConfig) -> WorldSource:
         shelf(config.source, 0, 0, ads)  # refuses a world that cannot fill a request
     unknown = [label for label in config.labels if label not in LABELS]
     if unknown:
-        raise ConfigError("the world has no such label", found=", ".join(unknown), expected=" or ".join(LABELS))
+        raise ConfigError(
+            "the world has no such label",
+            found=", ".join(unknown),
+            expected=" or ".join(LABELS),
+            remedy="correct labels",
+        )
     return config.source
 
 
@@ -194,6 +199,7 @@ def _write_items(lake: Lake, config: RunConfig, world: WorldSource, force: bool)
                 table=name,
                 found=f"{count:,} items",
                 expected=f"{item_count(world):,} items",
+                remedy="run lis-spark simulate --force",
             )
         written += 1
     return written

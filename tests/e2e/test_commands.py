@@ -82,6 +82,18 @@ def test_the_first_screen_has_the_two_commands_and_make_knows_them() -> None:
     assert "lis-spark run --config conf/kuairand_demo.yaml" in shown
 
 
+@pytest.mark.parametrize("target", [line.split()[1] for line in COMMANDS if line.startswith("make demo")])
+def test_what_make_runs_is_understood(target: str) -> None:
+    """Every target of the README: its lis-spark lines, with what they override."""
+    plan = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    lines = [line for line in plan.stdout.replace("\\\n", " ").splitlines() if "/lis-spark " in line]
+    assert lines, plan.stdout
+    for line in lines:
+        options = cli.parsed(shlex.split(line.partition("/lis-spark ")[2]))
+        load = load_read_out if options.verb in cli.EXPERIMENT_VERBS else load_config
+        load(ROOT / options.config, options.overrides)
+
+
 @pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith("lis-spark ")])
 def test_every_lis_spark_line_of_the_readme_is_understood(command: str) -> None:
     options = cli.parsed(shlex.split(command)[1:])

@@ -76,6 +76,7 @@ def test_two_columns_a_user_and_a_label_are_enough(spark: Any, tmp_path: Path, p
     assert row.lis == pytest.approx(expected[1] - expected[0], abs=1e-12)
     assert row.variant == "naive" and row.note == NAIVE_NOTE and row.verdict == "useful (naive)"
     assert row.users == frame["user_id"].nunique()
+    assert row.table_versions == json.dumps({table: 0} if place == "delta" else {})
     if place == "delta":
         assert row.standard_error == pytest.approx(bootstrap_error(frame), rel=0.10)
 
@@ -88,6 +89,20 @@ def test_a_delta_table_is_read_by_its_log(spark: Any, tmp_path: Path) -> None:
     for place in (table, f"file://{table}"):
         rows = measure_scores(spark, place, COLUMNS)
         assert sum((row.positives or 0) + (row.negatives or 0) for row in rows) == len(scores())
+        assert {row.table_versions for row in rows} == {json.dumps({place: 1})}
+    ids = {row.measurement_id for row in rows}
+    spark.createDataFrame(scores(0.1)).write.format("delta").mode("overwrite").save(table)
+    assert not ids & {row.measurement_id for row in measure_scores(spark, place, COLUMNS)}, "another version"
+
+
+def test_a_delta_table_of_the_catalog_says_its_version(spark: Any) -> None:
+    spark.createDataFrame(scores()).write.format("delta").mode("overwrite").saveAsTable("my_delta_scores")
+    try:
+        version = spark.sql("DESCRIBE HISTORY my_delta_scores").agg({"version": "max"}).first()[0]
+        rows = measure_scores(spark, "my_delta_scores", COLUMNS)
+        assert {row.table_versions for row in rows} == {json.dumps({"my_delta_scores": version})}
+    finally:
+        spark.sql("DROP TABLE my_delta_scores")
 
 
 def test_folds_and_dates_make_it_honest_and_are_never_pooled(spark: Any, tmp_path: Path) -> None:
