@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -250,6 +251,27 @@ def test_analyze_says_what_each_step_would_do(
     assert "append (2 arms)" in capsys.readouterr().out
     assert analyze.run(spark, small_config(small_run.source.parent, small_run.source, leaks % 6)) == 2
     assert "protocol append at T = 2022-04-30 needs a model of 2022-04-24" in capsys.readouterr().out
+
+
+def test_analyze_refuses_what_would_fail_after_hours(
+    spark: Any, small_run: SmallRun, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is too small, fewer slots than a barrier stage wants, and a cluster that gives them back."""
+    monkeypatch.setenv("COLUMNS", "400")
+    wide = small_config(small_run.source.parent, small_run.source, "launch.local_mode=false", "launch.processes=64")
+    with monkeypatch.context() as patch:
+        patch.setattr("lis_spark.analyze.shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+        assert analyze.run(spark, wide) == 2
+    shown = capsys.readouterr().out
+    assert shown.count("REFUSED") == 2 and "too little free space" in shown and "too few slots" in shown
+    assert "what a whole run would read" not in shown
+    conf = spark.sparkContext._jsc.sc().conf()
+    conf.set("spark.dynamicAllocation.enabled", "true")  # a session that starts now reads it
+    try:
+        assert analyze.run(spark.newSession(), wide) == 2
+    finally:
+        conf.remove("spark.dynamicAllocation.enabled")
+    assert "a barrier stage refuses dynamic allocation" in capsys.readouterr().out
 
 
 def test_slots_are_ranked_by_what_the_ranker_loses(
