@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from PIL import Image
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+from scipy import sparse
 
 from lis_spark.config import ContentConfig
 from lis_spark.images import decoded
@@ -24,6 +25,8 @@ from lis_spark.vectors import pack
 
 # Side of the grid of mean colours that stands for an image.
 GRID = 8
+# A row of numbers a token that they have: of a whole batch of long titles these were gigabytes.
+ITEMS_AT_ONCE = 1_000
 # Penalties that the regressor chooses from, for each item of the training part.
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
 _FEATURES = pa.schema([("item_id", pa.string()), ("features", pa.binary())])
@@ -61,14 +64,14 @@ def _projected(width: int) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.R
         stream, bias = salt("content token"), salt("content bias")
         pixels = normals(salt("content pixel"), np.arange(3 * GRID * GRID), width).T / np.sqrt(3 * GRID * GRID)
         phases = 2 * np.pi * uniforms(bias, np.arange(width), 1)[0]
-        for batch in batches:
+        for batch in (whole.slice(first, ITEMS_AT_ONCE) for whole in batches for first in _starts(whole)):
             lengths = pc.list_value_length(batch["tokens"]).to_numpy(zero_copy_only=False)
             hashes, places = np.unique(pc.list_flatten(batch["tokens"]).to_numpy(), return_inverse=True)
             rows = normals(stream, hashes, width).T if len(hashes) else np.zeros((0, width))
-            projected = np.zeros((batch.num_rows, width))
             # tokens of common columns say less of an item the more of them it has
             weights = np.repeat(1 / np.sqrt(np.maximum(lengths, 1)), lengths)
-            np.add.at(projected, np.repeat(np.arange(batch.num_rows), lengths), rows[places] * weights[:, None])
+            ends = np.concatenate([[0], np.cumsum(lengths)])
+            projected = sparse.csr_matrix((weights, places, ends), (batch.num_rows, len(hashes))) @ rows
             for row, image in enumerate(batch["image"]):
                 if image.is_valid:
                     projected[row] += colours(image.as_py()) @ pixels
@@ -76,6 +79,10 @@ def _projected(width: int) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.R
             yield pa.RecordBatch.from_arrays([batch["item_id"], pack(features.astype(np.float32))], schema=_FEATURES)
 
     return project
+
+
+def _starts(batch: pa.RecordBatch) -> range:
+    return range(0, batch.num_rows, ITEMS_AT_ONCE)
 
 
 def colours(image: bytes) -> np.ndarray:
