@@ -150,6 +150,28 @@ def test_an_interrupted_run_ends_with_the_bits_of_an_uninterrupted_one(trained: 
         assert sha256_of(folder) == sha256_of(trained.interrupted / "chains" / chain / date), (chain, date)
 
 
+def test_a_run_that_is_killed_within_a_day_ends_with_the_bits_of_one_that_is_not(
+    trained: Trained, tmp_path: Path
+) -> None:
+    """Somewhere in the second day; and what is left of a day that was being written is not taken for one."""
+    work = tmp_path / "work"
+    plan = f"train:{write_plan(tmp_path / 'plan.json', make_train_plan(trained.world, work, all_chains()))}"
+    run_ranks([plan], killed_when=place(work, "base", 1).exists)
+    left = [number for number in range(1, DAYS + 1) if not place(work, "base", number).exists()]
+    assert DAYS in left, "it was killed on its way"
+    torn = place(work, "base", left[0]).with_name(
+        f"{place(work, 'base', left[0]).name}.tmp-{all_chains()[0].fingerprints[day(left[0])][:8]}"
+    )
+    torn.mkdir(exist_ok=True)
+    (torn / "state-0.safetensors").write_bytes(b"half of")
+    (done,) = results(run_ranks([plan]))
+    assert done == len(left) + 4 * (DAYS - FORK)
+    for folder in sorted(file.parent for file in trained.once.rglob("state-*.safetensors")):
+        chain, date = folder.parts[-2:]
+        assert sha256_of(folder) == sha256_of(work / "chains" / chain / date), (chain, date)
+    assert not list(work.rglob("*.tmp-*"))
+
+
 def test_training_learns_and_moves_the_tables(trained: Trained) -> None:
     losses = [read_manifest(place(trained.once, "base", number))["mean_loss"] for number in range(1, DAYS + 1)]
     labels = rows_of(trained.world, range(1, DAYS))
