@@ -100,8 +100,18 @@ def test_spark_submit_on_a_standalone_cluster_in_barrier_mode(
             "SPARK_HOME": str(Path(pyspark.__file__).parent),
             "OMP_NUM_THREADS": "1",
         }
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=900)
-    assert done.returncode == 0, done.stderr[-6000:]
+        ways = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True, "timeout": 900}
+        done = subprocess.run(command, **ways)
+        assert done.returncode == 0, done.stderr[-6000:]
+        # a state that a rank finds changed: its own error, not that a stage failed, is what the driver says
+        state = next((tmp_path / "work" / "chains" / "base-s17").glob("2022-04-30/state-0*.safetensors"))
+        kept = state.read_bytes()
+        state.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
+        failed = subprocess.run([*command, "evaluation.variants=[naive, honest]"], **ways)
+    said = " ".join((failed.stdout + failed.stderr).split())
+    assert failed.returncode == 2, said[-6000:]
+    assert "failed: StaleError: the state of a model was changed or removed" in said
+    assert f"2022-04-30/{state.name}" in said and "what to do: train with --force" in said
     rows = json.loads((tmp_path / "out" / "lis_results.json").read_text(encoding="utf-8"))
     zero = [row for row in rows if row["horizon_days"] == 0 and row["variant"] in ("naive", "honest")]
     assert zero and all(row["lis"] == 0.0 and row["u2_control"] == row["u2_leaked"] for row in zero)
