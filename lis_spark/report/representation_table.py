@@ -94,7 +94,8 @@ def representation_answers(lines: Sequence[Represented]) -> list[str]:
         row = line.row
         if line.against != OWN_CONTROL or row["stratum"] != UNSEEN:
             continue
-        if is_exact_zero(row):
+        # equal ranks in sum may be those of rows in another order; without any error no user's rows have moved
+        if is_exact_zero(row) and row["standard_error"] == 0:
             told.append(f"{line.name} on {line.date} leaves every ranking as it is: AIS is exactly 0.")
             continue
         shown = "gains" if line.is_shown_to_gain else "costs" if row["ci_high"] < 0 else "is not shown to gain"

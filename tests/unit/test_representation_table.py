@@ -14,7 +14,7 @@ from lis_spark.report.representation_table import print_representations, represe
 def row(
     leak: str, variant: str, stratum: str, lis: float | None, error: float = 0.001, **changes: Any
 ) -> dict[str, Any]:
-    ends = {} if lis is None else {"ci_low": lis - 2 * error, "ci_high": lis + 2 * error}
+    ends = {} if lis is None else {"ci_low": lis - 2 * error, "ci_high": lis + 2 * error, "standard_error": error}
     return {
         **{"leak": leak, "variant": variant, "stratum": stratum, "lis": lis, "evaluated_date": "2026-03-16"},
         **{"seed": "17", "share_of_impressions": 0.25, "u2_control": "10", "u2_leaked": "11", "lis_gauc": None},
@@ -69,6 +69,14 @@ def test_answers_go_by_items_that_the_encoder_has_not_seen() -> None:
         "third on 2026-03-16 is not shown to gain the ranker on items that it was not aligned on: "
         "AIS +0.0010 (95 % CI −0.0010 to +0.0030).",
     ]
+
+
+def test_equal_sums_of_ranks_are_no_equal_rankings() -> None:
+    """Half of a thousand rows up and half down give U2 of the control."""
+    (told,) = representation_answers(
+        represented([row("raw", "representation", "alignment:unseen", 0.0, 0.0001, u2_leaked="10")])
+    )
+    assert told.startswith("raw on 2026-03-16 is not shown to gain") and "exactly" not in told
 
 
 def test_terminal_and_page_say_the_same() -> None:
