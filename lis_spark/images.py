@@ -10,10 +10,8 @@ from PIL import Image
 
 # Beyond this a small file may fill the memory of a worker; the largest cameras of phones stay below.
 LARGEST_PIXELS = 100_000_000
-
-
-# Decoded at once, in a worker that wants a smaller picture of each: photographs of phones are a few megabytes as files
-# and a hundred when decoded, and a batch has hundreds.
+# Decoded at once, in a worker that wants a smaller picture of each: photographs of phones are a few megabytes as files,
+# tens when decoded, and a batch has hundreds.
 PIXELS_AT_ONCE = 2**24
 
 
