@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
@@ -245,6 +246,24 @@ def test_leaked_rows_hold_the_vector_of_the_later_table(spark: Any, small_run: S
             if line["present"]:
                 assert bytes(line["leaked_vector"]) == bytes(known.loc[item_row, "vector"])
                 assert line["snapshot_date"] == later and line["source_date"] == later - dt.timedelta(days=1)
+
+
+def test_feature_rows_are_clustered_by_item(spark: Any, small_run: SmallRun) -> None:
+    """Rows of one vector lie beside each other, and Parquet stores it once for them."""
+    files = Lake(spark, small_run.config, measurement=True).read("leaked_features").inputFiles()
+    assert files
+    for name in files:
+        file = pq.ParquetFile(name.removeprefix("file://").removeprefix("file:"))
+        table = file.read(["variant", "horizon_days", "chain", "row", "leaked_vector"])
+        keys = table.select(["variant", "horizon_days", "chain", "row"]).to_pandas()
+        runs = int((keys != keys.shift()).any(axis=1).sum())
+        assert runs == len(keys.drop_duplicates()) < len(keys)
+        group = file.metadata.row_group(0)
+        (column,) = [group.column(n) for n in range(group.num_columns) if "vector" in group.column(n).path_in_schema]
+        assert "PLAIN_DICTIONARY" in column.encodings or "RLE_DICTIONARY" in column.encodings
+        vectors = len(table["leaked_vector"].slice(0, group.num_rows).unique())
+        width = 4 * small_run.config.ranker.dimension + 4
+        assert column.total_uncompressed_size < vectors * width + 3 * group.num_rows
 
 
 def test_honest_chains_never_saw_the_evaluated_fold_and_naive_ones_did(spark: Any, small_run: SmallRun) -> None:
