@@ -236,9 +236,9 @@ def test_what_representations_are_worth_is_that_of_the_scores(spark: Any, measur
     scores = lake.read("scores").where("step = 'append'").toPandas()
     wide = scores.pivot(index="impression_id", columns="arm", values="logit")
     known = scores.drop_duplicates("impression_id").set_index("impression_id").loc[wide.index]
-    known = lake.read("preference_items").where("name = 'early'").toPandas()["item_id"]  # of every split
+    of_preference = lake.read("preference_items").where("name = 'early'").toPandas()["item_id"]  # of every split
     shown = lake.read("training_rows").where(f"date = DATE'{ALIGNMENT_DATE}'").toPandas()
-    unseen = ~shown.set_index("impression_id").loc[wide.index, "item_id"].isin(set(known))
+    unseen = ~shown.set_index("impression_id").loc[wide.index, "item_id"].isin(set(of_preference))
     assert 100 < (~unseen).sum() < len(unseen) - 100
 
     def auc(arm: str, rows: Any) -> float:
