@@ -22,7 +22,8 @@ from lis_spark.lis.decision import verdict
 from lis_spark.lis.results import ResultRow
 from lis_spark.metrics import compare, influence
 from lis_spark.progress import described
-from lis_spark.sources.files import read_parquet
+from lis_spark.sources.state import delta_state
+from lis_spark.sources.table import open_table
 
 CONTROL, LEAKED = "control", "leaked"
 NAIVE_NOTE = "naive: may contain the evaluated labels (give the columns fold and evaluated_date for an honest score)"
@@ -133,26 +134,19 @@ def read_scores(spark: SparkSession, table: str) -> tuple[DataFrame, int | None]
     """A table of scores, a Delta folder, a Parquet file or folder, or a table of the catalog; the version of a Delta
     table, which is read throughout."""
     if "/" in table or table.endswith(".parquet"):
-        if not DeltaTable.isDeltaTable(spark, table):
-            return read_parquet(spark, table), None
-        version = _newest(DeltaTable.forPath(spark, table))
-        return spark.read.format("delta").option("versionAsOf", version).load(table), version
-    if not spark.catalog.tableExists(table):
+        data_format = "delta" if DeltaTable.isDeltaTable(spark, table) else "parquet"
+    elif spark.catalog.tableExists(table):
+        data_format = "table"
+    else:
         raise InputError(
             "there is no such table of scores",
             table=table,
             expected="a path or catalog.schema.table",
             remedy="look at its spelling; a path has a / in it or ends in .parquet",
         )
-    provider = spark.sql(f"DESCRIBE EXTENDED {table}").where("col_name = 'Provider' AND data_type = 'delta'")
-    if provider.isEmpty():
-        return spark.table(table), None
-    version = _newest(DeltaTable.forName(spark, table))
-    return spark.read.option("versionAsOf", version).table(table), version
-
-
-def _newest(table: DeltaTable) -> int:
-    return int(table.history(1).select("version").collect()[0]["version"])
+    state = None if data_format == "parquet" else delta_state(spark, table, data_format)
+    version = None if state is None else state[1]
+    return open_table(spark, table, data_format, version), version
 
 
 def _check_columns(frame: DataFrame, table: str, columns: dict[str, str]) -> None:

@@ -171,8 +171,12 @@ def _theta(lake: Lake, preference: PreferenceConfig, source: Source) -> tuple[in
         return preference.min_updates, []
     config, halves = lake.config, half_names(lake.config)
     tables = snapshot_tables(lake, resolve(lake), {(half, source.date) for half in halves})
+    tables = tables.persist(StorageLevel.DISK_ONLY)  # two maps are fitted, and each is applied
     width, minimum = config.ranker.dimension, config.evaluation.align_minimum_updates
-    found = agreements(tables, halves, source.date, width, minimum)
+    try:
+        found = agreements(tables, halves, source.date, width, minimum)
+    finally:
+        tables.unpersist()
     return least_count(found, preference.reliability), found
 
 

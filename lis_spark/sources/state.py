@@ -36,7 +36,7 @@ def source_state(spark: SparkSession, config: RunConfig) -> SourceState:
     digests: list[object] = []
     for path in paths:
         if source.format in ("delta", "table"):
-            found = _delta(spark, path if source.format == "table" else f"delta.`{path}`")
+            found = delta_state(spark, path, source.format)
             if found is None:
                 digests.append(None)
                 continue
@@ -53,7 +53,7 @@ def table_state(spark: SparkSession, path: str, data_format: str, version: int |
     """What tells the states of one outside table apart; None where only its rows could tell."""
     if data_format not in ("delta", "table"):
         return _files(spark, path)
-    found = _delta(spark, path if data_format == "table" else f"delta.`{path}`")
+    found = delta_state(spark, path, data_format)
     return None if found is None else (found[0], found[1] if version is None else version)
 
 
@@ -64,8 +64,10 @@ def rows_state(frame: DataFrame) -> object:
     return None if row is None else (row["rows"], row["upper"], row["lower"])
 
 
-def _delta(spark: SparkSession, identifier: str) -> tuple[str, int] | None:
-    """(table id, newest version); None for a view, a table of another format, or no table."""
+def delta_state(spark: SparkSession, path: str, data_format: str) -> tuple[str, int] | None:
+    """(table id, newest version) of a folder (``delta``) or of a table of the catalog (``table``); None for a view, a
+    table of another format, or no table."""
+    identifier = path if data_format == "table" else f"delta.`{path}`"
     try:
         detail = spark.sql(f"DESCRIBE DETAIL {identifier}").select("id", "format").first()
         if detail is None or detail["format"] != "delta":

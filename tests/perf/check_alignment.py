@@ -41,13 +41,14 @@ def statements(encoders: Mapping[str, Row], results: Mapping[tuple[str, str], Ro
     yield told, recall >= TIMES_CHANCE * chance
     yield (
         f"and above that of the encoder that is not aligned ({unaligned['mean_recall']:.4f})",
-        (recall > unaligned["mean_recall"]),
+        recall > unaligned["mean_recall"],
     )
     for said, variant in GAINS:
         row = results["aligned", variant]
         yield f"{said} {row['lis']:+.4f} ({row['ci_low']:+.4f} to {row['ci_high']:+.4f})", row["ci_low"] > 0
     raw = results["raw", "representation"]
-    yield f"the raw preference data gives exactly 0 ({raw['lis']})", raw["u2_control"] == raw["u2_leaked"]
+    same = raw["u2_control"] == raw["u2_leaked"] and raw["standard_error"] == 0  # and no user's rows have moved
+    yield f"the raw preference data gives exactly 0 ({raw['lis']})", same
 
 
 def main() -> int:

@@ -35,18 +35,15 @@ def saved(folder: Path, image_pixels: int) -> SavedEncoder:
     return SavedEncoder("one", str(folder / "model"), "", 8)
 
 
-def growth(path: str, batches: list[tuple[int, int, int]]) -> list[int]:
-    """By how many bytes the largest memory of this process rises with each batch: items, width, height of images."""
+def growth(path: str, items: int, width: int, height: int) -> int:
+    """By how many bytes the largest memory of this process rises with a batch of items with images of this size."""
     encoder = ItemEncoder(Path(path))
     encoder.encode(["bado"], [picture(40, 40)])
-    found = []
-    for items, width, height in batches:
-        images = [picture(width, height)] * items
-        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the mark starts from what is held now
-        before = memory("VmRSS")
-        encoder.encode(["bado"] * items, images)
-        found.append(memory("VmHWM") - before)
-    return found
+    images = [picture(width, height)] * items
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the mark starts from what is held now
+    before = memory("VmRSS")
+    encoder.encode(["bado"] * items, images)
+    return memory("VmHWM") - before
 
 
 def memory(name: str) -> int:
@@ -55,18 +52,19 @@ def memory(name: str) -> int:
     return 1024 * int(line.split()[1])
 
 
-def measured(path: str, *batches: tuple[int, int, int]) -> list[int]:
+def measured(path: str, items: int, width: int, height: int) -> int:
+    """:func:`growth` in a process of its own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(os.environ, "OMP_NUM_THREADS", "1")  # as the workers of Spark have it
         with multiprocessing.get_context("spawn").Pool(1) as pool:
-            return pool.apply_async(growth, (path, list(batches))).get(timeout=120)
+            return pool.apply_async(growth, (path, items, width, height)).get(timeout=120)
 
 
 def test_a_batch_takes_about_the_memory_that_it_was_reckoned_to(tmp_path: Path) -> None:
     for image_pixels in (64, 128):
         encoder = saved(tmp_path / str(image_pixels), image_pixels)
         an_item = item_bytes(Path(encoder.path))
-        (found,) = measured(encoder.path, (256, 40, 40))
+        found = measured(encoder.path, 256, 40, 40)
         # no more, or a worker dies; less where attention does not hold all of its matrix at once, which varies
         assert 0.3 < found / (256 * an_item) < 1.25, (image_pixels, found / MEGABYTE, an_item / MEGABYTE)
         assert items_at_once(encoder, 100) == min(MOST_AT_ONCE, 100 * MEGABYTE // an_item)
@@ -77,7 +75,7 @@ def test_a_batch_takes_about_the_memory_that_it_was_reckoned_to(tmp_path: Path) 
 def test_photographs_are_not_all_decoded_at_once(tmp_path: Path) -> None:
     """All that is taken is less than twenty of six megapixels would be, and the processor holds copies besides."""
     encoder = saved(tmp_path, 64)
-    (found,) = measured(encoder.path, (20, 3000, 2000))
+    found = measured(encoder.path, 20, 3000, 2000)
     assert found < 20 * 3 * 3000 * 2000, found / MEGABYTE
 
 
