@@ -30,7 +30,7 @@ from lis_spark.lake import Lake
 from lis_spark.lis.append import WORK
 from lis_spark.lis.chains import ONE_DAY, base_name, days_between
 from lis_spark.lis.representation_source import vector_width, vectors_table
-from lis_spark.lis.score import model_state
+from lis_spark.lis.trained_models import model_state, trained_models
 from lis_spark.partitions import PartitionKey
 from lis_spark.progress import Bar, described
 from lis_spark.ranker.exchange import launch_plan, launch_spec, ranker_spec
@@ -107,7 +107,7 @@ class ClosedLoop:
         loop = self.loop
         dates = days_between(loop.first_date, loop.end_date + ONE_DAY)
         before = days_between(loop.start_date - ONE_DAY * loop.covariate_days, loop.first_date)
-        models = lake.fingerprints("model_snapshots")
+        models = trained_models(lake)
         start = model_state(
             absolute(self.config.lake.work_path), base_name(self.config.seeds[0]), loop.first_date, models
         )

@@ -21,7 +21,8 @@ from lis_spark.lis.append_features import source_of, wanted_partitions, write_ap
 from lis_spark.lis.append_rows import export_append_rows
 from lis_spark.lis.chains import ONE_DAY, base_name, days_between
 from lis_spark.lis.plan import EvaluationPlan, resolve
-from lis_spark.lis.score import model_state, read_logits, write_scores
+from lis_spark.lis.score import read_logits, write_scores
+from lis_spark.lis.trained_models import model_state, trained_models
 from lis_spark.partitions import PartitionKey
 from lis_spark.progress import described
 from lis_spark.ranker.exchange import launch_plan, launch_spec, ranker_spec
@@ -110,7 +111,7 @@ def _fingerprints(lake: Lake, plan: EvaluationPlan) -> dict[PartitionKey, str]:
 def _append_plan(lake: Lake, plan: EvaluationPlan, keys: list[tuple[int, dt.date]], work: Path) -> AppendPlan:
     config = plan.config
     assert config.append is not None
-    models = lake.fingerprints("model_snapshots")
+    models = trained_models(lake)
     evaluations = []
     for seed, date in keys:
         first = date - ONE_DAY * config.append.window_days

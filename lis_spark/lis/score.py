@@ -17,17 +17,18 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lis_spark.config import RunConfig, fingerprint
-from lis_spark.errors import InputError, StepFailed
+from lis_spark.errors import StepFailed
 from lis_spark.lake import Lake
 from lis_spark.leaks.id_embedding import LEAK
 from lis_spark.lis.arms import SLOT_PERMUTED, TRUTH, Arm
 from lis_spark.lis.chains import ONE_DAY, base_name
 from lis_spark.lis.features import VECTOR_COLUMN, tables_of_requests
 from lis_spark.lis.plan import EvaluationPlan, resolve
+from lis_spark.lis.trained_models import TrainedModel, model_state, trained_models
 from lis_spark.partitions import PartitionKey
 from lis_spark.progress import described
 from lis_spark.ranker.exchange import launch_plan, launch_spec, ranker_spec
-from lis_spark.ranker.plans import ArmSpec, DaySpec, EvaluationSpec, ScorePlan, StateSpec, file_url, state_folder
+from lis_spark.ranker.plans import ArmSpec, DaySpec, EvaluationSpec, ScorePlan, file_url
 from lis_spark.ranker.readable_days import readable_days
 from lis_spark.ranker.vector_files import export_vectors, vector_folder
 from lis_spark.step import StepResult
@@ -134,7 +135,7 @@ def _score_plan(
 ) -> ScorePlan:
     config = plan.config
     work_folder = absolute(config.lake.work_path)
-    models = lake.fingerprints("model_snapshots")
+    models = trained_models(lake)
     seeds = {chain.name: chain.seed for chain in plan.chains}
     evaluations = [
         EvaluationSpec(
@@ -162,30 +163,11 @@ def _score_plan(
     )
 
 
-def model_state(work_folder: str, chain: str, date: dt.date, models: Mapping[PartitionKey, str]) -> StateSpec:
-    """The state of M_date of a chain, and which training it must be of.
-
-    Raises:
-        InputError: no such model was trained.
-    """
-    if (chain, date.isoformat()) not in models:
-        of_chain = sorted(day for name, day in models if name == chain)
-        raise InputError(
-            "there is no such model",
-            table="model_snapshots",
-            partition={"chain": chain, "date": date.isoformat()},
-            found=f"models of {of_chain[0]} to {of_chain[-1]}" if of_chain else "no model of this chain",
-            remedy="lis-spark train",
-        )
-    folder = state_folder(work_folder, chain, date)
-    return StateSpec(folder=str(folder), fingerprint=models[chain, date.isoformat()])
-
-
 def _arm_spec(
     arm: Arm,
     work: Path,
     work_folder: str,
-    models: Mapping[PartitionKey, str],
+    models: Mapping[PartitionKey, TrainedModel],
     slot_is_in_histories: bool,
     seeds: Mapping[str, int],
 ) -> ArmSpec:

@@ -97,10 +97,14 @@ class PortSpec(Plain):
 
 
 class StateSpec(Plain):
-    """The state of a model on disk, and the fingerprint of the chain day that it must be."""
+    """The state of a model on disk, and the fingerprint of the chain day that it must be.
+
+    ``sha256``: of each file, as ``model_snapshots`` has them; None while the launch goes on that trains it.
+    """
 
     folder: str
     fingerprint: str
+    sha256: str | None = None
 
 
 class ChainSpec(Plain):

@@ -21,7 +21,7 @@ def read_manifest(folder: Path) -> dict[str, object] | None:
 
 
 def verified_files(state: StateSpec) -> list[Path]:
-    """The files of a state, each with the hash that its manifest says.
+    """The files of a state, each with the hash that its manifest says, and the table where it is known.
 
     Raises:
         StaleError: naming the folder or file.
@@ -43,6 +43,16 @@ def verified_files(state: StateSpec) -> list[Path]:
             partition=str(folder),
             found=f"fingerprint {manifest['fingerprint']}",
             expected=state.fingerprint,
+            remedy="give each lake a lake.work_path of its own, then train with --force",
+        )
+    told = ",".join(entry["sha256"] for entry in listed)
+    if state.sha256 not in (None, told):
+        raise StaleError(
+            "the state of a model is not the one that the table has",
+            table="model_snapshots",
+            partition=str(folder),
+            found=f"files of {told}",
+            expected=state.sha256,
             remedy="give each lake a lake.work_path of its own, then train with --force",
         )
     files = []

@@ -15,13 +15,14 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from lis_spark.errors import StepFailed
+from lis_spark.errors import StaleError, StepFailed
 from lis_spark.ranker.chain_training import ChainTrainer
 from lis_spark.ranker.cold_rows import cold_rows
 from lis_spark.ranker.day_reader import DayReader, DayRows
 from lis_spark.ranker.launch import launch
-from lis_spark.ranker.plans import ChainSpec, state_folder
+from lis_spark.ranker.plans import ChainSpec, StateSpec, state_folder
 from lis_spark.ranker.processes import Rank
+from lis_spark.ranker.state_files import verified_files
 from tests.ranker_worlds import (
     INITIAL_SCALE,
     ITEMS,
@@ -356,6 +357,17 @@ def test_other_fingerprints_grown_vocabularies_and_changed_files(trained: Traine
     assert error["type"] == "StaleError" and str(file) in error["message"]
     assert sha256_of(file.parent)[0] in error["message"]
     assert sha256_of(place(trained.once, "base", 1))[0] in error["message"]
+
+
+def test_files_are_those_that_the_table_has(trained: Trained) -> None:
+    """Somebody else who trains into the same folder, on other threads say, leaves a manifest that is whole."""
+    folder = place(trained.once, "base", DAYS)
+    state = StateSpec(folder=str(folder), fingerprint=make_chain("base", 0, DAYS).fingerprints[day(DAYS)])
+    told = state.model_copy(update={"sha256": ",".join(sha256_of(folder))})
+    assert verified_files(state) == verified_files(told) == sorted(folder.glob("state-*"))
+    with pytest.raises(StaleError, match="is not the one that the table has") as error:
+        verified_files(told.model_copy(update={"sha256": "0" * 64}))
+    assert sha256_of(folder)[0] in str(error.value) and "0" * 64 in str(error.value) and folder.name in str(error.value)
 
 
 def test_two_ranks_count_what_one_rank_counts(trained: Trained, tmp_path: Path) -> None:

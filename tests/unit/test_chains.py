@@ -13,8 +13,8 @@ from lis_spark.lis.arms import feature_requests, plan_arms
 from lis_spark.lis.chains import backward_horizons, half_chains, half_names, lineage, plan_chains, seed_of
 from lis_spark.lis.comparisons import plan_measurements
 from lis_spark.lis.decision import combine_seeds, verdict
-from lis_spark.lis.score import model_state
 from lis_spark.lis.strata import bucket_names
+from lis_spark.lis.trained_models import TrainedModel, model_state
 
 
 def day(text: str) -> dt.date:
@@ -191,8 +191,10 @@ def test_halves_of_the_users_share_no_fold_and_no_cold_row(config_data: dict[str
 
 
 def test_a_model_that_was_not_trained_is_named() -> None:
-    models = {("base-s17", "2022-05-01"): "a", ("base-s17", "2022-05-02"): "b", ("other", "2022-05-03"): "c"}
-    assert model_state("work", "base-s17", dt.date(2022, 5, 2), models).fingerprint == "b"
+    days = {("base-s17", "2022-05-01"): "a", ("base-s17", "2022-05-02"): "b", ("other", "2022-05-03"): "c"}
+    models = {key: TrainedModel(print_, f"files of {print_}") for key, print_ in days.items()}
+    state = model_state("work", "base-s17", dt.date(2022, 5, 2), models)
+    assert (state.fingerprint, state.sha256) == ("b", "files of b")
     with pytest.raises(InputError, match=r"'chain': 'base-s17'(.|\n)*models of 2022-05-01 to 2022-05-02") as error:
         model_state("work", "base-s17", dt.date(2022, 5, 3), models)
     assert "lis-spark train" in str(error.value)
