@@ -59,6 +59,8 @@ class Lake(Generic[ConfigT]):
         self.step = step
         self.measurement = measurement
         self.pinned: dict[str, int] = {}
+        # Versions that questions were answered from: rows are then read from the same, whoever writes meanwhile.
+        self.asked: dict[str, int] = {}
         self.written: dict[str, int] = {}
 
     # -- where a table lies ------------------------------------------------------------------------------------
@@ -122,14 +124,18 @@ class Lake(Generic[ConfigT]):
         return int(newest["version"]), newest["timestamp"]
 
     def known(self, name: str, what: str, compute: Callable[[DataFrame], T]) -> T:
-        """What ``compute`` says of the pinned or else newest version, asked once in a process: versions never change.
+        """What ``compute`` says of the version that this step reads, asked once in a process: versions never change.
+
+        What is read of the table afterwards is of the same version, until the step itself writes to it.
 
         Args:
             name: a table that exists.
             what: names the question.
             compute: version of the table -> answer, small.
         """
-        version = self._version(name, self._newest(name), self.pinned.get(name))
+        newest = self._newest(name)
+        number = self.pinned[name] if name in self.pinned else self.asked.setdefault(name, newest[0])
+        version = self._version(name, newest, number)
         return table_facts.answer(version, what, lambda: compute(self._frame(name, version.number)))
 
     def _version(self, name: str, newest: tuple[int, object], number: int | None = None) -> TableVersion:
@@ -150,10 +156,15 @@ class Lake(Generic[ConfigT]):
                 table=self._place(name),
                 remedy="run the step that writes it: lis-spark run",
             )
-        chosen = self._version(name, self._newest(name), version)
+        chosen = self._version(name, self._newest(name), self.asked.get(name) if version is None else version)
         self._check_files(name, chosen)
         self.pinned[name] = chosen.number
         return chosen.number
+
+    def unpin(self, name: str) -> None:
+        """The newest version is read from now on: rows were added that this step goes on with."""
+        self.pinned.pop(name, None)
+        self.asked.pop(name, None)
 
     def read(self, name: str, version: int | None = None) -> DataFrame:
         """The table at its pinned version.
@@ -269,6 +280,7 @@ class Lake(Generic[ConfigT]):
     def append(self, name: str, frame: DataFrame) -> None:
         """Adds rows to a table that is a log."""
         self._save(frame.write.format("delta").mode("append"), name, frame, {})
+        self.unpin(name)
 
     def append_new(self, name: str, frame: DataFrame, key: str) -> None:
         """Merges rows whose ``key`` is not there yet: running twice doubles nothing."""
@@ -298,7 +310,7 @@ class Lake(Generic[ConfigT]):
         """Sets columns to SQL expressions in the rows of a condition."""
         with self._explained(name):
             self._delta(name).update(condition, dict(values))
-        self.pinned.pop(name, None)
+        self.unpin(name)
 
     def take_back(self, name: str, before: int | None) -> None:
         """Puts the table back to the version before our last commit, where nobody has written to it since.
@@ -313,14 +325,14 @@ class Lake(Generic[ConfigT]):
                 remedy="run the step again with --force",
             )
         self._delta(name).restoreToVersion(before)
-        self.pinned.pop(name, None)
+        self.unpin(name)
 
     def vacuum(self, name: str) -> None:
         """Removes files that no version within the table's retention needs (7 days, where nobody has set another)."""
         self._delta(name).vacuum()
 
     def _deleted(self, name: str, before: int | None) -> int:
-        self.pinned.pop(name, None)
+        self.unpin(name)
         last = self._delta(name).history(1).select("version", "operationMetrics").first()
         if last is None or last["version"] == before:  # nothing matched, so nothing was committed
             return 0
@@ -328,7 +340,7 @@ class Lake(Generic[ConfigT]):
         return int(metrics.get("numDeletedRows", metrics.get("numTargetRowsDeleted", 0)))
 
     def _committed(self, name: str) -> None:
-        self.pinned.pop(name, None)
+        self.unpin(name)
         version = self.version(name)
         assert version is not None
         self.written[name] = version

@@ -47,7 +47,7 @@ class Logs:
         """
         if date == self.loop.first_date:
             return []
-        self.lake.pinned.pop(TABLE, None)
+        self.lake.unpin(TABLE)
         rows = self.lake.read(TABLE).where(
             (F.col("experiment") == self.loop.name)
             & (F.col("date") >= F.lit(self.loop.first_date))  # an earlier one of this name may have begun before

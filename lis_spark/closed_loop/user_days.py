@@ -76,7 +76,7 @@ class UserDays:
 
     def of_day(self, table: str, date: dt.date) -> DataFrame:
         """Rows of the experiment on a day, the newest."""
-        self.lake.pinned.pop(table, None)  # days are added while the step runs
+        self.lake.unpin(table)  # days are added while the step runs
         return self.lake.read(table).where((F.col("experiment") == self.loop.name) & (F.col("date") == F.lit(date)))
 
     def write(self, date: dt.date, people: People, usual: float, part: str) -> None:

@@ -19,6 +19,9 @@ from lis_spark.metrics import Comparison
 
 # Variants that say something of the preference data; the others are controls and carry no verdict.
 JUDGED = ("naive", "naive_matched", "honest")
+# Protocols whose arms are trained for the measurement: another training moves their scores (method 1.7).
+TRAINED = ("swap+refit", "append")
+ONE_SEED = "one training seed: what another training would change is in no interval"
 
 
 @dataclass
@@ -236,9 +239,12 @@ class ResultSet:
             others = [other.lis for other in self.rows if _key(other)[1:] == _key(row)[1:] and other.seed == row.seed]
             values = [value for value in others if value is not None]
             row.verdict = verdict(row.lis, row.ci_low, row.ci_high, values, threshold, row.sigma_seed)
+            if row.protocol in TRAINED and row.sigma_seed is None:
+                row.note = ONE_SEED
             if row.leak in claimed_negligible and row.standard_error is not None and row.positives is not None:
                 rows = row.positives + (row.negatives or 0)
-                tested, row.note = negligible(row.lis, row.standard_error, row.coverage, rows, threshold)
+                tested, told = negligible(row.lis, row.standard_error, row.coverage, rows, threshold)
+                row.note = "; ".join(note for note in (row.note, told) if note)
                 row.verdict = tested or row.verdict
 
 

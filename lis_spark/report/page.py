@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lis_spark.lis.results import TRAINED
 from lis_spark.report.answer import OWN_SCORES_LABEL, answers_of
 from lis_spark.report.context import ReportContext, Unavailable
 from lis_spark.report.files import write_whole
@@ -78,6 +79,7 @@ def render(rows: list[dict[str, Any]], context: ReportContext) -> str:
             baseline=_baseline(subjects),
             bounded=any(row.get("truth_bound") is not None for row in cleaned),
             versions=_versions(cleaned),
+            is_one_seed=len({str(row.get("seed")) for row in cleaned if row.get("protocol") in TRAINED}) == 1,
             variant_names=VARIANT_NAMES,
             stratum_titles=STRATUM_TITLES,
             rows=sorted(cleaned, key=_row_order),

@@ -61,6 +61,22 @@ def test_a_pinned_version_does_not_see_later_writes(spark: Any, lake: Lake, conf
     assert reader.pinned == {"model_snapshots": version}
 
 
+def test_rows_are_of_the_version_whose_fingerprints_were_asked_for(spark: Any, lake: Lake, config: RunConfig) -> None:
+    """Else a partition would be stamped with the state before a write, and hold the rows after it."""
+    lake.write_partitions("model_snapshots", _snapshots(spark, {"2022-05-01": 1}), {("base", "2022-05-01"): "f"})
+    reader = Lake(spark, config)
+    before = reader.fingerprints("model_snapshots")
+    lake.write_partitions("model_snapshots", _snapshots(spark, {"2022-05-01": 2}), {("base", "2022-05-01"): "g"})
+    assert reader.fingerprints("model_snapshots") == before == {("base", "2022-05-01"): "f"}
+    assert [row.trained_rows for row in reader.read("model_snapshots").collect()] == [1]
+    written = reader.write_partitions(
+        "model_snapshots", _snapshots(spark, {"2022-05-02": 3}), {("base", "2022-05-02"): "h"}
+    )
+    assert written == 1  # what it wrote itself it reads, and what was written beside it
+    assert {row.trained_rows for row in reader.read("model_snapshots").collect()} == {2, 3}
+    assert reader.fingerprints("model_snapshots") == {("base", "2022-05-01"): "g", ("base", "2022-05-02"): "h"}
+
+
 def test_a_rule_is_named_with_the_rows_that_broke_it(spark: Any, lake: Lake) -> None:
     with pytest.raises(InputError) as error:
         lake.write_partitions("model_snapshots", _snapshots(spark, {"2022-05-01": -4}), {("base", "2022-05-01"): "f"})

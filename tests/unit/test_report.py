@@ -566,6 +566,15 @@ def test_seeds_without_their_mean_are_said_and_the_mean_is_taken_where_it_is(row
     assert "+0.2524" in reader.headings[0]
 
 
+def test_where_arms_were_trained_one_seed_is_said(rows, context, tmp_path):
+    told = "One training seed: how far another training moves these scores is in no interval"
+    assert told in read(rows, context, tmp_path).text
+    swapped = [row for row in rows if row["protocol"] == "swap"]
+    assert told not in read(swapped, context, tmp_path).text, "nothing was trained for these"
+    several = [{**row, "seed": seed, "sigma_seed": 0.0001} for row in rows for seed in ("17", "18", "mean")]
+    assert told not in read(several, context, tmp_path).text
+
+
 def test_gauc_that_does_not_confirm_is_said(rows, context, tmp_path):
     text = read(rows, context, tmp_path).text
     assert "does not confirm the honest score on 2022-04-30, 2022-05-01, 2022-05-02" in text
