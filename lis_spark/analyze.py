@@ -22,6 +22,7 @@ from rich.table import Table
 from lis_spark.config import RunConfig, WorldSource
 from lis_spark.errors import InputError, LisError
 from lis_spark.forecast import forecast, planned_rows
+from lis_spark.graph.cost import GraphCost, graph_costs
 from lis_spark.lis.chains import ONE_DAY, all_chains
 from lis_spark.progress import described
 from lis_spark.ranker.feature_columns import column_name
@@ -51,6 +52,7 @@ def run(spark: SparkSession, config: RunConfig) -> int:
     """Prints the findings and the plan; the exit code is 2 where a run would be refused."""
     findings: list[Finding] = []
     days: dict[dt.date, Day] = {}
+    graphs: list[GraphCost] = []
 
     def check(name: str, look: Callable[[], str]) -> None:
         try:
@@ -69,6 +71,9 @@ def run(spark: SparkSession, config: RunConfig) -> int:
             check("skew", lambda: _skew(source[0].impressions))
     if days:
         check("evaluated days and horizons", lambda: _range(config, days))
+    if days and source and config.graphs:
+        with described(spark, "analyze: what graphs cost"):
+            check("graphs", lambda: _graphs(config, source[0], graphs))
     check("free space", lambda: _space(config, days))
     check("workers import the package and see lake.work_path", lambda: _workers(spark, config))
     check("slots for the launch", lambda: _slots(spark, config))
@@ -80,7 +85,7 @@ def run(spark: SparkSession, config: RunConfig) -> int:
     console = Console()
     console.print(table)
     if days and all(finding.passed for finding in findings):
-        console.print(forecast(config, days, _items(config, source)))
+        console.print(forecast(config, days, _items(config, source), graphs))
     return 0 if all(finding.passed for finding in findings) else 2
 
 
@@ -114,6 +119,13 @@ def _days(config: RunConfig, source: SourceData, days: dict[dt.date, Day]) -> st
         f"{total:,} rows accepted, {rejected:,} would go to quarantine; {ordered[0]} to {ordered[-1]} in "
         f"{config.time_zone}; label {config.label}: {positives / total:.3f} positive"
     )
+
+
+def _graphs(config: RunConfig, source: SourceData, graphs: list[GraphCost]) -> str:
+    candidates = judged(source.impressions, config, source.has_impression_id)
+    with unique_rows(candidates, source.has_impression_id) as rows:
+        graphs += graph_costs(accepted_rows(rows, config, context_names(config)), config)
+    return "; ".join(map(str, graphs))
 
 
 def _simulated(config: RunConfig, days: dict[dt.date, Day]) -> str:

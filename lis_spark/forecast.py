@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.table import Table
 
 from lis_spark.config import RunConfig
+from lis_spark.graph.cost import GraphCost
 from lis_spark.lis.append_arms import append_features
 from lis_spark.lis.arms import feature_requests, plan_arms
 from lis_spark.lis.chains import ONE_DAY, Chain, all_chains, days_between
@@ -20,6 +22,8 @@ TRAINED_ROWS_PER_SECOND_AND_RANK, SCORED_ROWS_PER_SECOND_AND_RANK = 30_000, 90_0
 # Of the embedded model; others take as much longer as they are larger.
 ALIGNED_ITEMS_PER_SECOND_AND_RANK, REPRESENTED_ITEMS_PER_SECOND = 330, 1_200
 SECONDS_PER_ROW = 8e-6  # of the steps that run in Spark
+# Of a graph: its clicks on their way to the blocks, and steps of the kernel (tests/perf/bench_graph.py).
+SECONDS_PER_CLICK_OF_GRAPHS, GRAPH_STEPS_PER_SECOND = 8e-6, 1e8
 
 
 @dataclass(frozen=True)
@@ -102,8 +106,15 @@ def _encoder_steps(config: RunConfig, items: int | None, ranks: int) -> list[tup
     ]
 
 
-def forecast(config: RunConfig, days: dict[dt.date, Day], items: int | None) -> Table:
-    """A line a step: rows in and out, bytes, seconds; ``items``: how many encoders are to say something of."""
+def forecast(config: RunConfig, days: dict[dt.date, Day], items: int | None, graphs: Sequence[GraphCost] = ()) -> Table:
+    """A line a step: rows in and out, bytes, seconds.
+
+    Args:
+        config: what is asked for.
+        days: what each day holds.
+        items: how many encoders are to say something of.
+        graphs: what each costs; those of simulated clicks are told by the step itself.
+    """
     rows, ranks = planned_rows(config, days), config.launch.processes
     table = Table(title="what a whole run would read, write and take (two cores; start-up of each step aside)")
     for heading in ("step", "rows in", "rows out", "on disk", "time"):
@@ -119,6 +130,16 @@ def forecast(config: RunConfig, days: dict[dt.date, Day], items: int | None) -> 
             BYTES_PER_TRAINING_ROW,
             rows.impressions * SECONDS_PER_ROW,
         ),
+        *[
+            (
+                f"graph {one.name} ({one.graphs}, at most)",
+                one.clicks,
+                0,
+                0,
+                one.clicks * SECONDS_PER_CLICK_OF_GRAPHS + one.cost / GRAPH_STEPS_PER_SECOND,
+            )
+            for one in graphs
+        ],
         (f"train ({rows.chains} chains, {rows.chain_days} chain-days)", rows.trained, rows.trained, 0, trained_seconds),
         *_encoder_steps(config, items, ranks),
         ("features", rows.features, rows.features, BYTES_PER_FEATURE_ROW, rows.features * SECONDS_PER_ROW),

@@ -86,6 +86,9 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
             )
         written += found
         notes.append(f"{encoder.name}: {new_items:,} items encoded, {expected - new_items:,} as they were")
+        if new_items:
+            batch = items_at_once(encoder, config.launch.inference_megabytes)
+            notes.append(f"  {batch} items at once, beside {_weights(encoder) / 1e6:,.1f} MB of weights in each worker")
     return StepResult(
         NAME,
         rows_read=written,
@@ -153,6 +156,11 @@ def items_at_once(encoder: SavedEncoder, megabytes: int) -> int:
     from lis_spark.alignment.encoder import item_bytes
 
     return max(1, min(MOST_AT_ONCE, megabytes * 2**20 // item_bytes(Path(encoder.path))))
+
+
+def _weights(encoder: SavedEncoder) -> int:
+    """Bytes of an encoder's weights, as they lie on disk."""
+    return sum(file.stat().st_size for file in Path(encoder.path).rglob("*.safetensors"))
 
 
 def _encode_function(path: str) -> Callable[[], Callable[..., np.ndarray]]:

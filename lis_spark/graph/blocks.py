@@ -50,10 +50,8 @@ def plan_blocks(sources: DataFrame, graph: GraphConfig, slots: int) -> Blocks:
         graph: ``blocks`` where the number is given.
         slots: tasks that run at the same time.
     """
-    of_item = sources.groupBy("request", "item").agg(
-        F.count(F.lit(1)).alias("users"), F.sum(F.col("user_items").cast("bigint")).alias("entries")
-    )
-    cost = F.col("users").cast("decimal(20,0)") * F.col("entries").cast("decimal(18,0)")
+    of_item = cost_of_items(sources, "item")
+    cost = F.col("cost")
     summed = [F.sum(cost).alias("cost"), F.sum("entries").alias("entries"), F.count(F.lit(1)).alias("items")]
     totals = of_item.agg(*summed).first()
     if totals is None or not totals["items"]:
@@ -63,6 +61,20 @@ def plan_blocks(sources: DataFrame, graph: GraphConfig, slots: int) -> Blocks:
     dear = of_item.where(cost * wanted > totals["cost"]).orderBy(cost.desc(), "request", "item").limit(wanted - 1)
     hot = tuple((row["request"], row["item"]) for row in dear.select("request", "item").collect())
     return Blocks(hot, wanted - len(hot), int(totals["cost"]), totals["entries"])
+
+
+def cost_of_items(sources: DataFrame, item: str) -> DataFrame:
+    """request, item, entries (lengths of the lists of its users), cost (that times the number of its users).
+
+    Args:
+        sources: request, item, user_items: one row for each user of each source item.
+        item: the column that says which item.
+    """
+    of_item = sources.groupBy("request", item).agg(
+        F.count(F.lit(1)).alias("users"), F.sum(F.col("user_items").cast("bigint")).alias("entries")
+    )
+    cost = F.col("users").cast("decimal(20,0)") * F.col("entries").cast("decimal(18,0)")
+    return of_item.select("request", item, "entries", cost.alias("cost"))
 
 
 def block_rows(pairs: DataFrame, sources: DataFrame, blocks: Blocks, listed: Sequence[str] = ("item",)) -> DataFrame:

@@ -48,7 +48,7 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
         counts = _clicks_by_day(lake, {day for request in stale for day in request.days})
         for batch in _batches(stale, counts):
             clicks_read += sum(counts.get(day, 0) for request in batch for day in request.days)
-            with similar_items(tagged_clicks(lake, batch), batch[0].graph) as found:
+            with similar_items(tagged(lake.read("impressions"), config, batch), batch[0].graph) as found:
                 frame = _rows(found, batch)
                 rows += lake.write_partitions("item_graph", frame, {r.key: wanted[r.key] for r in batch})
     return StepResult(
@@ -63,17 +63,16 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
     )
 
 
-def tagged_clicks(lake: Lake, requests: Sequence[GraphRequest]) -> DataFrame:
+def tagged(impressions: DataFrame, config: RunConfig, requests: Sequence[GraphRequest]) -> DataFrame:
     """request (place in ``requests``), user_id, item_id, request_ts of the clicks of each graph."""
-    config = lake.config
     ranges = [
         (number, request.first_date, request.as_of, request.held_out_fold, request.held_out_from)
         for number, request in enumerate(requests)
     ]
-    wanted = lake.spark.createDataFrame(
+    wanted = impressions.sparkSession.createDataFrame(
         ranges, "request int, first_date date, as_of date, held_out_fold int, held_out_from date"
     )
-    clicks = _clicks(lake, {day for request in requests for day in request.days})
+    clicks = _clicks(impressions, config, {day for request in requests for day in request.days})
     inside = (F.col("date") >= F.col("first_date")) & (F.col("date") < F.col("as_of"))
     held_out = (F.col("fold") == F.col("held_out_fold")) & (F.col("date") >= F.col("held_out_from"))
     return (
@@ -83,9 +82,8 @@ def tagged_clicks(lake: Lake, requests: Sequence[GraphRequest]) -> DataFrame:
     )
 
 
-def _clicks(lake: Lake, days: set[dt.date]) -> DataFrame:
-    config = lake.config
-    return lake.read("impressions").where(
+def _clicks(impressions: DataFrame, config: RunConfig, days: set[dt.date]) -> DataFrame:
+    return impressions.where(
         F.col("date").isin(sorted(days))
         & (F.col("scenario") == config.scenario)
         & (F.col(f"label_{config.label}") == 1)
@@ -93,7 +91,8 @@ def _clicks(lake: Lake, days: set[dt.date]) -> DataFrame:
 
 
 def _clicks_by_day(lake: Lake, days: set[dt.date]) -> dict[dt.date, int]:
-    return {row["date"]: row["count"] for row in _clicks(lake, days).groupBy("date").count().collect()}
+    clicks = _clicks(lake.read("impressions"), lake.config, days)
+    return {row["date"]: row["count"] for row in clicks.groupBy("date").count().collect()}
 
 
 def _batches(requests: Sequence[GraphRequest], counts: Mapping[dt.date, int]) -> list[list[GraphRequest]]:

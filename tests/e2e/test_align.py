@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import io
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -151,6 +152,7 @@ def test_items_of_a_world_are_represented(spark: Any, aligned: Aligned) -> None:
     config = aligned.config
     items = Lake(spark, config).read("items").select("item_id", "title", "image").toPandas().set_index("item_id")
     assert f"aligned: {len(items):,} items encoded" in aligned.said["represent"]
+    assert re.search(r" \d+ items at once, beside \d\.\d MB of weights in each worker", aligned.said["represent"])
     vectors = _vectors(spark, config, "aligned")
     assert set(vectors) == set(items.index)
     assert np.linalg.norm(np.stack(list(vectors.values())), axis=1) == pytest.approx(1, abs=1e-5)

@@ -247,8 +247,12 @@ def test_analyze_says_what_each_step_would_do(
     refused = capsys.readouterr().out
     assert "REFUSED" in refused and "T+n lies beyond the data" in refused
     leaks = "append={leaks: [{kind: next_click}], horizons: [1], window_days: %d}"
-    assert analyze.run(spark, small_config(small_run.source.parent, small_run.source, leaks % 2)) == 0
-    assert "append (2 arms)" in capsys.readouterr().out
+    swing = "graphs=[{name: swing, window_days: 2}]"
+    assert analyze.run(spark, small_config(small_run.source.parent, small_run.source, leaks % 2, swing)) == 0
+    shown = capsys.readouterr().out
+    assert "append (2 arms)" in shown
+    assert re.search(r"swing: \d+ graphs of [\d,]+ clicks, at most [\d.e+]+ steps", shown)
+    assert "graph swing (" in shown
     assert analyze.run(spark, small_config(small_run.source.parent, small_run.source, leaks % 6)) == 2
     assert "protocol append at T = 2022-04-30 needs a model of 2022-04-24" in capsys.readouterr().out
 

@@ -13,6 +13,7 @@ import pytest
 from lis_spark.config import GraphConfig, RunConfig, parse_config
 from lis_spark.errors import ConfigError, InputError
 from lis_spark.graph import step
+from lis_spark.graph.cost import graph_costs
 from lis_spark.lake import Lake
 from lis_spark.sources import ingest
 from tests.integration.test_graph import lists_of, pair_scores
@@ -103,12 +104,36 @@ def test_graphs_hold_the_clicks_of_their_window_and_not_those_of_the_held_out(
     )
     lake = Lake(spark, next_day)
     requests = [r for r in step.graph_requests(next_day) if r.first_date > first]
-    files = step.tagged_clicks(lake, requests).inputFiles()
+    files = step.tagged(lake.read("impressions"), next_day, requests).inputFiles()
     days = {part for file in files for part in file.split(os.sep) if part.startswith("date=")}
     assert days == {f"date={first + dt.timedelta(days=offset)}" for offset in (1, 2, 3)}
     done = step.run(spark, next_day)
     assert (done.partitions_written, done.partitions_skipped) == (4, 4)
     assert {key: graphs_now for key, graphs_now in stored(spark, next_day).items() if key in graphs} == graphs
+
+
+def test_what_graphs_cost_is_told_from_the_clicks(spark: Any, config_data: dict[str, Any]) -> None:
+    """Two evaluated days: four graphs each, none dearer than the one of all clicks until T + 1."""
+    later = T + dt.timedelta(days=1)
+    evaluation = {**config_data["evaluation"], "dates": [T, later]}
+    config = parse_config({**config_data, "graphs": [{**GRAPH, "max_item_users": 9}], "evaluation": evaluation})
+    clicks = write_days(spark, config.source.path, T - dt.timedelta(days=2), 4)  # type: ignore[union-attr]
+    ingest.run(spark, config)
+    found = graph_costs(Lake(spark, config).read("impressions"), config)
+    costs, entries, read = [], [], 0
+    for date in (T, later):
+        window = clicks[(clicks["date"] >= date - dt.timedelta(days=2)) & (clicks["date"] <= date)]
+        read += 4 * len(window)
+        lists = window.groupby("user")["item"].agg(set)
+        lists = lists[lists.map(len) >= 2]
+        uncapped = [[len(own) for own in lists if item in own] for item in set(window["item"])]
+        costs.append(sum(len(of_item) * sum(of_item) for of_item in uncapped))
+        entries.append(sum(sum(of_item) for of_item in uncapped))
+    assert [(one.name, one.graphs, one.clicks) for one in found] == [("swing", 8, read)]
+    assert 0 < found[0].largest < max(costs) and found[0].entries < max(entries), "nine users an item count"
+    whole = parse_config({**config_data, "graphs": [GRAPH], "evaluation": evaluation})
+    (uncut,) = graph_costs(Lake(spark, whole).read("impressions"), whole)
+    assert (uncut.cost, uncut.largest, uncut.entries) == (4 * sum(costs), max(costs), max(entries))
 
 
 def test_a_graph_beyond_the_data_is_refused(spark: Any, config_data: dict[str, Any]) -> None:

@@ -125,6 +125,7 @@ def measured(spark: SparkSession, options: argparse.Namespace, folder: str) -> d
         "cap": options.cap,
         "blocks": options.items if options.layout == "naive" else planned[0].ordinary + len(planned[0].hot),
         "hot blocks": len(planned[0].hot),
+        "steps at most, billions": round(planned[0].cost / 1e9, 2),
         "list entries, millions": round(planned[0].entries / 1e6, 1),
         "seconds": round(seconds, 1),
         "shuffled, GB": round(shuffled(spark, stage) / 1e9, 2),
