@@ -23,7 +23,7 @@ from lis_spark.config import RunConfig, WorldSource
 from lis_spark.errors import InputError, LisError
 from lis_spark.forecast import forecast, planned_rows
 from lis_spark.graph.cost import GraphCost, graph_costs
-from lis_spark.lis.chains import ONE_DAY, all_chains
+from lis_spark.lis.plan.chains import ONE_DAY, all_chains
 from lis_spark.progress import described
 from lis_spark.ranker.feature_columns import column_name
 from lis_spark.ranker.training_rows import days_of_scenario

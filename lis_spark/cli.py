@@ -171,7 +171,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.verb == "audit":
         return _audit(spark, config)
     if options.verb == "slots":
-        from lis_spark.lis import slots
+        from lis_spark.lis.results import slots
 
         return slots.run(spark, config)
     names = None if options.verb in ("run", "compare") else VERBS_OF_STEPS.get(options.verb, (options.verb,))
@@ -182,7 +182,7 @@ def _run(options: argparse.Namespace) -> int:
             remedy="see docs/alignment.md",
         )
     if options.verb == "compare":
-        from lis_spark.lis.compare import refuse_fewer_than_two
+        from lis_spark.lis.results.compare import refuse_fewer_than_two
 
         refuse_fewer_than_two(config)  # before hours of work
     if options.verb == "experiment":
@@ -250,7 +250,7 @@ def _measure_scores(options: argparse.Namespace) -> int:
 
     from rich.console import Console
 
-    from lis_spark.lis.own_scores import measure_scores
+    from lis_spark.lis.results.own_scores import measure_scores
     from lis_spark.report import ReportContext, print_results, write_report
     from lis_spark.report.files import write_whole
     from lis_spark.session import get_session

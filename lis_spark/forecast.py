@@ -10,10 +10,10 @@ from rich.table import Table
 
 from lis_spark.config import RunConfig
 from lis_spark.graph.cost import GraphCost
-from lis_spark.lis.append_arms import append_features
-from lis_spark.lis.arms import feature_requests, plan_arms
-from lis_spark.lis.chains import ONE_DAY, Chain, all_chains, days_between
-from lis_spark.lis.plan import FULL_DAY_SHARE, knows_truth
+from lis_spark.lis.plan.append_arms import append_features
+from lis_spark.lis.plan.arms import feature_requests, plan_arms
+from lis_spark.lis.plan.chains import ONE_DAY, Chain, all_chains, days_between
+from lis_spark.lis.plan.evaluation import FULL_DAY_SHARE, knows_truth
 from lis_spark.sources.days import Day
 
 # Bytes a row that the tables were measured to take on disk (zstd/snappy), and rows a second on two cores.

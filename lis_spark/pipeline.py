@@ -16,7 +16,9 @@ from lis_spark.closed_loop import step as closed_loop
 from lis_spark.config import RunConfig, WorldSource
 from lis_spark.graph import step as graph
 from lis_spark.lake import Lake
-from lis_spark.lis import append, compare, features, measure, score, train
+from lis_spark.lis.append import step as append
+from lis_spark.lis.results import compare, measure
+from lis_spark.lis.swap import features, score, train
 from lis_spark.preference import step as preference
 from lis_spark.progress import described, say
 from lis_spark.ranker import training_rows, vocabulary

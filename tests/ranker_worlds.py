@@ -306,7 +306,8 @@ def _rank(commands: Sequence[str], environment: Mapping[str, str], output: str) 
 def _work(commands: Sequence[str]) -> None:
     """Runs ``kind:plan`` commands in turn and prints each result as ``result N`` or ``error JSON``."""
     from lis_spark.alignment import step as align
-    from lis_spark.lis import append, score, train
+    from lis_spark.lis.append import step as append
+    from lis_spark.lis.swap import score, train
 
     works = {"train": train.WORK, "score": score.WORK, "append": append.WORK, "align": align.WORK}
     for command in commands:

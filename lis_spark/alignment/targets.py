@@ -17,11 +17,11 @@ from pyspark.sql import functions as F
 from lis_spark.config import EncoderConfig, IdTableLeak, SqlLeak, TableLeak
 from lis_spark.errors import InputError
 from lis_spark.lake import Lake
-from lis_spark.lis.append_features import source_of
-from lis_spark.lis.chains import base_name
-from lis_spark.lis.features import snapshot_tables
-from lis_spark.lis.own_leak_source import item_values
-from lis_spark.lis.plan import resolve
+from lis_spark.lis.append.features import source_of
+from lis_spark.lis.append.own_leak_source import item_values
+from lis_spark.lis.plan.chains import base_name
+from lis_spark.lis.plan.evaluation import resolve
+from lis_spark.lis.swap.features import snapshot_tables
 from lis_spark.preference.whitening import summed_moments, whitened, whitening
 from lis_spark.vectors import width_of
 

@@ -13,7 +13,7 @@ from lis_spark.closed_loop.people import NOBODY, People
 from lis_spark.config import Representation, RunConfig
 from lis_spark.folds import user_fold
 from lis_spark.lake import Lake
-from lis_spark.lis.representation_source import vectors_of
+from lis_spark.lis.append.representation_source import vectors_of
 from lis_spark.world import frames
 from lis_spark.world.calendar import Calendar
 from lis_spark.world.candidates import Candidates, candidates_of

@@ -15,8 +15,8 @@ from lis_spark.closed_loop.candidates import representation_of
 from lis_spark.config import ClosedLoopConfig
 from lis_spark.errors import StepFailed
 from lis_spark.lake import Lake
-from lis_spark.lis.chains import days_between
-from lis_spark.lis.representation_source import vectors_of
+from lis_spark.lis.append.representation_source import vectors_of
+from lis_spark.lis.plan.chains import days_between
 from lis_spark.progress import described
 from lis_spark.ranker.plans import DaySpec, file_url, local_path
 from lis_spark.ranker.readable_days import files_of_days

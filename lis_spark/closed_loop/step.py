@@ -27,10 +27,10 @@ from lis_spark.config import AppendConfig, ClosedLoopConfig, ReadOutConfig, RunC
 from lis_spark.errors import ConfigError
 from lis_spark.experiment import assign
 from lis_spark.lake import Lake
-from lis_spark.lis.append import WORK
-from lis_spark.lis.chains import ONE_DAY, base_name, days_between
-from lis_spark.lis.representation_source import vector_width, vectors_table
-from lis_spark.lis.trained_models import model_state, trained_models
+from lis_spark.lis.append.representation_source import vector_width, vectors_table
+from lis_spark.lis.append.step import WORK
+from lis_spark.lis.plan.chains import ONE_DAY, base_name, days_between
+from lis_spark.lis.swap.trained_models import model_state, trained_models
 from lis_spark.partitions import PartitionKey
 from lis_spark.progress import Bar, described
 from lis_spark.ranker.exchange import launch_plan, launch_spec, ranker_spec

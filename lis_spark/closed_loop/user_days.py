@@ -14,7 +14,7 @@ from lis_spark.config import ClosedLoopConfig
 from lis_spark.config.closed_loop import OUTCOMES, TOTALS
 from lis_spark.experiment.assigned import OWN_TABLE
 from lis_spark.lake import Lake
-from lis_spark.lis.chains import ONE_DAY
+from lis_spark.lis.plan.chains import ONE_DAY
 from lis_spark.partitions import PartitionKey
 from lis_spark.progress import described
 from lis_spark.world.frames import world_of

@@ -15,9 +15,9 @@ from pyspark.sql import functions as F
 from lis_spark.config import PreferenceConfig, RunConfig, fingerprint
 from lis_spark.errors import ConfigError, InputError, StepFailed
 from lis_spark.lake import Lake
-from lis_spark.lis.chains import ONE_DAY, base_name, half_names
-from lis_spark.lis.features import snapshot_tables
-from lis_spark.lis.plan import resolve
+from lis_spark.lis.plan.chains import ONE_DAY, base_name, half_names
+from lis_spark.lis.plan.evaluation import resolve
+from lis_spark.lis.swap.features import snapshot_tables
 from lis_spark.preference.curation import balance, histogram_of, keep_thresholds, t_of_budget, t_of_tail
 from lis_spark.preference.entries import entries_of
 from lis_spark.preference.reliability import Agreement, agreements, least_count

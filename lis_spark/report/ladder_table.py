@@ -11,10 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from lis_spark.config.leaks import HONEST, NAIVE
-from lis_spark.lis.append_feature import CONTENT
-from lis_spark.lis.arms import RUNG
-from lis_spark.lis.ladder import ALIGNED, ALIGNED_ABOVE, LADDER, LOST_IN_USE, RUNGS, STEP, UNALIGNED
-from lis_spark.lis.strata import ALL, UNSEEN
+from lis_spark.lis.plan.append_feature import CONTENT
+from lis_spark.lis.plan.arms import RUNG
+from lis_spark.lis.plan.ladder import ALIGNED, ALIGNED_ABOVE, LADDER, LOST_IN_USE, RUNGS, STEP, UNALIGNED
+from lis_spark.lis.plan.strata import ALL, UNSEEN
 from lis_spark.report.format import ascii_text, percent, signed, with_interval
 from lis_spark.report.measurements import Row, of_all_seeds
 

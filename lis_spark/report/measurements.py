@@ -11,7 +11,7 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
-from lis_spark.lis.results import MEAN
+from lis_spark.lis.results.rows import MEAN
 
 Row = dict[str, Any]
 

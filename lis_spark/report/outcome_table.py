@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lis_spark.lis.agreement import CONCORDANCE, FEWEST_PAIRS, PEARSON, SPEARMAN, WITHOUT_NOISE
-from lis_spark.lis.decision import interval as around
+from lis_spark.lis.results.agreement import CONCORDANCE, FEWEST_PAIRS, PEARSON, SPEARMAN, WITHOUT_NOISE
+from lis_spark.lis.results.decision import interval as around
 from lis_spark.report.figures import axis_ticks, svg_line, svg_panel, svg_text, tick_text
 from lis_spark.report.format import ascii_text, percent, signed
 

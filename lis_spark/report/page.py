@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lis_spark.lis.results import TRAINED
+from lis_spark.lis.results.rows import TRAINED
 from lis_spark.report.answer import OWN_SCORES_LABEL, answers_of
 from lis_spark.report.context import ReportContext, Unavailable
 from lis_spark.report.files import write_whole

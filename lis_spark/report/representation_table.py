@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lis_spark.lis.append_arms import ABOVE
-from lis_spark.lis.arms import REPRESENTATION
-from lis_spark.lis.strata import ALL, SEEN, UNSEEN
+from lis_spark.lis.plan.append_arms import ABOVE
+from lis_spark.lis.plan.arms import REPRESENTATION
+from lis_spark.lis.plan.strata import ALL, SEEN, UNSEEN
 from lis_spark.report.format import ascii_text, percent, signed, with_interval
 from lis_spark.report.measurements import Row, is_exact_zero, of_all_seeds, stratum_order
 

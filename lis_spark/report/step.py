@@ -14,14 +14,14 @@ from rich.console import Console
 from lis_spark.config import KuaiRandSource, MovieTweetingsSource, RunConfig
 from lis_spark.errors import InputError
 from lis_spark.lake import Lake
-from lis_spark.lis.arms import SLOT_PERMUTED
-from lis_spark.lis.compare import compared_leaks, compared_outcomes
-from lis_spark.lis.decision import LARGEST_SIGMA_SEED
-from lis_spark.lis.diagnosis import diagnoses_of
-from lis_spark.lis.ladder import LADDER
-from lis_spark.lis.measure import results_of
-from lis_spark.lis.plan import resolve
-from lis_spark.lis.slots import rank_slots
+from lis_spark.lis.plan.arms import SLOT_PERMUTED
+from lis_spark.lis.plan.evaluation import resolve
+from lis_spark.lis.plan.ladder import LADDER
+from lis_spark.lis.results.compare import compared_leaks, compared_outcomes
+from lis_spark.lis.results.decision import LARGEST_SIGMA_SEED
+from lis_spark.lis.results.diagnosis import diagnoses_of
+from lis_spark.lis.results.measure import results_of
+from lis_spark.lis.results.slots import rank_slots
 from lis_spark.report.context import ReportContext, Unavailable
 from lis_spark.report.files import write_whole
 from lis_spark.report.ladder_table import ladder_views, print_ladders

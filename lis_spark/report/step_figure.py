@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup, escape
 
-from lis_spark.lis.ladder import ALIGNED, RUNGS
+from lis_spark.lis.plan.ladder import ALIGNED, RUNGS
 from lis_spark.report.figures import axis_ticks, svg_line, svg_panel, svg_text, tick_text
 from lis_spark.report.format import interval, signed
 from lis_spark.report.ladder_table import LadderView

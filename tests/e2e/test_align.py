@@ -28,13 +28,13 @@ from lis_spark.config import RunConfig, load_config, parse_config
 from lis_spark.config.encoder import EmbeddedModelConfig
 from lis_spark.errors import ConfigError, InputError
 from lis_spark.lake import Lake
-from lis_spark.lis.append_arms import append_features
-from lis_spark.lis.append_rows import export_append_rows
-from lis_spark.lis.compare import compared_outcomes
-from lis_spark.lis.diagnosis import diagnoses_of
-from lis_spark.lis.ladder import RUNGS
-from lis_spark.lis.measure import results_of
-from lis_spark.lis.plan import resolve
+from lis_spark.lis.append.rows import export_append_rows
+from lis_spark.lis.plan.append_arms import append_features
+from lis_spark.lis.plan.evaluation import resolve
+from lis_spark.lis.plan.ladder import RUNGS
+from lis_spark.lis.results.compare import compared_outcomes
+from lis_spark.lis.results.diagnosis import diagnoses_of
+from lis_spark.lis.results.measure import results_of
 from lis_spark.pipeline import run_steps
 from tests.e2e.conftest import ALIGNMENT, ALIGNMENT_DATE, ROOT
 from tests.e2e.test_commands import of_readme

@@ -16,9 +16,9 @@ from lis_spark import cli
 from lis_spark.config import RunConfig
 from lis_spark.errors import InputError
 from lis_spark.lake import Lake
-from lis_spark.lis import train
-from lis_spark.lis.compare import compared_leaks
-from lis_spark.lis.measure import results_of
+from lis_spark.lis.results.compare import compared_leaks
+from lis_spark.lis.results.measure import results_of
+from lis_spark.lis.swap import train
 from lis_spark.pipeline import run_steps
 from lis_spark.vectors import unpack
 from tests.e2e.conftest import small_config, small_overrides

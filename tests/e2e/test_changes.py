@@ -14,7 +14,8 @@ from pyspark.sql import functions as F
 from lis_spark.config import RunConfig
 from lis_spark.errors import InputError, LisError, StepFailed
 from lis_spark.lake import Lake
-from lis_spark.lis import features, measure, score, train
+from lis_spark.lis.results import measure
+from lis_spark.lis.swap import features, score, train
 from lis_spark.pipeline import STEPS, run_steps
 from lis_spark.sources import ingest
 from tests.e2e.conftest import SmallRun, rows_through, small_config

@@ -18,8 +18,8 @@ import pytest
 from lis_spark import analyze, cli
 from lis_spark.config import RunConfig, load_config, load_read_out
 from lis_spark.lake import Lake
-from lis_spark.lis import slots
-from lis_spark.lis.measure import results_of
+from lis_spark.lis.results import slots
+from lis_spark.lis.results.measure import results_of
 from tests.e2e.conftest import ROOT, SMALL, SmallRun, small_config, small_overrides
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -7,7 +7,7 @@ from typing import Any
 
 from lis_spark.config import RunConfig
 from lis_spark.lake import Lake
-from lis_spark.lis.measure import results_of
+from lis_spark.lis.results.measure import results_of
 from lis_spark.pipeline import run_steps
 from tests.e2e.conftest import SmallRun, small_config
 from tests.e2e.test_changes import COMPUTED

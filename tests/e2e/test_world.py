@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from lis_spark.config import load_config
 from lis_spark.lake import Lake
-from lis_spark.lis.measure import results_of
+from lis_spark.lis.results.measure import results_of
 from lis_spark.pipeline import run_steps
 
 CONFIG = Path(__file__).resolve().parents[2] / "conf" / "world_reference_small.yaml"

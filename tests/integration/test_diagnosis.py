@@ -12,10 +12,10 @@ from sklearn.metrics import roc_auc_score
 
 from lis_spark.config import parse_config
 from lis_spark.lake import Lake
-from lis_spark.lis.append_arms import append_features
-from lis_spark.lis.comparisons import plan_measurements
-from lis_spark.lis.diagnosis import diagnoses
-from lis_spark.lis.results import ResultRow, ResultSet
+from lis_spark.lis.plan.append_arms import append_features
+from lis_spark.lis.plan.comparisons import plan_measurements
+from lis_spark.lis.results.diagnosis import diagnoses
+from lis_spark.lis.results.rows import ResultRow, ResultSet
 from lis_spark.metrics import compare
 from lis_spark.metrics.influence import influence
 from tests.integration.test_outcomes import EACH, SCHEMA, USERS, psi

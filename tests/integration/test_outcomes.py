@@ -11,10 +11,10 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from lis_spark.config import parse_config
-from lis_spark.lis.append_arms import append_features
-from lis_spark.lis.comparisons import plan_measurements
-from lis_spark.lis.outcomes import aligned_leaks, outcomes_of
-from lis_spark.lis.strata import UNSEEN
+from lis_spark.lis.plan.append_arms import append_features
+from lis_spark.lis.plan.comparisons import plan_measurements
+from lis_spark.lis.plan.strata import UNSEEN
+from lis_spark.lis.results.outcomes import aligned_leaks, outcomes_of
 from lis_spark.metrics.influence import influence
 
 T = dt.date(2022, 5, 3)

@@ -15,8 +15,8 @@ from lis_spark.lake import Lake
 from lis_spark.leaks.encoding import binned
 from lis_spark.leaks.own_query import dated_rows, query_rows
 from lis_spark.leaks.own_values import ValueUse, own_value_rows
-from lis_spark.lis.append_sources import numbered_impressions
-from lis_spark.lis.wrong_order import in_the_wrong_order
+from lis_spark.lis.append.sources import numbered_impressions
+from lis_spark.lis.append.wrong_order import in_the_wrong_order
 from lis_spark.ranker import vocabulary
 from lis_spark.sources import ingest
 

@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 from lis_spark import cli
 from lis_spark.errors import InputError
-from lis_spark.lis.own_scores import NAIVE_NOTE, measure_scores
+from lis_spark.lis.results.own_scores import NAIVE_NOTE, measure_scores
 
 COLUMNS = {
     "control": "logit_control",

@@ -15,7 +15,12 @@ def what_a_worker_has(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBa
     """Objects that no garbage collection looks at; whether our functions are loaded; zipped folders on the path."""
     for _ in batches:
         zips = sum("pyspark.zip" in place for place in sys.path_importer_cache)
-        columns = [[gc.get_freeze_count()], ["lis_spark.lis.measure" in sys.modules], [zips], ["torch" in sys.modules]]
+        columns = [
+            [gc.get_freeze_count()],
+            ["lis_spark.lis.results.measure" in sys.modules],
+            [zips],
+            ["torch" in sys.modules],
+        ]
         yield pa.RecordBatch.from_arrays([pa.array(one) for one in columns], names=["frozen", "ours", "zips", "torch"])
 
 

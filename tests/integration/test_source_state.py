@@ -13,7 +13,7 @@ import pytest
 from lis_spark.config import RunConfig, parse_config
 from lis_spark.errors import InputError
 from lis_spark.lake import Lake
-from lis_spark.lis.plan import resolve
+from lis_spark.lis.plan.evaluation import resolve
 from lis_spark.pipeline import run_steps
 
 UNREAD = "the source is as the last ingest left it"

@@ -20,8 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lis_spark.config import RankerConfig
-from lis_spark.lis.score import WORK as SCORE
-from lis_spark.lis.train import WORK as TRAIN
+from lis_spark.lis.swap.score import WORK as SCORE
+from lis_spark.lis.swap.train import WORK as TRAIN
 from lis_spark.ranker.launch import launch
 from lis_spark.ranker.plans import (
     ArmSpec,

@@ -9,8 +9,8 @@ import argparse
 
 import numpy as np
 
-from lis_spark.lis.agreement import pearson
-from lis_spark.lis.true_scores import true_scores
+from lis_spark.lis.results.agreement import pearson
+from lis_spark.lis.results.true_scores import true_scores
 
 TRUE = (0.0, 0.5, 0.7, 0.9, 0.97)
 # Of errors, in units of the spread of the true scores.

@@ -19,9 +19,9 @@ from pyspark.sql import functions as F
 
 from lis_spark.config import RunConfig, load_config
 from lis_spark.lake import Lake
-from lis_spark.lis.arms import control_arm
-from lis_spark.lis.plan import resolve
-from lis_spark.lis.rankings import GROUPS
+from lis_spark.lis.plan.arms import control_arm
+from lis_spark.lis.plan.evaluation import resolve
+from lis_spark.lis.results.rankings import GROUPS
 from lis_spark.metrics import compare, influence
 from lis_spark.pipeline import run_steps
 from lis_spark.session import get_session

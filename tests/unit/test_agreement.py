@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from lis_spark.lis.agreement import CONCORDANCE, PEARSON, SPEARMAN, WITHOUT_NOISE, Outcomes, Told, agreement
+from lis_spark.lis.results.agreement import CONCORDANCE, PEARSON, SPEARMAN, WITHOUT_NOISE, Outcomes, Told, agreement
 
 
 def outcomes(

@@ -9,12 +9,12 @@ import pytest
 
 from lis_spark.config import EvaluationConfig, parse_config
 from lis_spark.errors import InputError
-from lis_spark.lis.arms import feature_requests, plan_arms
-from lis_spark.lis.chains import backward_horizons, half_chains, half_names, lineage, plan_chains, seed_of
-from lis_spark.lis.comparisons import plan_measurements
-from lis_spark.lis.decision import combine_seeds, verdict
-from lis_spark.lis.strata import bucket_names
-from lis_spark.lis.trained_models import TrainedModel, model_state
+from lis_spark.lis.plan.arms import feature_requests, plan_arms
+from lis_spark.lis.plan.chains import backward_horizons, half_chains, half_names, lineage, plan_chains, seed_of
+from lis_spark.lis.plan.comparisons import plan_measurements
+from lis_spark.lis.plan.strata import bucket_names
+from lis_spark.lis.results.decision import combine_seeds, verdict
+from lis_spark.lis.swap.trained_models import TrainedModel, model_state
 
 
 def day(text: str) -> dt.date:

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from lis_spark.lis.decision import NEGLIGIBLE, NOT_MEASURABLE, USEFUL, negligible
-from lis_spark.lis.results import ONE_SEED, ResultRow, ResultSet
+from lis_spark.lis.results.decision import NEGLIGIBLE, NOT_MEASURABLE, USEFUL, negligible
+from lis_spark.lis.results.rows import ONE_SEED, ResultRow, ResultSet
 
 THRESHOLD = 0.001
 

@@ -11,9 +11,9 @@ import pytest
 
 from lis_spark.config import parse_config
 from lis_spark.errors import ConfigError
-from lis_spark.lis.append_arms import append_features
-from lis_spark.lis.comparisons import plan_measurements
-from lis_spark.lis.ladder import RUNGS
+from lis_spark.lis.plan.append_arms import append_features
+from lis_spark.lis.plan.comparisons import plan_measurements
+from lis_spark.lis.plan.ladder import RUNGS
 from lis_spark.report.ladder_table import ladder_views
 from lis_spark.report.step_figure import draw_ladder
 

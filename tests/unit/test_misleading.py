@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lis_spark.lis.misleading import Score, warnings
+from lis_spark.lis.results.misleading import Score, warnings
 
 
 def score(value: float, error: float = 0.0005) -> Score:

@@ -14,7 +14,8 @@ import pytest
 from lis_spark.alignment import step as align
 from lis_spark.config import parse_config
 from lis_spark.config.run import WORKERS_LOAD
-from lis_spark.lis import append, score, train
+from lis_spark.lis.append import step as append
+from lis_spark.lis.swap import score, train
 
 
 @pytest.mark.parametrize("step", [align, append, score, train])

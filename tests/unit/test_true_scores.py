@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lis_spark.lis.true_scores import true_scores
+from lis_spark.lis.results.true_scores import true_scores
 
 
 def test_with_many_data_sets_they_are_shrunk_as_the_normal_model_says() -> None:
@@ -35,6 +35,14 @@ def test_what_is_known_stays() -> None:
     moved = shared - measured
     np.testing.assert_allclose(moved - moved[:, :1, :1], 0.0, atol=1e-9)
     assert moved[:, 0, 0].std() > 0.001
+
+
+def test_scores_on_one_line_stay_on_it() -> None:
+    """The spread of the true scores has no rank to spare: no seed, and no other way to round, may end the draws."""
+    measured = np.array([[0.001 * n for n in range(8)], [0.002 * n for n in range(8)]])
+    for seed in range(20):
+        for one in true_scores(measured, np.full((16, 16), 1e-4), seed, 100):
+            assert np.corrcoef(one)[0, 1] > 0.999999
 
 
 def test_the_same_draws_again_and_others_of_another_seed() -> None:

@@ -1,0 +1,1 @@
+"""What a configuration asks for: chains, arms, which is compared with which, on which items."""

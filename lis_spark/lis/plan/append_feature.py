@@ -1,0 +1,46 @@
+"""What the port of one arm of protocol ``append`` reads (method 1.3 to 1.6)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from lis_spark.config import Leak
+from lis_spark.keyed_random import salt
+from lis_spark.lis.plan.arms import Arm
+
+# Value of ``scope``: the vector enters by the port, no table is swapped.
+PORT = "port"
+# The vectors of a leak in the wrong order: a control (method 1.6).
+ROW_SHUFFLED = "row_shuffled"
+# What content predicts of a leak, and the same in the wrong order (method 1.8).
+CONTENT = "content"
+Made = Literal["as_is", "gaussian", "row_shuffled", "content", "content_shuffled"]
+
+
+@dataclass(frozen=True)
+class AppendFeature:
+    """Which rows of which feature table an arm reads; without a table it has no port.
+
+    ``made``: as they are; or in their place, where there are any, Gaussian draws of the same width, one for each key;
+    or those of another key; or what content predicts of them, or of those of another item. ``beside`` names an ID-table
+    leak whose honest vector of T stands before each vector, see :mod:`lis_spark.lis.append.rung_vectors`.
+    ``port_hidden``: through a stronger port, with a hidden layer of so many.
+    """
+
+    arm: Arm
+    leak: Leak
+    table: str | None = None
+    variant: str = ""
+    horizon_days: int = 0
+    made: Made = "as_is"
+    draw: int = 0
+    beside: str | None = None
+    port_hidden: int | None = None
+
+
+def gaussian_stream(draw: int) -> np.uint64:
+    """The stream of one of the Gaussian draws that stand in a leak's place."""
+    return salt("gaussian draw", draw)

@@ -1,0 +1,130 @@
+"""Which arms are compared with which, on which folds and strata (method 1.2, 1.7)."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from lis_spark.config import EvaluationConfig
+from lis_spark.folds import NO_FOLD
+from lis_spark.lis.plan.arms import CONTROL, REPRESENTATION, RUNG, TRUTH, TRUTH_BY_FOLD, Arm, is_by_fold
+from lis_spark.lis.plan.strata import ALL, bucket_names
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One comparison: all arms of one variant, horizon and scope on one day, under one training seed.
+
+    ``arms`` are the leaked arms; within a fold several of them are replicates whose mean counts (naive_matched).
+    """
+
+    seed: int
+    evaluated_date: dt.date
+    protocol: str
+    leak: str
+    variant: str
+    scope: str
+    horizon_days: int
+    stratum: str
+    arms: tuple[Arm, ...]
+
+    @property
+    def comparison_id(self) -> str:
+        """Key within one evaluation."""
+        parts = (
+            self.seed,
+            self.evaluated_date,
+            self.protocol,
+            self.leak,
+            self.variant,
+            self.scope,
+            self.horizon_days,
+            self.stratum,
+        )
+        return "|".join(map(str, parts))
+
+    @property
+    def place(self) -> tuple[object, ...]:
+        """What it shares with the same measurement under other seeds."""
+        return self.evaluated_date, self.protocol, self.leak, self.variant, self.scope, self.horizon_days, self.stratum
+
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """The control; several draws of it where their mean counts, which one leaked arm is compared with."""
+        return self.arms[0].controls
+
+    @property
+    def draws(self) -> dict[str, str]:
+        """Control arm -> key of the comparison with it alone, where there are several: they scatter."""
+        several = self.controls if len(self.controls) > 1 else ()
+        return {control: f"{self.comparison_id}|{control}" for control in several}
+
+    def pairs(self, folds: int) -> Iterator[dict[str, object]]:
+        """The rows that the metrics compare: control arm, leaked arm, fold.
+
+        Several draws of a control are compared with the leaked arm the other way round: replicates stand on one side.
+        """
+        by_fold = is_by_fold(self.protocol, self.variant)
+        for arm in self.arms:
+            if not by_fold or arm.held_out_fold == NO_FOLD:
+                served = range(folds) if by_fold else [NO_FOLD]
+            elif arm.served == "own":
+                served = [arm.held_out_fold]
+            else:
+                served = [fold for fold in range(folds) if fold != arm.held_out_fold]
+            for fold in served:
+                place = {
+                    "seed": self.seed,
+                    "date": self.evaluated_date,
+                    "fold": fold,
+                    "stratum": self.stratum,
+                }
+                for control in self.controls:
+                    pair = (arm.name, control) if self.draws else (control, arm.name)
+                    named = dict(zip(("control_arm", "leaked_arm"), pair, strict=True))
+                    yield {"comparison_id": self.comparison_id, **place, **named}
+                    if self.draws:
+                        yield {"comparison_id": self.draws[control], **place, **named}
+
+
+def is_stratified(arm: Arm, longest_horizon: int) -> bool:
+    """Whether an arm is also ranked within each stratum: naive and honest in scope ``both``, and their control.
+
+    Of retrained arms the honest ones, representations, rungs and all controls.
+
+    naive_matched, F - 1 arms for one of naive, at the longest horizon only: where the own-label share is read.
+    """
+    if arm.protocol == "append":  # where the gain lies: on cold rows or everywhere
+        is_honest = arm.variant == "honest" and arm.horizon_days > 0
+        return arm.is_control or is_honest or arm.variant == REPRESENTATION or arm.variant.startswith(RUNG)
+    of_leak = arm.variant in ("naive", "honest") and arm.scope == "both" and arm.horizon_days > 0
+    of_share = arm.variant == "naive_matched" and arm.horizon_days == longest_horizon
+    return arm.protocol == "swap" and (of_leak or of_share or arm.variant == CONTROL)
+
+
+def plan_measurements(
+    evaluation: EvaluationConfig, seed: int, date: dt.date, arms: list[Arm], strata_of_items: Sequence[str] = ()
+) -> list[Measurement]:
+    """All measurements of one evaluated day; strata for naive and honest in scope ``both``, and ``strata_of_items``."""
+    groups: dict[tuple[str, str, str, str, int], list[Arm]] = {}
+    for arm in arms:
+        if not arm.is_control:
+            groups.setdefault((arm.protocol, arm.leak, arm.variant, arm.scope, arm.horizon_days), []).append(arm)
+        if arm.variant == TRUTH:  # the bound of scores that are ranked fold by fold
+            groups[arm.protocol, arm.leak, TRUTH_BY_FOLD, arm.scope, arm.horizon_days] = [arm]
+        for variant, other in arm.also_compared:
+            key = (arm.protocol, arm.leak, variant, arm.scope, arm.horizon_days)
+            groups.setdefault(key, []).append(replace(arm, compared_with=(other,)))
+    strata = [
+        *bucket_names("update_count", evaluation.update_count_edges),
+        *bucket_names("item_age", evaluation.item_age_edges),
+        *strata_of_items,
+    ]
+    measurements = []
+    for (protocol, leak, variant, scope, horizon), members in groups.items():
+        for stratum in (ALL, *(strata if is_stratified(members[0], max(evaluation.horizons)) else ())):
+            measurements.append(
+                Measurement(seed, date, protocol, leak, variant, scope, horizon, stratum, tuple(members))
+            )
+    return measurements

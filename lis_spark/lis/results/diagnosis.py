@@ -1,0 +1,187 @@
+"""eta and the efficiency of alignment: ratios of rungs of the nested ladder, with intervals (method 6)."""
+
+from __future__ import annotations
+
+import datetime as dt
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from lis_spark.config import fingerprint
+from lis_spark.config.leaks import HONEST
+from lis_spark.lake import Lake
+from lis_spark.lis.plan.arms import RUNG
+from lis_spark.lis.plan.comparisons import Measurement
+from lis_spark.lis.plan.ladder import ALIGNED, LADDER, REACHABLE, STEP
+from lis_spark.lis.results.decision import combine_seeds
+from lis_spark.lis.results.rows import MEAN, ResultRow
+from lis_spark.metrics import Comparison, RatioInterval, ratio_interval
+
+# Ratio -> variants above and below.
+RATIOS = {
+    "eta": (f"{RUNG}{ALIGNED}", f"{RUNG}{HONEST}"),
+    "efficiency": (f"{STEP}{ALIGNED}", REACHABLE),
+}
+
+
+@dataclass
+class Diagnosis:
+    """One row of ``diagnoses``."""
+
+    row_id: str
+    run_name: str
+    config_fingerprint: str
+    evaluated_date: dt.date
+    horizon_days: int
+    stratum: str
+    seed: str
+    eta: float | None
+    eta_ci_low: float | None
+    eta_ci_high: float | None
+    efficiency: float | None
+    efficiency_ci_low: float | None
+    efficiency_ci_high: float | None
+    created_ts: dt.datetime
+
+
+def diagnoses(
+    lake: Lake,
+    measurements: Sequence[Measurement],
+    ids: Sequence[str],
+    per_user: DataFrame,
+    pairs: Mapping[str, Sequence[Mapping[str, object]]],
+    results: Sequence[ResultRow],
+    comparisons: Mapping[str, Comparison],
+) -> list[Diagnosis]:
+    """Of each seed, and of the mean of several, on each day and stratum that the ladder was measured on.
+
+    A ratio is undefined where the interval of what stands below it, as ``lis_results`` has it, is not above 0. Its own
+    error has the same parts as theirs: users, draws of noise, training seeds.
+
+    Args:
+        lake: whose configuration they belong to.
+        measurements: all of them.
+        ids: the identity of each.
+        per_user: the table ``influence``.
+        pairs: comparison_id -> pairs of arms, of those that have both classes.
+        results: rows of ``lis_results`` of all measurements, and of their means over seeds.
+        comparisons: those of the measurements, and of each draw of their controls.
+    """
+    measured = [pair for pair in zip(measurements, ids, strict=True) if pair[0].comparison_id in pairs]
+    ladders = _ladders(measured, len({measurement.seed for measurement in measurements}))
+    # of the mean of seeds: U2 of all seeds are added, as those of several dates are
+    listed = {
+        _name(key, variant): [
+            {**pair, "comparison_id": _name(key, variant)} for one, _ in members for pair in pairs[one.comparison_id]
+        ]
+        for key, variants in ladders.items()
+        for variant, members in variants.items()
+    }
+    asked = {
+        (key, name): (_name(key, above), _name(key, below))
+        for key, variants in ladders.items()
+        for name, (above, below) in RATIOS.items()
+        if {above, below} <= set(variants)
+    }
+    named = sorted({name for ratio in asked.values() for name in ratio})
+    intervals = ratio_interval(per_user, [pair for name in named for pair in listed[name]], list(asked.values()))
+    rows, config = [], lake.config
+    gains = {(row.seed, row.evaluated_date, row.stratum, row.variant): row for row in results if row.leak == LADDER}
+    for key, variants in ladders.items():
+        values: dict[str, float | None] = {}
+        for name, (above, below) in RATIOS.items():
+            ratio = asked.get((key, name))
+            of_users, under = intervals.get(ratio) if ratio else None, gains.get((*key, below))
+            interval = None
+            if of_users and under and under.lis and under.ci_low is not None and under.ci_low > 0:
+                over, own = ([_gains(one, comparisons) for one, _ in variants[rung]] for rung in (above, below))
+                interval = of_users.widened(_replicate_variance(over, own, of_users.value) / under.lis**2)
+            values |= _columns(name, interval)
+        identities = sorted(identity for members in variants.values() for _, identity in members)
+        seed, date, stratum = key
+        rows.append(
+            Diagnosis(
+                row_id=fingerprint("diagnosis", identities),
+                run_name=config.run_name,
+                config_fingerprint=config.fingerprint,
+                evaluated_date=date,
+                horizon_days=next(iter(variants.values()))[0][0].horizon_days,
+                stratum=stratum,
+                seed=seed,
+                created_ts=dt.datetime.now(dt.UTC),
+                **values,
+            )
+        )
+    return rows
+
+
+def _ladders(
+    measured: Sequence[tuple[Measurement, str]], seeds: int
+) -> dict[tuple[Any, ...], dict[str, list[tuple[Measurement, str]]]]:
+    """(seed or mean, day, stratum) -> variant -> its measurements with their identities, one a seed."""
+    ladders: dict[tuple[Any, ...], dict[str, list[tuple[Measurement, str]]]] = {}
+    for measurement, identity in measured:
+        if measurement.leak == LADDER:
+            for seed in (str(measurement.seed), *([MEAN] if seeds > 1 else [])):
+                key = (seed, measurement.evaluated_date, measurement.stratum)
+                ladders.setdefault(key, {}).setdefault(measurement.variant, []).append((measurement, identity))
+    for key, variants in list(ladders.items()):
+        if key[0] == MEAN:  # of what all seeds have measured
+            ladders[key] = {name: members for name, members in variants.items() if len(members) == seeds}
+    return {key: variants for key, variants in ladders.items() if variants}
+
+
+def _gains(measurement: Measurement, comparisons: Mapping[str, Comparison]) -> list[float]:
+    """Over each draw of the control, in one order for all rungs; the one gain where it has no draws."""
+    over_leaked = [comparisons[name].lis for name in measurement.draws.values()]
+    return [-one for one in over_leaked] or [comparisons[measurement.comparison_id].lis]
+
+
+def _replicate_variance(above: Sequence[Sequence[float]], below: Sequence[Sequence[float]], ratio: float) -> float:
+    """Variance of mean above - ratio x mean below over draws and seeds, beside that of users (method 1.6, 1.7).
+
+    Args:
+        above: seed x draw -> gain.
+        below: likewise.
+        ratio: of their means.
+    """
+    left = [[one - ratio * other for one, other in zip(*pair, strict=True)] for pair in zip(above, below, strict=True)]
+    errors = [statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0 for values in left]
+    if len(left) == 1:
+        return errors[0] ** 2
+    return combine_seeds([statistics.fmean(values) for values in left], errors)[1] ** 2
+
+
+def _name(key: tuple[Any, ...], variant: str) -> str:
+    return "|".join(map(str, (*key, variant)))
+
+
+def write_diagnoses(lake: Lake, rows: Sequence[Diagnosis]) -> None:
+    """Merges rows that are not there."""
+    if not rows:
+        return
+    lake.create("diagnoses")
+    schema = lake.read("diagnoses").schema
+    values = [tuple(asdict(row)[name] for name in schema.names) for row in rows]
+    lake.append_new("diagnoses", lake.spark.createDataFrame(values, schema), "row_id")
+
+
+def diagnoses_of(lake: Lake) -> list[dict[str, Any]]:
+    """The newest of each seed, day and stratum of this configuration."""
+    if lake.config.append is None or lake.config.append.ladder is None or not lake.exists("diagnoses"):
+        return []
+    own = lake.read("diagnoses").where(F.col("config_fingerprint") == lake.config.fingerprint)
+    newest: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in own.orderBy("created_ts", "evaluated_date", "stratum", "seed").collect():
+        data = row.asDict()
+        newest[data["seed"], data["evaluated_date"], data["stratum"]] = data
+    return list(newest.values())
+
+
+def _columns(name: str, interval: RatioInterval | None) -> dict[str, float | None]:
+    values = (interval.value, interval.ci_low, interval.ci_high) if interval else (None, None, None)
+    return dict(zip((name, f"{name}_ci_low", f"{name}_ci_high"), values, strict=True))
