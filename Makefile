@@ -29,7 +29,7 @@ prerequisites:
 	@test -z "$$JAVA_HOME" -o -x "$$JAVA_HOME/bin/java" || { echo "Java 17 is missing: JAVA_HOME=$$JAVA_HOME has no bin/java; correct it, or unset it"; exit 2; }
 	@command -v java >/dev/null 2>&1 || test -n "$$JAVA_HOME" -a -x "$$JAVA_HOME/bin/java" || { echo "Java 17 is missing: install a JDK 17 (Debian, Ubuntu: apt-get install openjdk-17-jre-headless) or set JAVA_HOME"; exit 2; }
 	@J=java; test -n "$$JAVA_HOME" -a -x "$$JAVA_HOME/bin/java" && J="$$JAVA_HOME/bin/java"; V=$$($$J -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -n 1); \
-	 test "$$V" -ge 17 2>/dev/null || { echo "Java 17 is needed, Java $${V:-of an unknown version} was found: set JAVA_HOME to a JDK 17"; exit 2; }
+	 test "$$V" -ge 17 -a "$$V" -lt 24 2>/dev/null || { echo "Java 17 is needed, Java $${V:-of an unknown version} was found: set JAVA_HOME to a JDK 17 (21 runs, too; Spark 4.0 does not start on 24 or later)"; exit 2; }
 
 $(VENV)/.runtime: requirements/installer.lock requirements/runtime.lock | prerequisites
 	test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); echo "$(PYTHON) -m venv failed: on Debian and Ubuntu, apt-get install python3-venv"; exit 2; }

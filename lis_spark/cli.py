@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
+import shlex
 import sys
 import traceback
 from collections.abc import Sequence
@@ -244,6 +245,18 @@ def _experiment(options: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
+def _same_again(options: argparse.Namespace) -> str:
+    """The command line of a measurement of scores: what is not as it would be without being said."""
+    usual = vars(_parser().parse_args(["measure", "--scores", options.scores]))
+    given = [
+        text
+        for name, value in usual.items()
+        if getattr(options, name) != value
+        for text in (f"--{name.replace('_', '-')}", str(getattr(options, name)))
+    ]
+    return shlex.join(["lis-spark", "measure", "--scores", options.scores, *given])
+
+
 def _measure_scores(options: argparse.Namespace) -> int:
     import json
     from pathlib import Path
@@ -264,7 +277,7 @@ def _measure_scores(options: argparse.Namespace) -> int:
     context = ReportContext(
         run_name="own scores",
         source=options.scores,
-        rerun_commands=[f"lis-spark measure --scores {options.scores}"],
+        rerun_commands=[_same_again(options)],
         decision_threshold=options.threshold,
     )
     report = write_report(rows, context, folder / "report.html")

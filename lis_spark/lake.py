@@ -282,10 +282,12 @@ class Lake(Generic[ConfigT]):
         self._save(frame.write.format("delta").mode("append"), name, frame, {})
         self.unpin(name)
 
-    def append_new(self, name: str, frame: DataFrame, key: str) -> None:
-        """Merges rows whose ``key`` is not there yet: running twice doubles nothing."""
+    def merge(self, name: str, frame: DataFrame, key: str, replaces: bool = False) -> None:
+        """Adds rows whose ``key`` is not there yet: running twice doubles nothing; ``replaces`` those that are."""
         source = frame.dropDuplicates([key])
         merge = self._delta(name).alias("old").merge(source.alias("new"), f"old.{key} = new.{key}")
+        if replaces:
+            merge = merge.whenMatchedUpdateAll()
         with self._explained(name, source):
             merge.whenNotMatchedInsertAll().execute()
         self._committed(name)

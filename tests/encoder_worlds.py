@@ -48,9 +48,17 @@ def shown(latents: np.ndarray) -> tuple[list[str | None], list[bytes | None]]:
 
 
 def encoder_spec(
-    folder: Path, train: int = 256, validation: int = 100, noise: float = 0.1, **config: Any
+    folder: Path,
+    train: int = 256,
+    validation: int = 100,
+    noise: float = 0.1,
+    steps_of: Path | None = None,
+    **config: Any,
 ) -> EncoderSpec:
-    """An encoder with its files: targets are a linear map of the latents, with noise."""
+    """An encoder with its files: targets are a linear map of the latents, with noise.
+
+    ``steps_of``: the folder of another one that says how many steps it takes.
+    """
     random = np.random.default_rng(7)
     latents = np.clip(random.normal(size=(train + validation, LATENTS)), -1.99, 1.99)
     targets = latents @ random.normal(size=(LATENTS, TARGET_WIDTH)) + noise * random.normal(size=(len(latents), 6))
@@ -95,6 +103,7 @@ def encoder_spec(
         examples=examples,
         folder=str(folder / "trained"),
         state_fingerprint=json.dumps(encoder.model_dump(exclude={"steps", "patience"}), sort_keys=True),
+        steps_of=None if steps_of is None else str(steps_of / "trained"),
     )
 
 

@@ -22,7 +22,8 @@ class EncoderSpec(Plain):
     """One encoder to train: its settings, where it starts, what it reads, and where it writes.
 
     ``start`` is a folder with a model and its processor (of internvl), ``with_images`` says whether any item has one;
-    ``state_fingerprint`` says which training the states in ``folder`` belong to: another one starts anew.
+    ``state_fingerprint`` says which training the states in ``folder`` belong to: another one starts anew. ``steps_of``:
+    the folder of the encoder whose kept state says how many steps to take, where that is not ``config.steps``.
     """
 
     config: EncoderConfig
@@ -31,6 +32,7 @@ class EncoderSpec(Plain):
     examples: ExamplesSpec
     folder: str
     state_fingerprint: str
+    steps_of: str | None = None
 
 
 class AlignPlan(Plain):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pydantic import TypeAdapter
 
@@ -70,6 +70,13 @@ class Progress:
     def has_stopped(self, patience: int | None) -> bool:
         """Whether so many evaluations after the best one were no better."""
         return patience is not None and len(self.curve) - 1 - self.curve.index(self.kept) >= patience
+
+    def leads_to(self, steps: int, patience: int | None, every: int) -> bool:
+        """Whether a training to so many steps, with such a patience and such evaluations, has this state on its way."""
+        on_the_way = all(one.step % every == 0 or one.step == steps for one in self.curve)
+        before = replace(self, curve=self.curve[:-1])
+        stopped = bool(before.curve) and before.has_stopped(patience)
+        return self.step <= steps and on_the_way and not stopped
 
     def learned(self, loss: float, seconds: float) -> None:
         """One more step."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +33,19 @@ def write_state(
 
 
 def read_state(
-    folder: Path, name: str, fingerprint: str, parameters: dict[str, Any], optimizer: torch.optim.Optimizer | None
+    folder: Path,
+    name: str,
+    is_wanted: Callable[[Progress], bool],
+    parameters: dict[str, Any],
+    optimizer: torch.optim.Optimizer | None,
 ) -> Progress | None:
-    """Puts a state back and says how far it had come; None where there is none of this training."""
+    """Puts a state back and says how far it had come; None where there is none, or not one that is wanted."""
     file = folder / f"{name}.safetensors"
     if not file.is_file():
         return None
     with safe_open(file, "pt") as stored:
         progress = Progress.parse(stored.metadata()["progress"])
-        if progress.fingerprint != fingerprint:
+        if not is_wanted(progress):
             return None
         with torch.no_grad():
             for key, one in parameters.items():

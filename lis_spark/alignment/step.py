@@ -101,7 +101,9 @@ def encoder_fingerprint(lake: Lake, encoder: EncoderConfig) -> str:
     Raises:
         InputError: there are no preference items.
     """
-    return fingerprint(_state_fingerprint(lake, encoder), encoder.steps, encoder.patience)
+    like = next((one for one in lake.config.encoders if one.name == encoder.steps_of), None)
+    steps = encoder.steps if like is None else encoder_fingerprint(lake, like)
+    return fingerprint(_state_fingerprint(lake, encoder), steps, encoder.patience)
 
 
 def _state_fingerprint(lake: Lake, encoder: EncoderConfig) -> str:
@@ -117,7 +119,7 @@ def _state_fingerprint(lake: Lake, encoder: EncoderConfig) -> str:
             partition=name,
             remedy="run lis-spark curate first",
         )
-    chosen = encoder.model_dump(mode="json", exclude={"name", "steps", "patience"})
+    chosen = encoder.model_dump(mode="json", exclude={"name", "steps", "steps_of", "patience"})
     launch = (config.launch.processes, config.launch.threads_per_process, config.launch.use_gpu)
     shown, targets = sorted(lake.fingerprints("items").items()), targets_state(lake, encoder)
     # an id stands for what it stands for; what lies in a folder may change
@@ -130,8 +132,8 @@ def _specs(lake: Lake, stale: Sequence[EncoderConfig], force: bool) -> list[Enco
     assert config.preference is not None
     with_images = not shown_items(lake).where("image IS NOT NULL").isEmpty()
     specs = []
-    for encoder in stale:
-        folder = Path(absolute(config.lake.work_path)) / "encoders" / encoder.name
+    for encoder in sorted(stale, key=lambda one: one.steps_of is not None):  # after those that they are as long as
+        folder = _folder(config, encoder.name)
         if force and folder.exists():
             shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -157,9 +159,15 @@ def _specs(lake: Lake, stale: Sequence[EncoderConfig], force: bool) -> list[Enco
                 examples=examples,
                 folder=str(folder),
                 state_fingerprint=_state_fingerprint(lake, encoder),
+                steps_of=None if encoder.steps_of is None else str(_folder(config, encoder.steps_of)),
             )
         )
     return specs
+
+
+def _folder(config: RunConfig, name: str) -> Path:
+    """Where an encoder's states, result and model lie."""
+    return Path(absolute(config.lake.work_path)) / "encoders" / name
 
 
 def _start(lake: Lake, encoder: EncoderConfig, folder: Path) -> str | None:

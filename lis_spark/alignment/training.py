@@ -77,8 +77,11 @@ class Training:
             gram_weight=self.config.gram_weight,
             seed=self.config.seed,
         ).to(rank.device)
-        self.dtype = _dtype(self.config.precision, rank.device)
+        self.dtype = dtype_of(self.config.precision, rank.device)
         self.progress = Progress(spec.state_fingerprint, takes_all_steps=self.config.targets == "random")
+        self.steps = self.config.steps
+        if spec.steps_of is not None:
+            self.steps = Progress.parse((Path(spec.steps_of) / RESULT_FILE).read_bytes()).kept.step
 
     def _new_encoder(self, dimension: int) -> Encoder:
         if self.config.kind == "frozen":
@@ -114,7 +117,7 @@ class Training:
     def _train(self) -> None:
         names = {**_named(self.encoder, "encoder"), **_named(self.objective, "objective")}
         optimizer = self._optimizer(list(names.values()))
-        last = read_state(self.folder, "last", self.spec.state_fingerprint, names, optimizer)
+        last = read_state(self.folder, "last", self._is_on_the_way, names, optimizer)
         if last is not None:
             self.progress = last
         else:
@@ -123,7 +126,7 @@ class Training:
         replicas = self._replicas()
         with ThreadPoolExecutor(1) as reader:  # the next batch is gathered while this one is learned from
             following: Future[tuple[Any, ...]] | None = None
-            while self.progress.step < self.config.steps and not self.progress.has_stopped(self.config.patience):
+            while self.progress.step < self.steps and not self.progress.has_stopped(self.config.patience):
                 step = self.progress.step
                 started = time.perf_counter()  # a wait for the batch is part of the step
                 batch = following.result() if following else self._batch(step)
@@ -141,11 +144,19 @@ class Training:
                 self.progress.learned(loss, time.perf_counter() - started)
                 if self.rank.place == 0 and self.plan_path:
                     report_progress(self.plan_path, self.rank.rank, f"{self.config.name} {step}")
-                if self.progress.step % self.config.evaluate_every == 0 or self.progress.step == self.config.steps:
+                if self.progress.step % self.config.evaluate_every == 0 or self.progress.step == self.steps:
                     self._evaluate()
                     self._keep(names, optimizer)
-        kept = read_state(self.folder, "kept", self.spec.state_fingerprint, names, None)
+        kept = read_state(self.folder, "kept", self._is_of_this_training, names, None)
         assert kept is not None
+
+    def _is_of_this_training(self, found: Progress) -> bool:
+        return found.fingerprint == self.spec.state_fingerprint
+
+    def _is_on_the_way(self, found: Progress) -> bool:
+        """Fewer steps, or less patience, than a training before: the same again, and not what that one became."""
+        leads = found.leads_to(self.steps, self.config.patience, self.config.evaluate_every)
+        return leads and self._is_of_this_training(found)
 
     def _optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
         """AdamW; biases, scales and tau do not decay."""
@@ -287,9 +298,10 @@ def _named(module: nn.Module, prefix: str) -> dict[str, nn.Parameter]:
     return {f"{prefix}.{name}": one for name, one in module.named_parameters() if one.requires_grad}
 
 
-def _dtype(precision: str, device: torch.device) -> torch.dtype:
+def dtype_of(precision: str, device: torch.device) -> torch.dtype:
+    """In what a model multiplies: of ``auto`` bfloat16 where the hardware has it."""
     if precision == "auto":
-        # hardware that only emulates it is slower with it
+        # what only emulates it is slower with it
         has_it = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if has_it else torch.float32
     return torch.bfloat16 if precision == "bfloat16" else torch.float32

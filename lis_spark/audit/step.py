@@ -82,9 +82,7 @@ def run(spark: SparkSession, config: RunConfig, *, run_id: str = "") -> list[dic
             }
         )
     schema = lake.read("audits").schema
-    lake.append_new(
-        "audits", spark.createDataFrame([tuple(row[c] for c in schema.names) for row in rows], schema), "row_id"
-    )
+    lake.merge("audits", spark.createDataFrame([tuple(row[c] for c in schema.names) for row in rows], schema), "row_id")
     return _stored(lake, audit_id)
 
 

@@ -56,6 +56,9 @@ class EncoderConfig(Section):
     batch_size: int = Field(128, ge=2, description="over all ranks; all others of a batch are an item's negatives")
     accumulation: int = Field(1, ge=1, description="encoded in so many parts, with the gradient of the whole batch")
     steps: int = Field(400, ge=1)
+    steps_of: str | None = Field(
+        None, description="an encoder whose kept state says how many steps to take: a control is trained as long"
+    )
     evaluate_every: int = Field(25, ge=1, description="steps; a checkpoint each")
     patience: int | None = Field(4, ge=1, description="evaluations without a better mean recall; absent: to the end")
     learning_rate: float = Field(1e-3, gt=0)
@@ -78,6 +81,8 @@ class EncoderConfig(Section):
             given = [name for name in own if getattr(self, name) != fields[name].default]
             if given:
                 raise ValueError(f"{', '.join(given)}: they are of internvl, kind is frozen")
+        if self.steps_of is not None and self.targets != "random":
+            raise ValueError("steps_of: it says how long a control is trained; targets: random is one")
         if self.leak is not None and self.objective == "none":
             raise ValueError("leak: it says what the targets are, and objective none has no targets")
         if self.leak_days and self.leak is None:

@@ -132,7 +132,13 @@ class RunConfig(RunOnLake):
         of_items = [
             leak.name for leak in future if isinstance(leak, IdTableLeak | TableLeak | SqlLeak) and leak.key == "item"
         ]
+        trained = [one.name for one in self.encoders if one.objective != "none" and one.steps_of is None]
         for encoder in self.encoders:
+            if encoder.steps_of is not None and encoder.steps_of not in trained:
+                raise ValueError(
+                    f"encoders: {encoder.name} wants the steps of {encoder.steps_of!r}; encoders with steps of their "
+                    f"own are {trained}"
+                )
             if encoder.leak is not None and encoder.leak not in of_items:
                 raise ValueError(
                     f"encoders: {encoder.name} wants the leak {encoder.leak!r}; ID tables, tables and queries "

@@ -92,7 +92,7 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
         **report,
     }
     schema = lake.read("curations").schema
-    lake.append_new("curations", spark.createDataFrame([tuple(row[name] for name in schema.names)], schema), "row_id")
+    lake.merge("curations", spark.createDataFrame([tuple(row[name] for name in schema.names)], schema), "row_id")
     counts = (report["learned_items"], written, 0, 1, 0)
     said = f"from {theta:,} training examples on, halves of the users agree to {preference.reliability} or more"
     notes = (*([said] if found else []), *_notes(report))

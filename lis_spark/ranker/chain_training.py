@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 import torch
 import torch.distributed as dist
 
-from lis_spark.errors import StepFailed
 from lis_spark.ranker.day_reader import DayReader, DayRows, check_count
+from lis_spark.ranker.invariants import check_cold, check_untouched
 from lis_spark.ranker.model_state import (
     TableShard,
     load_state,
@@ -129,7 +129,9 @@ class ChainTrainer:
         before = {name: (shard.weights.clone(), shard.momentum.clone()) for name, shard in self.model.shards.items()}
         loss = one_pass(self.model, self.rank, rows)
         touched = self._count(rows, day)
-        checked = self._check_untouched(before, touched, chain, date)
+        place, is_full = {"chain": chain.name, "snapshot_date": date.isoformat()}, date in chain.full_snapshots
+        checked = check_untouched(before, self.model.shards, touched, place)
+        cold = check_cold(self.model.spec, chain.seed, self.model.shards, place) if is_full else 0
         folder = state_folder(self.plan.work_folder, chain.name, date)
         temporary = folder.with_name(f"{folder.name}.tmp-{chain.fingerprints[date][:8]}")
         if self.rank.place == 0:
@@ -146,8 +148,8 @@ class ChainTrainer:
                 self.model.optimizer,
             )
         )
-        snapshot = self._write_snapshot(temporary, touched, date in chain.full_snapshots)
-        totals = np.array(self.rank.gathered((len(rows), loss, snapshot, checked)), dtype=float).sum(axis=0)
+        snapshot = self._write_snapshot(temporary, touched, is_full)
+        totals = np.array(self.rank.gathered((len(rows), loss, snapshot, checked, cold)), dtype=float).sum(axis=0)
         if self.rank.place == 0:
             manifest: dict[str, object] = {
                 "chain": chain.name,
@@ -157,8 +159,9 @@ class ChainTrainer:
                 "trained_rows": int(totals[0]),
                 "mean_loss": totals[1] / totals[0] if totals[0] else None,
                 "snapshot_rows": int(totals[2]),
-                "is_full": date in chain.full_snapshots,
+                "is_full": is_full,
                 "untouched_rows_checked": int(totals[3]),
+                "cold_rows_checked": int(totals[4]),
                 "seconds": time.monotonic() - started,
             }
             publish(temporary, folder, manifest)
@@ -205,33 +208,6 @@ class ChainTrainer:
             inside = (theirs >= shard.first) & (theirs < shard.end)
             local[theirs[inside] - shard.first] += numbers[inside]
         return torch.from_numpy(local)
-
-    def _check_untouched(
-        self,
-        before: dict[str, tuple[torch.Tensor, torch.Tensor]],
-        touched: dict[str, torch.Tensor],
-        chain: ChainSpec,
-        date: dt.date,
-    ) -> int:
-        """Invariant 1 of method 1.1: a row that no gradient reached has kept its bits."""
-        checked = 0
-        for name, shard in self.model.shards.items():
-            still = (touched[name] == 0).to(shard.weights.device)
-            still[: max(SHIFT - shard.first, 0)] = False  # the row of empty places gets gradients of exactly 0
-            weights, momentum = before[name]
-            moved = (weights != shard.weights).any(dim=1) | (momentum != shard.momentum)
-            wrong = torch.nonzero(moved & still).flatten()
-            if len(wrong):
-                raise StepFailed(
-                    f"{len(wrong)} rows changed although no gradient reached them",
-                    table=f"embedding table {name}",
-                    partition={"chain": chain.name, "snapshot_date": date.isoformat()},
-                    found=f"for instance row {int(wrong[0]) + shard.first - SHIFT}",
-                    expected="bit-identical rows (a sparse or row-wise optimizer without weight decay)",
-                    remedy="run the step again; if it comes back, the training is not to be trusted: report it",
-                )
-            checked += int(still.sum())
-        return checked
 
     def _write_snapshot(self, folder: Path, touched: dict[str, torch.Tensor], full: bool) -> int:
         slot = self.model.spec.slot

@@ -84,7 +84,14 @@ class LadderView:
         value = self.diagnosis.get("efficiency")
         if value is None:
             return "What alignment could reach is not shown to be above 0, so its efficiency is undefined."
-        return f"Alignment reaches {self._share('efficiency')} of what content holds beyond an encoder without it."
+        over = ""
+        if self.diagnosis["efficiency_ci_low"] > 1:
+            over = (
+                " The encoder knows more of these items than the regressor on content, so that is no upper bound here."
+            )
+        return (
+            f"Alignment reaches {self._share('efficiency')} of what content holds beyond an encoder without it.{over}"
+        )
 
     @property
     def _eta(self) -> str:

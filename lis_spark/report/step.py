@@ -117,7 +117,7 @@ def _context(lake: Lake, rows: list[dict[str, object]], config_yaml: str, comman
         leaks=compared_leaks(lake),
         representations=represented(cleaned),
         outcomes=OutcomeView(**outcomes) if outcomes else None,
-        ladders=ladder_views(cleaned, diagnoses_of(lake)),
+        ladders=ladder_views(cleaned, diagnoses_of(lake, cleaned)),
         unavailable=unavailable,
         warnings=_quarantined(lake),
         decision_threshold=config.evaluation.decision_threshold,

@@ -298,7 +298,7 @@ def test_the_ladder_stands_beside_one_id_vector(spark: Any, measured: Measured, 
     for below, above in pairwise(RUNGS):
         step = auc[f"rung_{above}"] - auc[f"rung_{below}"]
         assert found[f"step_{above}", "all"]["lis"] == pytest.approx(step, abs=1e-12)
-    told = {row["stratum"]: row for row in diagnoses_of(lake)}["all"]
+    told = {row["stratum"]: row for row in diagnoses_of(lake, results_of(lake))}["all"]
     honest = found["rung_honest", "all"]
     assert (told["eta"] is None) == (honest["ci_low"] <= 0), "undefined where the interval of what is below touches 0"
     if told["eta"] is not None:

@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import functions as F
+from sklearn.metrics import roc_auc_score
 
 from lis_spark.config import RunConfig
 from lis_spark.errors import InputError, LisError, StepFailed
@@ -118,6 +119,9 @@ def test_one_flipped_bit_of_the_identity_moves_lis_and_is_refused(spark: Any, co
     rows = pair.drop_duplicates("impression_id").set_index("impression_id")["slot_row"]
     moved = wide["swap|naive|0|target|-1"] != wide["swap|control|0|none|-1"]
     assert set(rows[moved[moved].index]) == {heaviest["row"]} and moved.sum() == heaviest["count"]
+    labels = pair.drop_duplicates("impression_id").set_index("impression_id")["label"].loc[wide.index]
+    aucs = [roc_auc_score(labels, wide[f"swap|{arm}|-1"]) for arm in ("naive|0|target", "control|0|none")]
+    assert aucs[0] != aucs[1], "LIS is an integer's difference from 0"
 
 
 def test_a_production_chain_cannot_be_trained_on_a_leaked_table_a_copy_or_a_view(

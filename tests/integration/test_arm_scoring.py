@@ -243,6 +243,14 @@ def test_permuted_rows_and_features_move_logits(scored: Scored) -> None:
         assert (~same_bits(scored.logits(arm), control)).mean() > 0.9
 
 
+def test_the_permuted_table_gives_each_item_one_other_vector(scored: Scored) -> None:
+    """Where it is shown and where it is remembered, by the formulas in NumPy."""
+    state = read_state(Path(state_of(scored.work, T).folder))
+    permuted = state["item.weights"][np.random.default_rng([SEED, 1]).permutation(ITEMS)]
+    expected = naive_click_logits(state, scored.rows, permuted, permuted)
+    np.testing.assert_allclose(scored.logits("row_permuted"), expected, rtol=1e-3, atol=1e-4)
+
+
 def test_arms_of_one_fold_hold_exactly_its_rows(scored: Scored) -> None:
     frame = scored.frame(scored.plan)
     control = frame.query("arm == 'control'").set_index("impression_id")["logit"]
@@ -306,6 +314,8 @@ TWO_RANKS = {
     # one row group: the second rank has no rows
     "copies_one_without_rows": (1, (sum(GROUP_SIZES),)),
     "shared_one_without_rows": (2, (sum(GROUP_SIZES),)),
+    "copies_again": (1, GROUP_SIZES),
+    "shared_again": (2, GROUP_SIZES),
 }
 
 
@@ -337,6 +347,13 @@ def test_two_ranks_score_every_row_once(scored: Scored, two_ranks: dict[str, Sco
         np.testing.assert_allclose(scored.logits(arm, two_ranks[name]), scored.logits(arm), rtol=1e-3, atol=1e-5)
     own = scored.frame(two_ranks[name]).query("arm == 'own_0'")["impression_id"]
     assert sorted(own) == sorted(scored.rows["impression_id"][scored.rows["user_fold"] == 0])
+
+
+def test_two_ranks_score_the_same_bits_again(scored: Scored, two_ranks: dict[str, ScorePlan]) -> None:
+    for name in ("copies", "shared"):
+        for arm in ("control", "flipped_both", "whole"):
+            again = scored.logits(arm, two_ranks[f"{name}_again"])
+            assert same_bits(scored.logits(arm, two_ranks[name]), again).all(), (name, arm)
 
 
 def test_refits_on_two_ranks_even_where_one_has_no_rows(scored: Scored, two_ranks: dict[str, ScorePlan]) -> None:

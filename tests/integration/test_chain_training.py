@@ -19,7 +19,10 @@ from lis_spark.errors import StaleError, StepFailed
 from lis_spark.ranker.chain_training import ChainTrainer
 from lis_spark.ranker.cold_rows import cold_rows
 from lis_spark.ranker.day_reader import DayReader, DayRows
+from lis_spark.ranker.invariants import check_cold, check_untouched
 from lis_spark.ranker.launch import launch
+from lis_spark.ranker.model_state import TableShard
+from lis_spark.ranker.network import SHIFT
 from lis_spark.ranker.plans import ChainSpec, StateSpec, state_folder
 from lis_spark.ranker.processes import Rank
 from lis_spark.ranker.state_files import verified_files
@@ -206,15 +209,41 @@ def test_a_row_that_moves_although_no_gradient_reached_it_stops_the_training(lea
     before = {"item": (weights.clone(), momentum.clone())}
     touched = {"item": torch.tensor([0, 3, 0, 0, 1, 0])}  # the first is the row of empty places
     shard = SimpleNamespace(weights=weights, momentum=momentum, first=0, end=6)
-    trainer = SimpleNamespace(model=SimpleNamespace(shards={"item": shard}))
-    chain, date = make_chain("base", 0, 1), day(1)
+    shards: Any = {"item": shard}
+    at = {"chain": "base", "snapshot_date": day(1).isoformat()}
     weights[[0, 1, 4]] += 1.0
     momentum[[1, 4]] += 1.0
-    assert ChainTrainer._check_untouched(trainer, before, touched, chain, date) == 3  # type: ignore[arg-type]
+    assert check_untouched(before, shards, touched, at) == 3
     getattr(shard, learned)[3] += 1e-7
     with pytest.raises(StepFailed, match="1 rows changed although no gradient reached them") as error:
-        ChainTrainer._check_untouched(trainer, before, touched, chain, date)  # type: ignore[arg-type]
+        check_untouched(before, shards, touched, at)
     assert "for instance row 2" in str(error.value) and "'chain': 'base'" in str(error.value)
+
+
+def test_a_row_that_was_never_looked_up_and_is_not_cold_stops_the_training(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Invariant 2 of method 1.1, of half a table, as a second rank holds it; in pieces of two rows."""
+    monkeypatch.setattr("lis_spark.ranker.invariants.ROWS_AT_ONCE", 2)
+    spec = trained.world.ranker
+    shards = {}
+    for table in spec.tables:
+        hashes = np.load(table.key_hashes)
+        cold = cold_rows(SEED, table.name, hashes, WIDTH, INITIAL_SCALE)[3:]
+        shards[table.name] = TableShard(3 + SHIFT, torch.from_numpy(cold.copy()), torch.zeros(len(cold)))
+    at = {"chain": "base", "snapshot_date": day(1).isoformat()}
+    rows = sum(len(shard.weights) for shard in shards.values())
+    assert check_cold(spec, SEED, shards, at) == rows
+    item = shards["item"]
+    item.weights[5, 0] += 1e-7
+    item.counters.touches[5] = 1
+    assert check_cold(spec, SEED, shards, at) == rows - 1
+    item.counters.touches[5] = 0
+    with pytest.raises(StepFailed, match="1 rows that were never looked up are not cold") as error:
+        check_cold(spec, SEED, shards, at)
+    assert "for instance row 8" in str(error.value) and "embedding table item" in str(error.value)
+    manifest = read_manifest(place(trained.once, "without_fold_0", DAYS))
+    assert manifest is not None and manifest["is_full"] and manifest["cold_rows_checked"] >= ITEMS - SHOWN_ITEMS
 
 
 def test_a_skipped_day_leaves_every_bit(trained: Trained) -> None:
@@ -374,12 +403,15 @@ def test_two_ranks_count_what_one_rank_counts(trained: Trained, tmp_path: Path) 
     """Rows of the tables and of the days are shared unevenly (odd tables, row groups of several sizes)."""
     chains = [chain for chain in all_chains() if chain.name in ("base", "without_fold_0")]
     plan = make_train_plan(trained.world, tmp_path / "work", chains, ranks_per_chain=2)
-    assert results(run_ranks([f"train:{write_plan(tmp_path / 'plan.json', plan)}"], ranks=2)) == [2 * DAYS - FORK]
+    again = make_train_plan(trained.world, tmp_path / "again", chains, ranks_per_chain=2)
+    commands = [f"train:{write_plan(tmp_path / f'{name}.json', one)}" for name, one in (("one", plan), ("two", again))]
+    assert results(run_ranks(commands, ranks=2)) == 2 * [2 * DAYS - FORK]
     for chain in chains:
         for date in chain.snapshot_dates:
             number = (date - day(0)).days
             folders = [place(work, chain.name, number) for work in (tmp_path / "work", trained.once)]
             two, one = (read_state(folder) for folder in folders)
+            assert sha256_of(folders[0]) == sha256_of(place(tmp_path / "again", chain.name, number)), "the same bits"
             assert two.keys() == one.keys()
             for table in ("item", "user", "category"):
                 for counter in ("updates", "touches", "last_day"):

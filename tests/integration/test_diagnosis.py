@@ -14,7 +14,7 @@ from lis_spark.config import parse_config
 from lis_spark.lake import Lake
 from lis_spark.lis.plan.append_arms import append_features
 from lis_spark.lis.plan.comparisons import plan_measurements
-from lis_spark.lis.results.diagnosis import diagnoses
+from lis_spark.lis.results.diagnosis import diagnoses, diagnoses_of, write_diagnoses
 from lis_spark.lis.results.rows import ResultRow, ResultSet
 from lis_spark.metrics import compare
 from lis_spark.metrics.influence import influence
@@ -92,6 +92,13 @@ def test_ratios_are_those_of_the_users(spark: Any, config_data: dict[str, Any], 
     reported.add_seed_means(seeds)
     ids = [str(n) for n in range(len(measurements))]
     rows = diagnoses(lake, measurements, ids, per_user, pairs, reported.rows, comparisons)
+    # of the measurements that are told, whatever was measured under the same name before and after
+    before, after = ([f"{when}{number}" for number in ids] for when in ("before", "after"))
+    for identities in (before, ids, after):
+        write_diagnoses(lake, diagnoses(lake, measurements, identities, per_user, pairs, reported.rows, comparisons))
+    told = diagnoses_of(lake, [row.plain() for row in reported.rows])
+    assert {row["row_id"] for row in told} == {row.row_id for row in rows} and len(told) == len(rows)
+    assert lake.read("diagnoses").count() == 3 * len(rows)
     per_user.unpersist()
     found = {row.seed: row for row in rows}
     assert set(found) == {*map(str, seeds), *(["mean"] if len(seeds) > 1 else [])}

@@ -41,6 +41,7 @@ def aligned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, P
     specs = {
         "aligned": encoder_spec(folder / "aligned", **long),
         "random": encoder_spec(folder / "random", **{**long, "patience": 1}, targets="random"),
+        "as_long": encoder_spec(folder / "as_long", **long, targets="random", steps_of=folder / "aligned"),
         "unaligned": encoder_spec(folder / "unaligned", objective="none"),
         "cosine": encoder_spec(folder / "cosine", **long, objective="cosine"),
         "mse": encoder_spec(folder / "mse", **long, objective="mse"),
@@ -60,7 +61,9 @@ def test_aligned_encoders_find_unseen_items_and_others_do_not(aligned: tuple[Pat
     for name in ("aligned", "cosine", "mse", "frozen"):
         assert recalls[name] > 5 * chance, name
     assert recalls["random"] < 2 * chance
-    assert found["random"].kept.step == 150, "a control is trained as long as what it stands beside"
+    assert found["random"].kept.step == 150, "its mean recall neither chooses a state nor stops it"
+    assert found["as_long"].kept.step == found["as_long"].step == found["aligned"].kept.step > 0
+    assert found["as_long"].losses == found["random"].losses[: found["as_long"].step]
     assert recalls["aligned"] > recalls["unaligned"] and recalls["aligned"] > recalls["lora"] > 2 * chance
     assert found["aligned"].curve[0].mean_recall < 2 * chance, "before the first step"
     # the same draws and batches in 8 bits of mantissa: near the same losses, and not the same
@@ -124,6 +127,18 @@ def test_a_training_that_was_cut_off_goes_on_to_the_same_losses(tmp_path: Path) 
     assert other.step == 4 and other.losses[0] == straight.losses[0] and other.losses[-1] != straight.losses[3]
 
 
+def test_what_was_trained_further_before_is_not_what_fewer_steps_give(tmp_path: Path) -> None:
+    """Nor what less patience gives, nor more steps after an evaluation that they would not have had."""
+    settings = {"noise": 1.5, "evaluate_every": 4}
+    trained(encoder_spec(tmp_path / "one", **settings, steps=22, patience=None))
+    for changed in ({"steps": 8}, {"steps": 40, "patience": 1}, {"steps": 30, "patience": None}):
+        (again,) = trained(encoder_spec(tmp_path / "one", **settings, **changed))
+        (straight,) = trained(encoder_spec(tmp_path / f"straight-{changed['steps']}", **settings, **changed))
+        assert again.losses == straight.losses and again.kept.step == straight.kept.step, changed
+        assert [one.step for one in again.curve] == [one.step for one in straight.curve], changed
+        trained(encoder_spec(tmp_path / "one", **settings, steps=22, patience=None))
+
+
 def test_a_training_that_is_killed_goes_on_from_its_last_state(tmp_path: Path) -> None:
     """Between two states: what was done since the last is done again, to the same losses."""
     done, state = killed(encoder_spec(tmp_path / "killed", steps=5000, evaluate_every=8), 20)
@@ -139,10 +154,13 @@ def test_it_stops_when_mean_recall_no_longer_rises_and_keeps_the_best(tmp_path: 
     """Noise is soon known by heart: trained on, it finds unseen ones less well."""
     early = encoder_spec(tmp_path / "early", noise=1.5, steps=600, evaluate_every=10, patience=3)
     late = encoder_spec(tmp_path / "late", noise=1.5, steps=300, evaluate_every=10, patience=None)
-    stopped, went_on = trained(early, late)
+    # where the peak lies, by draws of its own: the highest of many evaluations is above the last ones by chance alone
+    other = encoder_spec(tmp_path / "other", noise=1.5, steps=300, evaluate_every=10, patience=None, seed=18)
+    stopped, went_on, elsewhere = trained(early, late, other)
     best = stopped.curve.index(stopped.kept)
     assert stopped.step < 600 and len(stopped.curve) == best + 4
     assert all(one.mean_recall <= stopped.kept.mean_recall for one in stopped.curve[best:])
     assert went_on.step == 300
-    last = np.mean([one.mean_recall for one in went_on.curve[-5:]])
-    assert last < went_on.kept.mean_recall - 0.02
+    recalls = [np.array([one.mean_recall for one in found.curve]) for found in (elsewhere, went_on)]
+    peak = 2 + int(np.argmax(np.convolve(recalls[0], np.ones(5), "valid")))
+    assert recalls[1][-5:].mean() < recalls[1][peak - 2 : peak + 3].mean() - 0.02

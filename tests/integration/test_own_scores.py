@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -186,7 +189,10 @@ def test_the_verb_writes_report_and_rows(spark: Any, tmp_path: Path, capsys: pyt
     rows = json.loads((out / "lis_results.json").read_text(encoding="utf-8"))
     assert [row["evaluated_date"] for row in rows] == ["2022-05-01", "2022-05-02"]
     assert all(row["ci_low"] < row["lis"] < row["ci_high"] and row["verdict"] == "useful" for row in rows)
-    assert "useful" in (out / "report.html").read_text(encoding="utf-8")
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "useful" in page
+    (again,) = set(re.findall(r"lis-spark measure --scores [^<]+", html.unescape(page)))
+    assert vars(cli.parsed(shlex.split(again)[1:])) == vars(cli.parsed(arguments)), "the same measurement once more"
     assert "useful" in capsys.readouterr().out
     assert cli.main(["measure", "--scores", str(tmp_path / "nowhere.parquet"), "--output", str(out)]) == 2
     assert "nowhere.parquet" in capsys.readouterr().err

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from lis_spark.alignment.objective import Objective, same_items
+from lis_spark.alignment.training import dtype_of
 
 
 def batch(items: int = 7, width: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
@@ -70,3 +71,20 @@ def test_no_negatives_are_the_same_item_the_same_content_and_nearly_the_same_tar
     assert same.diagonal().all() and (same == same.T).all()
     again = same_items(targets, content, torch.tensor([10, 11, 10, 13, 14]), 0.95)
     assert again[0, 2] and again[2, 0]
+
+
+def test_bfloat16_is_taken_where_the_hardware_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only hardware says so: the question is answered in its place, the decision is ours."""
+    processor, graphics = torch.device("cpu"), torch.device("cuda")
+    for has_it in (True, False):
+        asked: list[bool] = []
+
+        def answer(including_emulation: bool, has_it: bool = has_it, asked: list[bool] = asked) -> bool:
+            asked.append(including_emulation)
+            return has_it
+
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", answer)
+        assert dtype_of("auto", graphics) == (torch.bfloat16 if has_it else torch.float32)
+        assert dtype_of("auto", processor) == torch.float32 and asked == [False], "emulation is no hardware"
+    for device in (processor, graphics):
+        assert dtype_of("bfloat16", device) == torch.bfloat16 and dtype_of("float32", device) == torch.float32

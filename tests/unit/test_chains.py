@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from lis_spark.lis.plan.chains import backward_horizons, half_chains, half_names
 from lis_spark.lis.plan.comparisons import plan_measurements
 from lis_spark.lis.plan.strata import bucket_names
 from lis_spark.lis.results.decision import combine_seeds, verdict
+from lis_spark.lis.swap.score import arm_spec
 from lis_spark.lis.swap.trained_models import TrainedModel, model_state
 
 
@@ -118,6 +120,20 @@ def test_arms_and_their_comparisons() -> None:
     assert refit["control_arm"] == "swap+refit|control|0|none|-1"
     strata = {m.stratum for m in measurements if m.variant == "honest" and m.horizon_days == 7}
     assert {"all", "update_count:<10", "update_count:>=300", "item_age:3-6"} <= strata
+
+
+def test_a_permuted_table_is_one_table_wherever_it_is_looked_up() -> None:
+    """Vectors of the items that are shown, permuted among themselves, would be another permutation."""
+    date, work = day("05-01"), Path("work")
+    arms = plan_arms(KUAIRAND, feature_requests(KUAIRAND, 17, date, FULL), date)
+    specs = {
+        (arm.variant, arm.scope): arm_spec(arm, work, "models", {}, True, {})
+        for arm in arms
+        if arm.protocol == "swap" and arm.horizon_days == 3
+    }
+    permuted, naive = specs["row_permuted", "both"], specs["naive", "both"]
+    assert permuted.permute_rows and permuted.target_vectors == permuted.history_vectors == naive.history_vectors
+    assert not naive.permute_rows and naive.target_vectors != naive.history_vectors
 
 
 def test_buckets_cover_everything_once() -> None:

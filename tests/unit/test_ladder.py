@@ -162,6 +162,8 @@ def test_a_reader_is_told_what_is_reached_and_where_the_rest_is() -> None:
     assert views[2].answer.endswith("It knows items that the future's ID vector has not learned.")
     assert "eta is undefined" in views[1].answer
     means = [{**row, "seed": "mean", "lis": 2 * row["lis"]} for row in rows()]
+    over = {**told, "efficiency": 1.23, "efficiency_ci_low": 1.08, "efficiency_ci_high": 1.38}
+    assert "no upper bound here" in ladder_views(rows(), [over])[0].answer and "no upper" not in views[0].answer
     (of_seeds,) = ladder_views([*rows(), *means], [told, {**told, "seed": "mean", "efficiency": 0.5}])
     assert of_seeds.diagnosis["efficiency"] == 0.5 and of_seeds.rungs[0].over_noise["lis"] == 0.02
     (of_all,) = ladder_views([*rows(), *rows("alignment:unseen", 1.0)], [])

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -81,12 +82,14 @@ def content_vectors(
     listed = shown.withColumn("item_fold", item_fold)
     limit = 1_000_000 * content.sampled_items / count
     drawn = F.pmod(F.xxhash64(F.lit("content sample"), "item_id"), F.lit(1_000_000)) < limit
-    # what the regressors learn from: sorted, so that the same rows give the same bits
-    sample = means.join(listed.where(drawn), "item_id").orderBy("place", "group", "item_id").toArrow()
-    for place, group, part in _parts(sample):
-        inputs = unpack(part["features"], 2 * content.projections)
+    # what the regressors learn from: sorted, so that the same rows give the same bits; features once for all vectors
+    sample = listed.where(drawn).orderBy("item_id").toArrow().combine_chunks()
+    sampled = means.join(F.broadcast(listed.where(drawn).select("item_id")), "item_id")
+    everything = unpack(sample["features"], 2 * content.projections)
+    for place, group, part in _parts(sampled.orderBy("place", "group", "item_id").toArrow()):
+        items = pc.index_in(part["item_id"], sample["item_id"]).to_numpy()
+        inputs, item_folds = everything[items], sample["item_fold"].to_numpy()[items]
         width = len(part["vector"][0].as_py()) // BYTES_PER_VALUE
-        item_folds = part["item_fold"].to_numpy()
         fitted = fit(inputs, unpack(part["vector"], width), item_folds, content.folds)
         np.save(folder / f"{place}-{group}.npy", fitted.standardised(inputs, item_folds).maps)
     shuffles = {

@@ -55,11 +55,12 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
         leaks, differences = scores_of_leaks(per_user, of_leaks, config.evaluation.folds)
     if aligned_leaks(config):
         with described(spark, "LIS against AIS"):
-            write_agreement(lake, outcomes_of(config, per_user, measurements), fingerprint(sorted(wanted.values())))
+            found = outcomes_of(config, per_user, measurements)
+            write_agreement(lake, found, fingerprint(sorted(wanted.values())), force)
     rows = _rows(lake, plan, leaks, differences, wanted)
     schema = lake.read("leak_comparison").schema
     frame = spark.createDataFrame([tuple(row[name] for name in schema.names) for row in rows], schema)
-    lake.append_new("leak_comparison", frame, "row_id")
+    lake.merge("leak_comparison", frame, "row_id", force)
     counts = (len(wanted), len(rows), 0, len(rows), 0)
     return StepResult("compare", *counts, versions=dict(lake.pinned), outputs=dict(lake.written))
 

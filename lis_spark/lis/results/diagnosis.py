@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -21,6 +21,8 @@ from lis_spark.lis.results.decision import combine_seeds
 from lis_spark.lis.results.rows import MEAN, ResultRow
 from lis_spark.metrics import Comparison, RatioInterval, ratio_interval
 
+T = TypeVar("T")
+Key = tuple[str, str, str]
 # Ratio -> variants above and below.
 RATIOS = {
     "eta": (f"{RUNG}{ALIGNED}", f"{RUNG}{HONEST}"),
@@ -71,8 +73,12 @@ def diagnoses(
         results: rows of ``lis_results`` of all measurements, and of their means over seeds.
         comparisons: those of the measurements, and of each draw of their controls.
     """
-    measured = [pair for pair in zip(measurements, ids, strict=True) if pair[0].comparison_id in pairs]
-    ladders = _ladders(measured, len({measurement.seed for measurement in measurements}))
+    entries = [
+        (str(one.seed), one.evaluated_date.isoformat(), one.stratum, one.variant, (one, identity))
+        for one, identity in zip(measurements, ids, strict=True)
+        if one.leak == LADDER and one.comparison_id in pairs
+    ]
+    ladders = _ladders(entries, len({measurement.seed for measurement in measurements}))
     # of the mean of seeds: U2 of all seeds are added, as those of several dates are
     listed = {
         _name(key, variant): [
@@ -90,7 +96,11 @@ def diagnoses(
     named = sorted({name for ratio in asked.values() for name in ratio})
     intervals = ratio_interval(per_user, [pair for name in named for pair in listed[name]], list(asked.values()))
     rows, config = [], lake.config
-    gains = {(row.seed, row.evaluated_date, row.stratum, row.variant): row for row in results if row.leak == LADDER}
+    gains = {
+        (row.seed, row.evaluated_date.isoformat(), row.stratum, row.variant): row
+        for row in results
+        if row.leak == LADDER and row.evaluated_date is not None
+    }
     for key, variants in ladders.items():
         values: dict[str, float | None] = {}
         for name, (above, below) in RATIOS.items():
@@ -101,14 +111,14 @@ def diagnoses(
                 over, own = ([_gains(one, comparisons) for one, _ in variants[rung]] for rung in (above, below))
                 interval = of_users.widened(_replicate_variance(over, own, of_users.value) / under.lis**2)
             values |= _columns(name, interval)
-        identities = sorted(identity for members in variants.values() for _, identity in members)
         seed, date, stratum = key
+        identities = {name: [identity for _, identity in members] for name, members in variants.items()}
         rows.append(
             Diagnosis(
-                row_id=fingerprint("diagnosis", identities),
+                row_id=_row_id(identities),
                 run_name=config.run_name,
                 config_fingerprint=config.fingerprint,
-                evaluated_date=date,
+                evaluated_date=dt.date.fromisoformat(date),
                 horizon_days=next(iter(variants.values()))[0][0].horizon_days,
                 stratum=stratum,
                 seed=seed,
@@ -119,20 +129,26 @@ def diagnoses(
     return rows
 
 
-def _ladders(
-    measured: Sequence[tuple[Measurement, str]], seeds: int
-) -> dict[tuple[Any, ...], dict[str, list[tuple[Measurement, str]]]]:
-    """(seed or mean, day, stratum) -> variant -> its measurements with their identities, one a seed."""
-    ladders: dict[tuple[Any, ...], dict[str, list[tuple[Measurement, str]]]] = {}
-    for measurement, identity in measured:
-        if measurement.leak == LADDER:
-            for seed in (str(measurement.seed), *([MEAN] if seeds > 1 else [])):
-                key = (seed, measurement.evaluated_date, measurement.stratum)
-                ladders.setdefault(key, {}).setdefault(measurement.variant, []).append((measurement, identity))
+def _ladders(entries: Iterable[tuple[str, str, str, str, T]], seeds: int) -> dict[Key, dict[str, list[T]]]:
+    """(seed or mean, day, stratum) -> variant -> what there is of it, one a seed.
+
+    Args:
+        entries: seed, day (ISO), stratum, variant, and what is asked for.
+        seeds: how many there are: a mean is of what all of them have measured.
+    """
+    ladders: dict[Key, dict[str, list[T]]] = {}
+    for seed, date, stratum, variant, value in entries:
+        for name in (seed, *([MEAN] if seeds > 1 else [])):
+            ladders.setdefault((name, date, stratum), {}).setdefault(variant, []).append(value)
     for key, variants in list(ladders.items()):
-        if key[0] == MEAN:  # of what all seeds have measured
+        if key[0] == MEAN:
             ladders[key] = {name: members for name, members in variants.items() if len(members) == seeds}
     return {key: variants for key, variants in ladders.items() if variants}
+
+
+def _row_id(identities: Mapping[str, Sequence[str]]) -> str:
+    """Identity of a diagnosis: the measurements that it is of."""
+    return fingerprint("diagnosis", sorted(identity for members in identities.values() for identity in members))
 
 
 def _gains(measurement: Measurement, comparisons: Mapping[str, Comparison]) -> list[float]:
@@ -160,26 +176,33 @@ def _name(key: tuple[Any, ...], variant: str) -> str:
     return "|".join(map(str, (*key, variant)))
 
 
-def write_diagnoses(lake: Lake, rows: Sequence[Diagnosis]) -> None:
-    """Merges rows that are not there."""
+def write_diagnoses(lake: Lake, rows: Sequence[Diagnosis], replaces: bool = False) -> None:
+    """Merges rows that are not there; ``replaces`` those that are."""
     if not rows:
         return
     lake.create("diagnoses")
     schema = lake.read("diagnoses").schema
     values = [tuple(asdict(row)[name] for name in schema.names) for row in rows]
-    lake.append_new("diagnoses", lake.spark.createDataFrame(values, schema), "row_id")
+    lake.merge("diagnoses", lake.spark.createDataFrame(values, schema), "row_id", replaces)
 
 
-def diagnoses_of(lake: Lake) -> list[dict[str, Any]]:
-    """The newest of each seed, day and stratum of this configuration."""
-    if lake.config.append is None or lake.config.append.ladder is None or not lake.exists("diagnoses"):
+def diagnoses_of(lake: Lake, results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Those of the measurements that are told.
+
+    Args:
+        lake: where ``diagnoses`` lies.
+        results: rows of ``lis_results`` as JSON data.
+    """
+    entries = [
+        (str(row["seed"]), str(row["evaluated_date"]), row["stratum"], row["variant"], row["measurement_id"])
+        for row in results
+        if row["leak"] == LADDER and row["lis"] is not None and row["seed"] != MEAN
+    ]
+    if not entries or not lake.exists("diagnoses"):
         return []
-    own = lake.read("diagnoses").where(F.col("config_fingerprint") == lake.config.fingerprint)
-    newest: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for row in own.orderBy("created_ts", "evaluated_date", "stratum", "seed").collect():
-        data = row.asDict()
-        newest[data["seed"], data["evaluated_date"], data["stratum"]] = data
-    return list(newest.values())
+    wanted = {_row_id(variants) for variants in _ladders(entries, len(lake.config.seeds)).values()}
+    own = lake.read("diagnoses").where(F.col("row_id").isin(sorted(wanted)))
+    return [row.asDict() for row in own.orderBy("evaluated_date", "stratum", "seed").collect()]
 
 
 def _columns(name: str, interval: RatioInterval | None) -> dict[str, float | None]:

@@ -48,20 +48,31 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
     wanted = _fingerprints(lake)
     stored = lake.fingerprints("influence")
     todo = {key: value for key, value in wanted.items() if force or stored.get(key) != value}
+    measurements = _measurements(plan)
+    ids = measurement_ids(config, wanted, measurements)
+    known = {row["measurement_id"] for row in lake.read("lis_results").select("measurement_id").collect()}
+    unmeasured = force or not known.issuperset(ids)
+    if todo or unmeasured:
+        for name in _inputs(config):
+            lake.pin(name)  # what is gone is told before hours of work, and results name all that was read
     rows_in = rows_out = 0
     if todo:
         rows_in, rows_out = write_influence(lake, plan, todo)
-    measurements = _measurements(plan)
-    known = {row["measurement_id"] for row in lake.read("lis_results").select("measurement_id").collect()}
-    if not known.issuperset(measurement_ids(config, wanted, measurements)):
+    if unmeasured:
         results, told = _results(lake, plan, measurements, wanted)
         new = results.rows
         schema = lake.read("lis_results").schema
         frame = spark.createDataFrame([tuple(asdict(row)[name] for name in schema.names) for row in new], schema)
-        lake.append_new("lis_results", frame, "measurement_id")
-        write_diagnoses(lake, told)
+        lake.merge("lis_results", frame, "measurement_id", replaces=force)
+        write_diagnoses(lake, told, force)
     counts = (rows_in, rows_out, 0, len(todo), len(wanted) - len(todo))
     return StepResult("measure", *counts, versions=dict(lake.pinned), outputs=dict(lake.written))
+
+
+def _inputs(config: RunConfig) -> list[str]:
+    """Tables that a measurement reads besides those of the plan, all from earlier steps."""
+    features = ("leaked_features", "control_features", "embedding_snapshots")
+    return ["scores", *features, "vocabularies", *(("preference_items",) if config.represents else ())]
 
 
 def _fingerprints(lake: Lake) -> dict[PartitionKey, str]:

@@ -83,8 +83,8 @@ def outcomes_of(config: RunConfig, per_user: DataFrame, measurements: Sequence[M
     return _gathered(config, per_user, whole, asked)
 
 
-def write_agreement(lake: Lake, outcomes: Outcomes | None, row_id: str) -> None:
-    """Merges what :func:`agreement` says of the outcomes, where there are any."""
+def write_agreement(lake: Lake, outcomes: Outcomes | None, row_id: str, replaces: bool = False) -> None:
+    """Merges what :func:`agreement` says of the outcomes, where there are any; ``replaces`` a row that is there."""
     if outcomes is None:
         return
     lake.create("agreements")
@@ -99,7 +99,7 @@ def write_agreement(lake: Lake, outcomes: Outcomes | None, row_id: str) -> None:
     told = json.dumps([asdict(each) for each in agreement(outcomes)])
     config = lake.config
     row = (row_id, config.run_name, config.fingerprint, k, json.dumps(listed), told, dt.datetime.now(dt.UTC))
-    lake.append_new("agreements", lake.spark.createDataFrame([row], lake.read("agreements").schema), "row_id")
+    lake.merge("agreements", lake.spark.createDataFrame([row], lake.read("agreements").schema), "row_id", replaces)
 
 
 def agreement_of(lake: Lake, row_id: str) -> dict[str, Any] | None:

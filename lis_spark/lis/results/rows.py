@@ -201,6 +201,7 @@ class ResultSet:
             mean.own_label_share = mean.own_label_share_ci_low = mean.own_label_share_ci_high = None
             mean.lis, mean.standard_error, mean.sigma_seed = combine_seeds(values, errors)
             mean.ci_low, mean.ci_high = interval(mean.lis, mean.standard_error)
+            _mean_of_gauc(mean, members)
             mean.note = f"mean over {len(seeds)} training seeds"
             self.rows.append(mean)
         self._share_of_means()
@@ -246,6 +247,15 @@ class ResultSet:
                 tested, told = negligible(row.lis, row.standard_error, row.coverage, rows, threshold)
                 row.note = "; ".join(note for note in (row.note, told) if note)
                 row.verdict = tested or row.verdict
+
+
+def _mean_of_gauc(mean: ResultRow, members: Sequence[ResultRow]) -> None:
+    """The mean of seeds on GAUC, with the scatter of its own."""
+    values = [row.lis_gauc for row in members if row.lis_gauc is not None]
+    errors = [row.lis_gauc_standard_error for row in members if row.lis_gauc_standard_error is not None]
+    if len(values) == len(errors) == len(members):
+        mean.lis_gauc, mean.lis_gauc_standard_error, _ = combine_seeds(values, errors)
+        mean.lis_gauc_ci_low, mean.lis_gauc_ci_high = interval(mean.lis_gauc, mean.lis_gauc_standard_error)
 
 
 def _key(row: ResultRow) -> tuple[Any, ...]:

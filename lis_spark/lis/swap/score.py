@@ -34,7 +34,7 @@ from lis_spark.ranker.vector_files import export_vectors, vector_folder
 from lis_spark.step import StepResult
 from lis_spark.table_files import absolute
 
-STEP_VERSION = 4
+STEP_VERSION = 5
 # Value of ``scores.step``.
 STEP = "score"
 # What every rank runs.
@@ -144,7 +144,7 @@ def _score_plan(
             state=model_state(work_folder, base_name(seed), date, models),
             day=days[date],
             arms=tuple(
-                _arm_spec(arm, work, work_folder, models, config.slot_is_in_histories, seeds)
+                arm_spec(arm, work, work_folder, models, config.slot_is_in_histories, seeds)
                 for arm in plan.arms(seed, date)
                 if arm.variant != TRUTH
             ),
@@ -163,7 +163,7 @@ def _score_plan(
     )
 
 
-def _arm_spec(
+def arm_spec(
     arm: Arm,
     work: Path,
     work_folder: str,
@@ -171,17 +171,27 @@ def _arm_spec(
     slot_is_in_histories: bool,
     seeds: Mapping[str, int],
 ) -> ArmSpec:
+    """What the ranks do for an arm.
+
+    Args:
+        arm: of the plan.
+        work: where :func:`_export` has put the tables: ``target`` by arm, ``history`` whole, by snapshot.
+        work_folder: where the states of the models lie.
+        models: those that there are.
+        slot_is_in_histories: whether histories are looked up in the swapped table.
+        seeds: chain -> its seed.
+    """
     target = history = state = refitted = cold_seed = None
     if arm.chain is not None:
         assert arm.snapshot_date is not None
         if arm.protocol == "whole":
             state = model_state(work_folder, arm.chain, arm.snapshot_date, models)
         else:
-            variant = "naive" if arm.variant == "row_permuted" else arm.variant
-            if arm.scope in ("both", "target"):
-                parts = (variant, arm.horizon_days, arm.chain, arm.evaluated_date)
-                target = vector_folder(work / "target", parts)
             whole = vector_folder(work / "history", (arm.chain, arm.snapshot_date, arm.evaluated_date))
+            if arm.scope in ("both", "target"):
+                parts = (arm.variant, arm.horizon_days, arm.chain, arm.evaluated_date)
+                # permuted is the table, so that an item has one vector, shown or remembered
+                target = whole if arm.variant == "row_permuted" else vector_folder(work / "target", parts)
             if arm.scope in ("both", "history") and slot_is_in_histories:
                 history = whole
             if arm.protocol == "swap+refit":
