@@ -42,12 +42,12 @@ class Evaluated:
 class Progress:
     """Losses of all steps so far (nats, of the whole batch), the evaluations, and seconds spent on steps.
 
-    ``takes_all_steps``: targets say nothing of the items that are looked for, as those of a control do. Mean recall is
-    noise then that must neither choose a state nor stop: one of the first would be kept, of an encoder hardly trained.
+    ``keeps_last``: mean recall neither chooses a state nor stops. Of a control, whose targets say nothing of the items
+    that are looked for, it is noise: one of the first states would be kept, of an encoder hardly trained.
     """
 
     fingerprint: str
-    takes_all_steps: bool = False
+    keeps_last: bool = False
     losses: list[float] = field(default_factory=list)
     curve: list[Evaluated] = field(default_factory=list)
     seconds: float = 0.0
@@ -60,7 +60,7 @@ class Progress:
     @property
     def kept(self) -> Evaluated:
         """Of the state that is kept: the first with the highest mean recall, or the last."""
-        return self.curve[-1] if self.takes_all_steps else max(self.curve, key=lambda one: one.mean_recall)
+        return self.curve[-1] if self.keeps_last else max(self.curve, key=lambda one: one.mean_recall)
 
     @property
     def is_kept_now(self) -> bool:

@@ -119,7 +119,8 @@ def _state_fingerprint(lake: Lake, encoder: EncoderConfig) -> str:
             partition=name,
             remedy="run lis-spark curate first",
         )
-    chosen = encoder.model_dump(mode="json", exclude={"name", "steps", "steps_of", "patience"})
+    chosen = encoder.model_dump(mode="json", exclude={"name", "steps", "steps_of", "patience", "keeps"})
+    chosen |= {"keeps": "last"} if encoder.keeps == "last" else {}
     launch = (config.launch.processes, config.launch.threads_per_process, config.launch.use_gpu)
     shown, targets = sorted(lake.fingerprints("items").items()), targets_state(lake, encoder)
     # an id stands for what it stands for; what lies in a folder may change

@@ -78,7 +78,7 @@ class Training:
             seed=self.config.seed,
         ).to(rank.device)
         self.dtype = dtype_of(self.config.precision, rank.device)
-        self.progress = Progress(spec.state_fingerprint, takes_all_steps=self.config.targets == "random")
+        self.progress = Progress(spec.state_fingerprint, keeps_last=self.config.keeps_last)
         self.steps = self.config.steps
         if spec.steps_of is not None:
             self.steps = Progress.parse((Path(spec.steps_of) / RESULT_FILE).read_bytes()).kept.step

@@ -61,6 +61,10 @@ class EncoderConfig(Section):
     )
     evaluate_every: int = Field(25, ge=1, description="steps; a checkpoint each")
     patience: int | None = Field(4, ge=1, description="evaluations without a better mean recall; absent: to the end")
+    keeps: Literal["best", "last"] = Field(
+        "best",
+        description="the state with the highest mean recall; or the last, after all steps, as of targets: random",
+    )
     learning_rate: float = Field(1e-3, gt=0)
     warmup_steps: int = Field(20, ge=0)
     weight_decay: float = Field(0.01, ge=0)
@@ -72,6 +76,11 @@ class EncoderConfig(Section):
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 on GPUs that have it")
     seed: int = 17
+
+    @property
+    def keeps_last(self) -> bool:
+        """Mean recall neither chooses a state nor stops: targets of a control say nothing of what is looked for."""
+        return self.keeps == "last" or self.targets == "random"
 
     @model_validator(mode="after")
     def _parts_fit(self) -> EncoderConfig:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from lis_spark.alignment.encoder import InternVLEncoder, load_encoder
 from lis_spark.alignment.example_files import Examples
@@ -77,8 +78,6 @@ def test_the_encoder_that_is_written_gives_the_recall_of_its_best_step(
     aligned: tuple[Path, dict[str, Progress]],
 ) -> None:
     """Read back and applied to the validation items, with the map of targets that stands in the state."""
-    from safetensors.torch import load_file
-
     folder, found = aligned
     examples = Examples(encoder_spec(folder / "aligned").examples, folder / "aligned" / "trained" / "arrays")
     rows = np.arange(256, 356)
@@ -137,6 +136,20 @@ def test_what_was_trained_further_before_is_not_what_fewer_steps_give(tmp_path: 
         assert again.losses == straight.losses and again.kept.step == straight.kept.step, changed
         assert [one.step for one in again.curve] == [one.step for one in straight.curve], changed
         trained(encoder_spec(tmp_path / "one", **settings, steps=22, patience=None))
+
+
+def test_the_last_state_is_kept_where_it_is_asked_for(tmp_path: Path) -> None:
+    """After all steps, whatever mean recall says; and the one that is written."""
+    settings = {"noise": 1.5, "steps": 60, "evaluate_every": 5, "patience": 1}
+    best, last = trained(
+        encoder_spec(tmp_path / "best", **settings), encoder_spec(tmp_path / "last", **settings, keeps="last")
+    )
+    assert best.step < 60 and last.step == last.kept.step == 60 and best.losses == last.losses[: best.step]
+    folders = {name: tmp_path / name / "trained" for name in ("best", "last")}
+    states = {name: load_file(folder / "kept.safetensors") for name, folder in folders.items()}
+    ends = {name: load_file(folder / "last.safetensors") for name, folder in folders.items()}
+    same = {name: all(torch.equal(one, ends[name][key]) for key, one in states[name].items()) for name in folders}
+    assert same == {"best": False, "last": True}
 
 
 def test_a_training_that_is_killed_goes_on_from_its_last_state(tmp_path: Path) -> None:

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-STEPS = 200
-FEWER_STEPS = {"early": 5, "middle": 30}  # encoders of the same that stop there
+from lis_spark.alignment.progress import Progress
+from lis_spark.lis.results.decision import Z_95
+
+STEPS = 200  # at most: of these the state with the highest mean recall is kept
+FEWER_STEPS = {"early": 5, "middle": 30}  # encoders of the same that stop there, whatever their mean recall is
 RUNG_AFTER = {**{steps: f"rung_other_{name}" for name, steps in FEWER_STEPS.items()}, STEPS: "rung_aligned"}
 Row = dict[str, Any]
 Ladder = Mapping[str, Row]
@@ -42,7 +46,9 @@ def ladder_of(seed: int, share: float, folder: Path) -> Ladder:
         # what the ladder does not look at is left out
         *("evaluation.horizons=[0, 7]", "evaluation.variants=[naive]", "evaluation.item_age_edges=[]"),
         f"encoders=[{{name: aligned, title_tokens: 64, steps: {STEPS}, patience: null}}, "
-        + "".join(f"{{name: {name}, title_tokens: 64, steps: {steps}}}, " for name, steps in FEWER_STEPS.items())
+        + "".join(
+            f"{{name: {name}, title_tokens: 64, steps: {steps}, keeps: last}}, " for name, steps in FEWER_STEPS.items()
+        )
         + "{name: unaligned, title_tokens: 64, objective: none}]",
         "append={window_days: 10, horizons: [7], content: {columns: [title, image], shuffles: 2}, "
         f"ladder: {{unaligned: unaligned, aligned: aligned, others: [{', '.join(FEWER_STEPS)}]}}, leaks: [{leaks}]}}",
@@ -51,6 +57,13 @@ def ladder_of(seed: int, share: float, folder: Path) -> Ladder:
     with (place / "log").open("w", encoding="utf-8") as log:
         command = [sys.executable, "-m", "lis_spark.cli", "run", "--config", "conf/world_alignment_small.yaml"]
         subprocess.run([*command, *overrides], check=True, stdout=log, stderr=log)
+    curve = Progress.parse((place / "work" / "encoders" / "aligned" / "result.json").read_bytes())
+    last, kept = curve.curve[-1], curve.kept
+    print(
+        f"world {seed}, content share {share:g}: mean recall {kept.mean_recall:.4f} after {kept.step} steps, "
+        f"{last.mean_recall:.4f} after {last.step}, chance {kept.chance:.4f}",
+        flush=True,
+    )
     rows = json.loads((place / "out" / "lis_results.json").read_text(encoding="utf-8"))
     return {row["variant"]: row for row in rows if (row["leak"], row["stratum"]) == ("ladder", "all")}
 
@@ -61,12 +74,17 @@ def statements(ladders: Mapping[tuple[int, float], Ladder]) -> Iterator[Statemen
     for seed, share in sorted(ladders):
         ladder = ladders[seed, share]
         if share >= 0.5:
-            steps = {name: ladder[f"step_{name}"] for name in ("aligned", "content", "honest", "naive")}
-            for name, row in {"unaligned": ladder["rung_unaligned"], **steps}.items():
+            for name, row in _steps(ladder).items():
                 yield f"world {seed}, share {share:g}: the step to {name} is not below 0", row["ci_high"] >= 0
         above = ladder["aligned_above_early"]
         few = FEWER_STEPS["early"]
-        yield f"world {seed}, share {share:g}: more is left after {few} steps than {STEPS}", above["ci_low"] > 0
+        yield (
+            f"world {seed}, share {share:g}: more is left after {few} steps than the best of {STEPS}",
+            above["ci_low"] > 0,
+        )
+    for share in shares:
+        if share >= 0.5:
+            yield from _pooled([ladders[seed, share] for seed in seeds if (seed, share) in ladders], share)
     for share in shares:
         worlds = [ladders[seed, share] for seed in seeds if (seed, share) in ladders]
         left = {
@@ -81,6 +99,21 @@ def statements(ladders: Mapping[tuple[int, float], Ladder]) -> Iterator[Statemen
         if len(missing) > 1:
             yield f"world {seed}: what content lacks falls with its share", missing == sorted(missing, reverse=True)
             yield f"world {seed}: to at most half", missing[-1] <= missing[0] / 2
+
+
+def _steps(ladder: Ladder) -> dict[str, Row]:
+    steps = {name: ladder[f"step_{name}"] for name in ("aligned", "content", "honest", "naive")}
+    return {"unaligned": ladder["rung_unaligned"], **steps}
+
+
+def _pooled(ladders: Sequence[Ladder], share: float) -> Iterator[Statement]:
+    """Steps over all worlds; their users are others, so the errors are independent."""
+    for name in _steps(ladders[0]):
+        rows = [_steps(ladder)[name] for ladder in ladders]
+        mean = statistics.fmean(row["lis"] for row in rows)
+        half = Z_95 * math.sqrt(sum(row["standard_error"] ** 2 for row in rows)) / len(rows)
+        said = f"share {share:g}, mean of {len(rows)} worlds: the step to {name} is not below 0"
+        yield f"{said} ({mean:+.4f}, half interval {half:.4f})", mean + half >= 0
 
 
 def main() -> int:
