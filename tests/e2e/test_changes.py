@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
+from urllib.request import url2pathname
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -13,7 +15,7 @@ from pyspark.sql import functions as F
 from sklearn.metrics import roc_auc_score
 
 from lis_spark.config import RunConfig
-from lis_spark.errors import InputError, LisError, StepFailed
+from lis_spark.errors import InputError, LisError, StaleError, StepFailed
 from lis_spark.lake import Lake
 from lis_spark.lis.results import measure
 from lis_spark.lis.swap import features, score, train
@@ -122,6 +124,17 @@ def test_one_flipped_bit_of_the_identity_moves_lis_and_is_refused(spark: Any, co
     labels = pair.drop_duplicates("impression_id").set_index("impression_id")["label"].loc[wide.index]
     aucs = [roc_auc_score(labels, wide[f"swap|{arm}|-1"]) for arm in ("naive|0|target", "control|0|none")]
     assert aucs[0] != aucs[1], "LIS is an integer's difference from 0"
+
+
+def test_a_file_that_is_gone_is_told_before_anything_is_measured(spark: Any, copied: RunConfig) -> None:
+    lake = Lake(spark, copied, measurement=True)
+    gone = Path(url2pathname(urlparse(lake.files("leaked_features", "true")[0]).path))
+    gone.unlink()
+    before = {name: lake.version(name) for name in ("influence", "lis_results")}
+    with pytest.raises(StaleError, match=r"files of version \d+ are gone") as error:
+        measure.run(spark, copied, force=True)
+    assert "leaked_features" in str(error.value) and gone.name in str(error.value)
+    assert {name: lake.version(name) for name in before} == before
 
 
 def test_a_production_chain_cannot_be_trained_on_a_leaked_table_a_copy_or_a_view(
