@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from PIL import Image
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from scipy import sparse
+from scipy import linalg, sparse
 
 from lis_spark.config import ContentConfig
 from lis_spark.images import decoded
@@ -27,8 +27,9 @@ from lis_spark.vectors import pack
 GRID = 8
 # A row of numbers a token that they have: of a whole batch of long titles these were gigabytes.
 ITEMS_AT_ONCE = 1_000
-# Penalties that the regressor chooses from, for each item of the training part.
-PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
+# Penalties that the regressor chooses from, for each item of the training part; and how many times as much a cosine
+# costs: where vectors are nearly linear in what is shown, cosines as cheap as projections make the map a worse one.
+PENALTIES = tuple((penalty, cosines) for penalty in (1e-2, 1e-1, 1.0, 10.0) for cosines in (1.0, 10.0, 1000.0))
 _FEATURES = pa.schema([("item_id", pa.string()), ("features", pa.binary())])
 
 
@@ -120,10 +121,10 @@ class Regressor:
 
 
 def fit(features: np.ndarray, targets: np.ndarray, folds: np.ndarray, count: int) -> Regressor:
-    """Ridge regression, cross-fitted over items; the penalty of each fold is the best on the fold after it.
+    """Ridge regression, cross-fitted over items; the penalties of each fold are the best on the fold after it.
 
     Args:
-        features: [items, p].
+        features: [items, 2 p]: projections, then their cosines.
         targets: [items, width].
         folds: [items], 0 .. count - 1.
         count: folds.
@@ -133,16 +134,17 @@ def fit(features: np.ndarray, targets: np.ndarray, folds: np.ndarray, count: int
     crosses = np.stack([x[folds == fold].T @ targets[folds == fold].astype(np.float64) for fold in range(count)])
     sizes = np.bincount(folds, minlength=count)
 
-    def solved(left_out: set[int], penalty: float) -> np.ndarray:
+    def solved(left_out: set[int], penalties: tuple[float, float]) -> np.ndarray:
         used = [fold for fold in range(count) if fold not in left_out]
-        ridge = penalty * max(int(sizes[used].sum()), 1) * np.ones(x.shape[1])
+        ridge = penalties[0] * max(int(sizes[used].sum()), 1) * np.ones(x.shape[1])
+        ridge[features.shape[1] // 2 :] *= penalties[1]
         ridge[-1] = 1e-9  # the level is not shrunk
-        return np.linalg.solve(grams[used].sum(0) + np.diag(ridge), crosses[used].sum(0))
+        return linalg.solve(grams[used].sum(0) + np.diag(ridge), crosses[used].sum(0), assume_a="pos")
 
     maps = []
     for fold in range(count):
         inner = (fold + 1) % count
         seen, wanted = x[folds == inner], targets[folds == inner]
-        errors = [((seen @ solved({fold, inner}, penalty) - wanted) ** 2).sum() for penalty in PENALTIES]
+        errors = [((seen @ solved({fold, inner}, penalties) - wanted) ** 2).sum() for penalties in PENALTIES]
         maps.append(solved({fold}, PENALTIES[int(np.argmin(errors))]))
     return Regressor(np.stack(maps).astype(np.float32))
