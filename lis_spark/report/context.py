@@ -42,6 +42,7 @@ class ReportContext:
         days: ISO dates of the data that was read.
         model: setting -> value, the ranker and its training in a few lines.
         timings: step -> seconds.
+        read_by: step -> table or source -> version that it read when it last looked.
         slots: permutation importance, dicts with ``feature``, ``auc_drop``, ``ci_low``, ``ci_high``.
         leaks: rows of ``leak_comparison``, in reading order.
         representations: what encoders are worth, in reading order.
@@ -63,6 +64,7 @@ class ReportContext:
     days: Sequence[str] = ()
     model: Mapping[str, Any] = field(default_factory=dict)
     timings: Mapping[str, float] = field(default_factory=dict)
+    read_by: Mapping[str, Mapping[str, int | str]] = field(default_factory=dict)
     slots: Sequence[Mapping[str, Any]] = ()
     leaks: Sequence[Mapping[str, Any]] = ()
     representations: Sequence[Represented] = ()

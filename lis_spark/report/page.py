@@ -78,7 +78,7 @@ def render(rows: list[dict[str, Any]], context: ReportContext) -> str:
             ],
             baseline=_baseline(subjects),
             bounded=any(row.get("truth_bound") is not None for row in cleaned),
-            versions=_versions(cleaned),
+            versions=_versions(cleaned, context),
             is_one_seed=len({str(row.get("seed")) for row in cleaned if row.get("protocol") in TRAINED}) == 1,
             variant_names=VARIANT_NAMES,
             stratum_titles=STRATUM_TITLES,
@@ -102,12 +102,15 @@ def _baseline(subjects: Sequence[Subject]) -> list[dict[str, Any]]:
     return [lines[key] for key in sorted(lines)]
 
 
-def _versions(rows: Sequence[Row]) -> list[tuple[str, str]]:
+def _versions(rows: Sequence[Row], context: ReportContext) -> list[tuple[str, str, str]]:
+    """(by whom, table, versions): what the scores were measured from, then what each step before read."""
     found: dict[str, set[str]] = {}
     for row in rows:
         for table, version in (row.get("table_versions") or {}).items():
             found.setdefault(str(table), set()).add(str(version))
-    return [(table, ", ".join(sorted(versions))) for table, versions in sorted(found.items())]
+    measured = [("these scores", table, ", ".join(sorted(versions))) for table, versions in sorted(found.items())]
+    steps = [(step, read) for step, read in context.read_by.items() if step not in ("measure", "report")]
+    return measured + [(step, table, str(version)) for step, read in steps for table, version in sorted(read.items())]
 
 
 def _unavailable(rows: Sequence[Row], context: ReportContext) -> list[Unavailable]:

@@ -77,11 +77,15 @@ def _context(lake: Lake, rows: list[dict[str, object]], config_yaml: str, comman
     days = [date.isoformat() for date in plan.rows]
     total = sum(plan.rows.values())
     source = f"{config.source.kind}, {total:,} impressions, days of {config.time_zone}"
-    timings = (
+    runs = (
         lake.read("runs")
-        .where((F.col("config_fingerprint") == config.fingerprint) & (F.col("outcome") == "done"))
+        .where((F.col("config_fingerprint") == config.fingerprint) & F.col("outcome").isin("done", "nothing to do"))
         .groupBy("step")
-        .agg(F.max_by("seconds", "finished_ts").alias("seconds"), F.min("finished_ts").alias("first"))
+        .agg(
+            F.max_by("seconds", F.when(F.col("outcome") == "done", F.col("finished_ts"))).alias("seconds"),
+            F.max_by("inputs", "finished_ts").alias("inputs"),
+            F.min("finished_ts").alias("first"),
+        )
         .orderBy("first")
         .collect()
         if lake.exists("runs")
@@ -112,7 +116,8 @@ def _context(lake: Lake, rows: list[dict[str, object]], config_yaml: str, comman
             "seeds": list(config.seeds),
             "leaked tables": _leaked_tables(config),
         },
-        timings={row["step"]: row["seconds"] for row in timings},
+        timings={row["step"]: row["seconds"] for row in runs if row["seconds"] is not None},
+        read_by={row["step"]: json.loads(row["inputs"]) for row in runs},
         slots=[asdict(slot) for slot in rank_slots(rows)],
         leaks=compared_leaks(lake),
         representations=represented(cleaned),

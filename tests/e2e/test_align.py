@@ -37,7 +37,7 @@ from lis_spark.lis.results.diagnosis import diagnoses_of
 from lis_spark.lis.results.measure import results_of
 from lis_spark.pipeline import run_steps
 from tests.e2e.conftest import ALIGNMENT, ALIGNMENT_DATE, ROOT
-from tests.e2e.test_commands import of_readme
+from tests.e2e.readme import of_readme
 from tests.encoder_worlds import SMALL
 
 SETTINGS = f"embedded: {json.dumps(SMALL)}, title_tokens: 16, dimension: %d, evaluate_every: 10, batch_size: 64"
@@ -95,7 +95,7 @@ def commands(spark: Any, overrides: list[str]) -> Iterator[Callable[..., str]]:
     """Runs a verb as the README has it, on the small world; returns what it said."""
 
     def run(verb: str, *more: str) -> str:
-        words = [verb, "--config", str(ALIGNMENT)] if verb in ("curate", "report") else of_readme(verb)
+        words = [verb, "--config", str(ALIGNMENT)] if verb in ("curate", "report") else of_readme(f"lis-spark {verb}")
         said = io.StringIO()
         with redirect_stderr(said), redirect_stdout(said):
             assert cli.main([*words, *overrides, *more]) == 0, said.getvalue()

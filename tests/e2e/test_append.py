@@ -22,8 +22,8 @@ from lis_spark.lis.swap import train
 from lis_spark.pipeline import run_steps
 from lis_spark.vectors import unpack
 from tests.e2e.conftest import small_config, small_overrides
+from tests.e2e.readme import of_readme
 from tests.e2e.test_changes import versions
-from tests.e2e.test_commands import of_readme
 
 T, WINDOW = dt.date(2022, 4, 30), 2
 RATES = (
@@ -66,7 +66,7 @@ def test_leaks_are_measured_by_retrained_arms(
     assert done["train"].partitions_written == 2 * (WINDOW + 1), "one chain for each fold, from T - w to T + 1"
     # the README's line finds all of it done, and says how the leaks stand to each other
     before = versions(spark, config)
-    words = [word.replace("kuairand_compare", "kuairand_small") for word in of_readme("compare")]
+    words = [word.replace("kuairand_compare", "kuairand_small") for word in of_readme("lis-spark compare")]
     capsys.readouterr()
     assert cli.main([*words, *small_overrides(tmp_path, tmp_path / "source"), APPEND, GRAPHS, *WHOLE]) == 0
     assert versions(spark, config) == before

@@ -13,7 +13,7 @@ from lis_spark.config import RunConfig, load_config
 from lis_spark.lake import Lake
 from tests.audited_world import HONEST, LEAKS, simulated_features, views, written
 from tests.e2e.conftest import SMALL, small_overrides
-from tests.e2e.test_commands import of_readme
+from tests.e2e.readme import of_readme
 
 CONFIG = Path(__file__).resolve().parents[2] / "conf" / "world_reference_small.yaml"
 
@@ -65,7 +65,7 @@ def test_statistics_of_the_whole_month_and_a_join_on_the_wrong_day_are_found_on_
         out = tmp_path / "out"
         places = small_overrides(tmp_path, tmp_path / "source")
         here = {"/data/features": str(tmp_path / table), "conf/kuairand_demo.yaml": str(SMALL)}
-        assert main([*(here.get(word, word) for word in of_readme("audit")), *places, *audit]) == 0
+        assert main([*(here.get(word, word) for word in of_readme("lis-spark audit")), *places, *audit]) == 0
         rows = json.loads((out / "audit.json").read_text(encoding="utf-8"))
         return {row["audited_column"]: row for row in rows}
 

@@ -21,22 +21,7 @@ from lis_spark.lake import Lake
 from lis_spark.lis.results import slots
 from lis_spark.lis.results.measure import results_of
 from tests.e2e.conftest import ROOT, SMALL, SmallRun, small_config, small_overrides
-
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
-COMMANDS = [
-    re.sub(r"\s+#.*", "", line).strip()
-    for kind, block in BLOCKS
-    if kind == ""
-    for line in block.replace("\\\n", " ").splitlines()
-    if line.strip()
-]
-
-
-def of_readme(verb: str) -> list[str]:
-    """The one line of a verb, without the command's name."""
-    (line,) = [line for line in COMMANDS if line.startswith(f"lis-spark {verb} ")]
-    return shlex.split(line)[1:]
+from tests.e2e.readme import BLOCKS, COMMANDS, README
 
 
 @pytest.fixture

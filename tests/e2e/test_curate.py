@@ -20,7 +20,7 @@ from lis_spark.preference import step
 from lis_spark.preference.curation import balance
 from lis_spark.vectors import unpack
 from tests.e2e.conftest import ALIGNMENT, ALIGNMENT_DATE, SMALL, small_config, small_overrides
-from tests.e2e.test_commands import of_readme
+from tests.e2e.readme import of_readme
 
 CHOSEN = "preference={min_updates: 30, max_items: %d}"
 RELIABLE = "preference={tail_share: 0.5, reliability: %s}"
@@ -169,7 +169,7 @@ def test_real_items_that_show_neither_title_nor_image_are_curated_by_their_tags(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr("lis_spark.session.get_session", lambda *_, **__: spark)
-    words = [str(SMALL) if word == "conf/kuairand_demo.yaml" else word for word in of_readme("curate")]
+    words = [str(SMALL) if word == "conf/kuairand_demo.yaml" else word for word in of_readme("lis-spark curate")]
     chosen = [*words[words.index(str(SMALL)) + 1 :], "preference.validation_share=0.2"]
     assert cli.main([*words, *small_overrides(tmp_path, tmp_path / "source"), chosen[-1]]) == 0
     config = small_config(tmp_path, tmp_path / "source", *chosen)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import re
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -325,6 +326,15 @@ def test_the_json_holds_what_a_reader_of_it_needs(results: list[dict[str, Any]])
         assert needed <= set(row)
         assert {"scores", "training_rows", "leaked_features", "control_features"} <= set(row["table_versions"])
     assert {row["protocol"] for row in results} == {"swap", "swap+refit", "whole"}
+
+
+def test_the_page_says_which_step_read_which_version(spark: Any, small_run: SmallRun) -> None:
+    page = (Path(small_run.config.output_path) / "report.html").read_text(encoding="utf-8")
+    lines = set(re.findall(r"<tr><td>([a-z -]+)</td><th scope=\"row\">(\w+)</th><td>(\w+)</td></tr>", page))
+    lake = Lake(spark, small_run.config)
+    for step, table in (("training-rows", "impressions"), ("training-rows", "items"), ("train", "training_rows")):
+        assert (step, table, str(lake.version(table))) in lines, lines
+    assert {("these scores", "scores"), ("these scores", "leaked_features")} <= {line[:2] for line in lines}
 
 
 def test_the_vectors_of_a_snapshot_are_those_of_the_model_on_disk(spark: Any, small_run: SmallRun) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from tests.e2e.cluster import SHORT_LIVED, standalone_cluster
 from tests.e2e.conftest import SmallRun
+from tests.e2e.readme import of_readme
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -68,25 +69,31 @@ def test_the_wheel_carries_schemas_and_configurations(installed: Path, tmp_path:
 def test_spark_submit_on_a_standalone_cluster_in_barrier_mode(
     installed: Path, tmp_path: Path, small_run: SmallRun
 ) -> None:
-    """One master, two workers; two ranks in a barrier stage, tables sharded by row over them: the AUC of one rank."""
+    """The line of the README, with one master and two workers; two ranks in a barrier stage, tables sharded by row over
+    them: the AUC of one rank."""
     job = tmp_path / "run.py"
     job.write_text((ROOT / "jobs" / "run.py").read_text(encoding="utf-8"), encoding="utf-8")
     config = tmp_path / "kuairand_small.yaml"
     config.write_text((ROOT / "conf" / "kuairand_small.yaml").read_text(encoding="utf-8"), encoding="utf-8")
     with standalone_cluster(tmp_path, installed) as url:
-        submit = Path(pyspark.__file__).parent / "bin" / "spark-submit"
+        here = {
+            "spark://host:7077": url,
+            "conf/spark-defaults.conf": str(ROOT / "conf" / "spark-defaults.conf"),
+            "jobs/run.py": str(job),
+            "conf/kuairand_small.yaml": str(config),
+        }
+        words = [here.get(word, word.replace("/shared/", "")) for word in of_readme("spark-submit")]
+        assert {*here.values(), "launch.ranks_per_chain=2", "lake.path=lake", "lake.work_path=work"} <= set(words)
         command = [
-            str(submit),
-            *("--master", url, "--properties-file", str(ROOT / "conf" / "spark-defaults.conf")),
+            str(Path(pyspark.__file__).parent / "bin" / "spark-submit"),
+            *words[: words.index(str(job))],
             *("--conf", "spark.executor.memory=1g", "--conf", "spark.executor.cores=1"),
             *("--conf", f"spark.executor.extraJavaOptions={SHORT_LIVED}"),
             *("--conf", f"spark.driver.extraJavaOptions={SHORT_LIVED}"),
             *("--conf", "spark.databricks.delta.snapshotPartitions=2", "--conf", "spark.sql.shuffle.partitions=2"),
             *("--conf", "spark.driver.host=127.0.0.1", "--conf", "spark.ui.enabled=false"),
-            *(str(job), "--config", str(config)),
-            *(f"source.path={small_run.source}", "ingest.end_date=null"),
-            *("lake.path=lake", "lake.work_path=work", "output_path=out"),
-            *("launch.local_mode=false", "launch.processes=2", "launch.ranks_per_chain=2"),
+            *words[words.index(str(job)) :],
+            *(f"source.path={small_run.source}", "ingest.end_date=null", "output_path=out"),
             # fewer arms than on one machine: what differs here is the launch
             *("evaluation.variants=[naive, naive_matched, honest]", "evaluation.horizons=[0, 3]"),
             *("evaluation.scopes=[both]", "evaluation.whole=false", "evaluation.slots=false"),
