@@ -126,8 +126,18 @@ def test_one_flipped_bit_of_the_identity_moves_lis_and_is_refused(spark: Any, co
     assert aucs[0] != aucs[1], "LIS is an integer's difference from 0"
 
 
-def test_a_file_that_is_gone_is_told_before_anything_is_measured(spark: Any, copied: RunConfig) -> None:
+def test_force_measures_anew_and_a_file_that_is_gone_is_told_before(spark: Any, copied: RunConfig) -> None:
     lake = Lake(spark, copied, measurement=True)
+
+    def told() -> pd.DataFrame:
+        columns = ("measurement_id", "lis", "u2_leaked", "ci_low", "created_ts")
+        frame = Lake(spark, copied).read("lis_results").select(*columns).toPandas()
+        return frame.sort_values("measurement_id", ignore_index=True)
+
+    first, _ = told(), measure.run(spark, copied, force=True)
+    again = told()
+    assert len(first) == len(again) > 50 and (again["created_ts"] > first["created_ts"]).all()
+    pd.testing.assert_frame_equal(again.drop(columns="created_ts"), first.drop(columns="created_ts"))
     gone = Path(url2pathname(urlparse(lake.files("leaked_features", "true")[0]).path))
     gone.unlink()
     before = {name: lake.version(name) for name in ("influence", "lis_results")}

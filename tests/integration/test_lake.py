@@ -77,6 +77,21 @@ def test_rows_are_of_the_version_whose_fingerprints_were_asked_for(spark: Any, l
     assert reader.fingerprints("model_snapshots") == {("base", "2022-05-01"): "g", ("base", "2022-05-02"): "h"}
 
 
+def test_rows_are_merged_by_their_key(spark: Any, lake: Lake) -> None:
+    def rows(count: int, *days: str) -> Any:
+        frame = _snapshots(spark, dict.fromkeys(days, count))
+        return frame.selectExpr("*", "'f' AS lis_fingerprint")
+
+    def found() -> dict[str, int]:
+        return {str(row.date): row.trained_rows for row in lake.read("model_snapshots").collect()}
+
+    lake.merge("model_snapshots", rows(1, "2022-05-01", "2022-05-02"), "path")
+    lake.merge("model_snapshots", rows(2, "2022-05-02", "2022-05-03"), "path")
+    assert found() == {"2022-05-01": 1, "2022-05-02": 1, "2022-05-03": 2}
+    lake.merge("model_snapshots", rows(3, "2022-05-03", "2022-05-04"), "path", replaces=True)
+    assert found() == {"2022-05-01": 1, "2022-05-02": 1, "2022-05-03": 3, "2022-05-04": 3}
+
+
 def test_a_rule_is_named_with_the_rows_that_broke_it(spark: Any, lake: Lake) -> None:
     with pytest.raises(InputError) as error:
         lake.write_partitions("model_snapshots", _snapshots(spark, {"2022-05-01": -4}), {("base", "2022-05-01"): "f"})
