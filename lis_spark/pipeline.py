@@ -81,6 +81,8 @@ def run_steps(
     started = time.monotonic()
     try:
         for name in names or plan_of(config):
+            if name == "report":
+                _remember(spark, config, run_id, records)  # it tells what the steps before it read and took
             begun = time.monotonic()
             try:
                 with described(spark, name):  # what a step does not name itself has its name at least
@@ -98,12 +100,20 @@ def run_steps(
             for note in result.notes:
                 say(f"  {note}")
     finally:
-        lake = Lake(spark, config, run_id=run_id)
-        with described(spark, "record of the run"):
-            lake.create("runs")
-            lake.append("runs", spark.createDataFrame(records, _RUNS_DDL))
+        _remember(spark, config, run_id, records)
     say(f"finished in {time.monotonic() - started:.0f} s")
     return results
+
+
+def _remember(spark: SparkSession, config: RunConfig, run_id: str, records: list[tuple[object, ...]]) -> None:
+    """Adds the records to the table ``runs`` and takes them off the list."""
+    if not records:
+        return
+    lake = Lake(spark, config, run_id=run_id)
+    with described(spark, "record of the run"):
+        lake.create("runs")
+        lake.append("runs", spark.createDataFrame(records, _RUNS_DDL))
+    records.clear()
 
 
 def _record(

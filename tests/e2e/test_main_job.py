@@ -330,10 +330,10 @@ def test_the_json_holds_what_a_reader_of_it_needs(results: list[dict[str, Any]])
 
 def test_the_page_says_which_step_read_which_version(spark: Any, small_run: SmallRun) -> None:
     page = (Path(small_run.config.output_path) / "report.html").read_text(encoding="utf-8")
-    lines = set(re.findall(r"<tr><td>([a-z -]+)</td><th scope=\"row\">(\w+)</th><td>(\w+)</td></tr>", page))
+    lines = set(re.findall(r"<tr><td>([a-z_ ]+)</td><th scope=\"row\">(\w+)</th><td>(\w+)</td></tr>", page))
     lake = Lake(spark, small_run.config)
-    for step, table in (("training-rows", "impressions"), ("training-rows", "items"), ("train", "training_rows")):
-        assert (step, table, str(lake.version(table))) in lines, lines
+    for step, table in (("vocabulary", "impressions"), ("training_rows", "impressions"), ("train", "training_rows")):
+        assert (step, table, str(lake.version(table))) in lines, sorted(lines)
     assert {("these scores", "scores"), ("these scores", "leaked_features")} <= {line[:2] for line in lines}
 
 
