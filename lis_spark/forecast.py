@@ -23,7 +23,7 @@ TRAINED_ROWS_PER_SECOND_AND_RANK, SCORED_ROWS_PER_SECOND_AND_RANK = 30_000, 90_0
 ALIGNED_ITEMS_PER_SECOND_AND_RANK, REPRESENTED_ITEMS_PER_SECOND = 330, 1_200
 SECONDS_PER_ROW = 8e-6  # of the steps that run in Spark
 # Of a graph: its clicks on their way to the blocks, and steps of the kernel (tests/perf/bench_graph.py).
-SECONDS_PER_CLICK_OF_GRAPHS, GRAPH_STEPS_PER_SECOND = 8e-6, 1e8
+SECONDS_PER_CLICK_OF_GRAPHS, GRAPH_STEPS_PER_SECOND = 1.2e-5, 1e9
 
 
 @dataclass(frozen=True)
