@@ -10,6 +10,7 @@ import datetime as dt
 import shutil
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,14 +67,15 @@ def run(spark: SparkSession, config: RunConfig) -> int:
     else:
         check("source can be read, columns and types", lambda: _open(spark, config, source))
     if source:
-        with described(spark, "analyze: one pass over the source"):
-            check("rows, labels, days, ids", lambda: _days(config, source[0], days))
+        with ExitStack() as kept, described(spark, "analyze: one pass over the source"):
+            accepted: list[DataFrame] = []
+            check("rows, labels, days, ids", lambda: _days(config, source[0], days, accepted, kept))
+            if days and config.graphs:
+                with described(spark, "analyze: what graphs cost"):
+                    check("graphs", lambda: _graphs(config, accepted[0], graphs))
             check("skew", lambda: _skew(source[0].impressions))
     if days:
         check("evaluated days and horizons", lambda: _range(config, days))
-    if days and source and config.graphs:
-        with described(spark, "analyze: what graphs cost"):
-            check("graphs", lambda: _graphs(config, source[0], graphs))
     check("free space", lambda: _space(config, days))
     check("workers import the package and see lake.work_path", lambda: _workers(spark, config))
     check("slots for the launch", lambda: _slots(spark, config))
@@ -94,22 +96,26 @@ def _open(spark: SparkSession, config: RunConfig, source: list[SourceData]) -> s
     return "; ".join((source[0].name, *source[0].notes))
 
 
-def _days(config: RunConfig, source: SourceData, days: dict[dt.date, Day]) -> str:
+def _days(
+    config: RunConfig, source: SourceData, days: dict[dt.date, Day], impressions: list[DataFrame], kept: ExitStack
+) -> str:
+    """Fills ``days`` and ``impressions`` (the accepted rows, readable while ``kept`` is open)."""
     candidates = judged(source.impressions, config, source.has_impression_id)
-    with unique_rows(candidates, source.has_impression_id) as rows:
-        accepted = accepted_rows(rows, config, context_names(config))
-        days_of_scenario(accepted, config.scenario)
-        for feature in config.features:  # a misspelt column is told here, not after the ingest
-            table = accepted if feature.origin == "impressions" else source.items
-            if table is None:
-                raise InputError(
-                    f"feature {feature.name!r} is of items, and the source has none",
-                    table="items",
-                    remedy="give the source items, or take the feature out of features",
-                )
-            column_name(feature, table.columns)
-        found = profile(rows, config, [column for column in accepted.columns if column != "date"])
-        check_days(found, rows, config, source.name)
+    rows = kept.enter_context(unique_rows(candidates, source.has_impression_id))
+    accepted = accepted_rows(rows, config, context_names(config))
+    days_of_scenario(accepted, config.scenario)
+    for feature in config.features:  # a misspelt column is told here, not after the ingest
+        table = accepted if feature.origin == "impressions" else source.items
+        if table is None:
+            raise InputError(
+                f"feature {feature.name!r} is of items, and the source has none",
+                table="items",
+                remedy="give the source items, or take the feature out of features",
+            )
+        column_name(feature, table.columns)
+    found = profile(rows, config, [column for column in accepted.columns if column != "date"])
+    check_days(found, rows, config, source.name)
+    impressions.append(accepted)
     days.update(found)
     total = sum(day.accepted for day in found.values())
     rejected = sum(day.rejected.total() for day in found.values())
@@ -121,10 +127,8 @@ def _days(config: RunConfig, source: SourceData, days: dict[dt.date, Day]) -> st
     )
 
 
-def _graphs(config: RunConfig, source: SourceData, graphs: list[GraphCost]) -> str:
-    candidates = judged(source.impressions, config, source.has_impression_id)
-    with unique_rows(candidates, source.has_impression_id) as rows:
-        graphs += graph_costs(accepted_rows(rows, config, context_names(config)), config)
+def _graphs(config: RunConfig, accepted: DataFrame, graphs: list[GraphCost]) -> str:
+    graphs += graph_costs(accepted, config)
     return "; ".join(map(str, graphs))
 
 

@@ -110,7 +110,7 @@ def encoder_spec(
 def trained(*specs: EncoderSpec, ranks: int = 1) -> list[Progress]:
     """Trains them in processes of their own, one after the other; returns how far each has come."""
     run_ranks([f"align:{_plan_file(specs, ranks)}"], ranks)
-    return [Progress.parse((Path(spec.folder) / "result.json").read_bytes()) for spec in specs]
+    return [Progress.result_in(spec.folder) for spec in specs]
 
 
 def killed(spec: EncoderSpec, steps: int) -> tuple[int, Progress]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from lis_spark.alignment.plans import RESULT_FILE
 from lis_spark.alignment.recall import Recall
 
 
@@ -90,6 +92,11 @@ class Progress:
     def json(self) -> str:
         """For :meth:`parse`."""
         return TypeAdapter(Progress).dump_json(self).decode()
+
+    @classmethod
+    def result_in(cls, folder: str | Path) -> Progress:
+        """How far the training whose encoder lies in a folder had come."""
+        return cls.parse((Path(folder) / RESULT_FILE).read_bytes())
 
     @classmethod
     def parse(cls, text: str | bytes) -> Progress:

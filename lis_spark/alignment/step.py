@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from lis_spark.alignment.examples import preference_rows, shown_items, write_examples
-from lis_spark.alignment.plans import MODEL_FOLDER, RESULT_FILE, AlignPlan, EncoderSpec
+from lis_spark.alignment.plans import MODEL_FOLDER, AlignPlan, EncoderSpec
 from lis_spark.alignment.progress import Progress
 from lis_spark.alignment.targets import targets_of, targets_state
 from lis_spark.config import EncoderConfig, RunConfig, fingerprint
@@ -73,7 +73,7 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
     launch_plan(config, NAME, plan, WORK, f"aligning {', '.join(one.name for one in stale)}", pieces)
     rows, notes = [], []
     for spec in specs:
-        found = Progress.parse((Path(spec.folder) / RESULT_FILE).read_bytes())
+        found = Progress.result_in(spec.folder)
         rows.append(_row(config, spec, found))
         notes.append(_note(spec, found))
         for name in ("examples", "arrays"):  # the states stay: with more steps it goes on from the last one

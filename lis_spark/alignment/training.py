@@ -81,7 +81,7 @@ class Training:
         self.progress = Progress(spec.state_fingerprint, keeps_last=self.config.keeps_last)
         self.steps = self.config.steps
         if spec.steps_of is not None:
-            self.steps = Progress.parse((Path(spec.steps_of) / RESULT_FILE).read_bytes()).kept.step
+            self.steps = Progress.result_in(spec.steps_of).kept.step
 
     def _new_encoder(self, dimension: int) -> Encoder:
         if self.config.kind == "frozen":

@@ -52,7 +52,7 @@ def plan_blocks(sources: DataFrame, graph: GraphConfig, slots: int) -> Blocks:
     """
     of_item = cost_of_items(sources, "item")
     cost = F.col("cost")
-    summed = [F.sum(cost).alias("cost"), F.sum("entries").alias("entries"), F.count(F.lit(1)).alias("items")]
+    summed = [F.sum("cost").alias("cost"), F.sum("entries").alias("entries"), F.count(F.lit(1)).alias("items")]
     totals = of_item.agg(*summed).first()
     if totals is None or not totals["items"]:
         return Blocks((), 1, 0, 0)

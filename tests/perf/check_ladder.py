@@ -57,7 +57,7 @@ def ladder_of(seed: int, share: float, folder: Path) -> Ladder:
     with (place / "log").open("w", encoding="utf-8") as log:
         command = [sys.executable, "-m", "lis_spark.cli", "run", "--config", "conf/world_alignment_small.yaml"]
         subprocess.run([*command, *overrides], check=True, stdout=log, stderr=log)
-    curve = Progress.parse((place / "work" / "encoders" / "aligned" / "result.json").read_bytes())
+    curve = Progress.result_in(place / "work" / "encoders" / "aligned")
     last, kept = curve.curve[-1], curve.kept
     print(
         f"world {seed}, content share {share:g}: mean recall {kept.mean_recall:.4f} after {kept.step} steps, "
