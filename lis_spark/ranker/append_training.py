@@ -55,9 +55,10 @@ class AppendTrainer:
         model.optimizer = new_optimizer(model.spec, model.dense)
         load_state(evaluation.state, model.spec, evaluation.seed, model.shards, model.dense, model.optimizer)
         ported = self._ported(arm, evaluation.seed)
+        reader = self._reader(arm)
         for day in evaluation.days:
-            one_pass(model, self.rank, self._rows(day, arm), ported)
-        rows = self._rows(evaluation.day, arm, with_ids=True)
+            one_pass(model, self.rank, self._rows(reader, day), ported)
+        rows = self._rows(self._reader(arm, with_ids=True), evaluation.day)
         folder = Path(self.plan.output_folder) / str(evaluation.seed) / evaluation.date.isoformat()
         folder.mkdir(parents=True, exist_ok=True)
         counts = self.rank.gathered(len(rows))
@@ -78,18 +79,12 @@ class AppendTrainer:
         port = new_port(self.plan.ranker, arm.port, self.plan.port_columns, seed).to(self.rank.device)
         return PortedModel(port, new_optimizer(self.plan.ranker, port))
 
-    def _rows(self, day: DaySpec, arm: AppendArmSpec, with_ids: bool = False) -> DayRows:
-        """This rank's share of a day with the arm's vectors."""
-        launch = self.plan.launch
-        reader = DayReader(
-            self.plan.ranker,
-            self.rank.place,
-            self.rank.group_size,
-            launch.cache_megabytes,
-            with_ids,
-            measurement=True,
-            port=arm.port,
-        )
+    def _reader(self, arm: AppendArmSpec, with_ids: bool = False) -> DayReader:
+        """Of this rank's share of days with the arm's vectors; days are read once, so none is kept."""
+        place, size = self.rank.place, self.rank.group_size
+        return DayReader(self.plan.ranker, place, size, 0, with_ids, measurement=True, port=arm.port)
+
+    def _rows(self, reader: DayReader, day: DaySpec) -> DayRows:
         rows = reader.read(day)
         check_count(day, sum(int(count) for count in self.rank.gathered(len(rows))))  # type: ignore[call-overload]
         return rows

@@ -18,6 +18,7 @@ from petastorm.errors import NoDataAvailableError
 
 from lis_spark.errors import StepFailed
 from lis_spark.ranker.plans import DaySpec, PortSpec, RankerSpec, file_url, local_path
+from lis_spark.ranker.vector_files import found_vectors, read_vectors
 from lis_spark.table_files import refuse_leaked_columns
 from lis_spark.vectors import unpack
 
@@ -67,7 +68,7 @@ class DayReader:
         cache_megabytes: how much is kept.
         with_ids: also read impression_id and user_id (scoring).
         measurement: the caller trains arms of a measurement, whose rows may hold vectors from the future.
-        port: also read the packed vectors of a port.
+        port: also read the vectors of a port.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class DayReader:
         self.measurement, self.port = measurement, port
         self.limit = cache_megabytes * 1_000_000
         self.cache: OrderedDict[object, DayRows] = OrderedDict()
+        self.table = None if port is None or port.table is None else read_vectors(port.table, port.width)
 
     def read(self, day: DaySpec) -> DayRows:
         """This rank's share of the day; the caller compares the sum over ranks with ``day.rows``."""
@@ -171,6 +173,10 @@ class DayReader:
         rows = sum(len(batch["user_fold"]) for batch in batches)
         if self.port is None:
             return {"vectors": np.zeros((rows, 0), np.float32), "vector_mask": np.zeros(rows, np.float32)}
+        if self.table is not None:
+            parts = [np.asarray(batch[self.port.column]).astype(np.int64) for batch in batches]
+            vectors, found = found_vectors(*self.table, np.concatenate(parts or [np.empty(0, np.int64)]))
+            return {"vectors": vectors, "vector_mask": found.astype(np.float32)}
         packed = pa.chunked_array([pa.array(batch[self.port.column], pa.binary()) for batch in batches], pa.binary())
         present = pc.is_valid(packed).to_numpy().astype(bool)
         vectors = np.zeros((rows, self.port.width), np.float32)

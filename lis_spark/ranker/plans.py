@@ -82,11 +82,13 @@ class DaySpec(Plain):
 class PortSpec(Plain):
     """A frozen vector of each impression: the column of the rows that holds it packed (null: none).
 
-    ``widths`` are those of its parts, one behind another, each of which is normalised on its own. ``hidden``: through a
-    layer of so many before it enters, a stronger port.
+    With ``table``, a folder of (row, vector) files, the column is the number (int64) of a row there; of one that the
+    table has not there is no vector. ``widths`` are those of the vector's parts, one behind another, each of which is
+    normalised on its own. ``hidden``: through a layer of so many before it enters, a stronger port.
     """
 
     column: str
+    table: str | None = None
     widths: tuple[int, ...]
     hidden: int | None = None
 

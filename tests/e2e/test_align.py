@@ -36,6 +36,7 @@ from lis_spark.lis.results.compare import compared_outcomes
 from lis_spark.lis.results.diagnosis import diagnoses_of
 from lis_spark.lis.results.measure import results_of
 from lis_spark.pipeline import run_steps
+from lis_spark.ranker.vector_files import found_vectors, read_vectors
 from tests.e2e.conftest import ALIGNMENT, ALIGNMENT_DATE, ROOT
 from tests.e2e.readme import of_readme
 from tests.encoder_worlds import SMALL
@@ -334,7 +335,8 @@ def _check_rungs(spark: Any, config: Any, folder: Path) -> None:
         place = next(n for n, feature in enumerate(features) if feature.arm.variant == name)
         width = 0 if second is None else second.shape[1]
         assert ports[place].widths == tuple(part for part in (d, width, WIDTH - width) if part)
-        found = matrix(rows[ports[place].column], d + WIDTH)
+        table = read_vectors(ports[place].table, d + WIDTH)
+        found, _ = found_vectors(*table, rows[ports[place].column].to_numpy())
         assert (found[:, :d] == own).all()
         if second is not None:
             assert (found[:, d : d + width] == second).all()

@@ -43,6 +43,7 @@ ARMS = {
     "noise": PortSpec(column="control_vector_noise", widths=(WIDTH,)),
     "nothing": PortSpec(column="control_vector_nothing", widths=(WIDTH,)),
     "planted again": PortSpec(column="leaked_vector_planted", widths=(WIDTH,)),
+    "planted, of a table": PortSpec(column="leaked_vector_owner", table="owners", widths=(WIDTH,)),
 }
 
 
@@ -67,10 +68,24 @@ def with_vectors(world: World, folder: Path) -> World:
             "leaked_vector_planted": packed(known),
             "control_vector_noise": packed(noise),
             "control_vector_nothing": np.full(len(noise), None, object),
+            "leaked_vector_owner": np.arange(len(noise)) * 1_000_003 + number,
         }
+        write_table(folder / "owners", number, columns["leaked_vector_owner"], columns["leaked_vector_planted"])
         groups = (700, 500, 500, 300)
         days[day(number)] = write_day(folder, day(number), rows | columns, groups)
     return World(folder, world.ranker, world.rows, days)
+
+
+def placed(port: PortSpec | None, folder: Path) -> PortSpec | None:
+    """The port with the whole path of its table."""
+    return port.model_copy(update={"table": str(folder / port.table)}) if port and port.table else port
+
+
+def write_table(folder: Path, number: int, rows: np.ndarray, vectors: np.ndarray) -> None:
+    """The vectors that are there, in no order, as one more file of a table."""
+    folder.mkdir(parents=True, exist_ok=True)
+    there = np.random.default_rng(number).permutation(np.flatnonzero([vector is not None for vector in vectors]))
+    pq.write_table(pa.table({"row": rows[there], "vector": list(vectors[there])}), folder / f"{number}.parquet")
 
 
 def packed(vectors: np.ndarray) -> np.ndarray:
@@ -99,7 +114,7 @@ def appended(tmp_path_factory: pytest.TempPathFactory) -> Appended:
             state=state,
             days=tuple(ported.days[day(number)] for number in range(T - WINDOW, T)),
             day=ported.days[day(T)],
-            arms=tuple(AppendArmSpec(name=arm, port=port) for arm, port in ARMS.items()),
+            arms=tuple(AppendArmSpec(name=arm, port=placed(port, folder / "ported")) for arm, port in ARMS.items()),
         )
         plan = AppendPlan(
             output_folder=str(logits[name]),
@@ -160,6 +175,12 @@ def test_the_same_bits_in_every_run_and_on_any_number_of_ranks(appended: Appende
     for run in ("again", "two"):
         other = scored(appended, run)
         assert all((bits(other[arm]) == bits(once[arm])).all() for arm in ARMS)
+
+
+def test_vectors_of_a_table_are_as_good_as_those_of_a_column(appended: Appended) -> None:
+    for run in appended.logits:
+        arms = scored(appended, run)
+        assert (bits(arms["planted, of a table"]) == bits(arms["planted"])).all(), run
 
 
 def test_two_ranks_that_share_a_model_learn_what_one_learns(appended: Appended) -> None:

@@ -13,7 +13,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from lis_spark.leaks.nearest_clicks import Exclusions, UserEvents, nearest_clicks
-from lis_spark.lis.append.rows import mean_of_known
+from lis_spark.lis.append.looked_up import mean_of_known
 from lis_spark.ranker.plans import AppendArmSpec, AppendEvaluationSpec, AppendPlan, PortSpec, StateSpec, state_folder
 from tests.e2e.test_main_job import user_influence
 from tests.ranker_worlds import (

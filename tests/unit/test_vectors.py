@@ -6,9 +6,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from lis_spark.errors import InputError
+from lis_spark.ranker.vector_files import found_vectors
 from lis_spark.vectors import pack, unpack
 
 
@@ -35,3 +37,16 @@ def test_another_width_and_a_null_are_refused() -> None:
     assert "12 to 12 bytes" in str(error.value) and "4 numbers, 16 bytes" in str(error.value)
     with pytest.raises(InputError, match="1 nulls"):
         unpack(pa.array([b"1234", None]), 1)
+
+
+@given(
+    st.dictionaries(st.integers(-(2**63), 2**63 - 1), st.integers(-5, 5)), st.lists(st.integers(-(2**63), 2**63 - 1))
+)
+def test_rows_of_a_table_are_found_by_their_numbers(table: dict[int, int], others: list[int]) -> None:
+    rows = np.array(sorted(table), np.int64)
+    vectors = np.array([[table[row], 1] for row in sorted(table)], np.float32).reshape(-1, 2)
+    wanted = [*others, *table, *others]
+    found, known = found_vectors(rows, vectors, np.array(wanted, np.int64))
+    assert known.tolist() == [row in table for row in wanted]
+    assert found.dtype == np.float32
+    assert found.tolist() == [[table[row], 1] if row in table else [0, 0] for row in wanted]

@@ -47,7 +47,7 @@ PIECES = 8
 def content_vectors(
     lake: Lake,
     rows: DataFrame,
-    impressions: DataFrame,
+    owners: DataFrame,
     features: Sequence[AppendFeature],
     content: ContentConfig,
     folder: Path,
@@ -57,7 +57,7 @@ def content_vectors(
     Args:
         lake: with ``items`` and ``impressions``.
         rows: item_id, fold, held_out_fold, place, vector: what is predicted, under the place of the arm ``content``.
-        impressions: date, impression_id, item_id, fold: who is given predictions.
+        owners: date, impression_id, item_id, fold: the impressions that are given predictions.
         features: all arms.
         content: see :class:`lis_spark.config.ContentConfig`.
         folder: for features and regressors, where every worker can open it.
@@ -101,7 +101,7 @@ def content_vectors(
     # an arm's shuffles have places of their own, so each has an order of its own
     keyed = predicted.withColumns({"key": F.xxhash64("item_id", "place"), "draw": F.lit(0)})
     given = in_the_wrong_order(keyed.withColumnRenamed("group", "held_out_fold"))
-    return impressions.join(given.withColumnRenamed("held_out_fold", "fold"), ["item_id", "fold"]).select(
+    return owners.join(given.withColumnRenamed("held_out_fold", "fold"), ["item_id", "fold"]).select(
         "date", "impression_id", "place", "vector"
     )
 

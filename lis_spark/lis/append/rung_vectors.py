@@ -63,7 +63,7 @@ def rung_parts(lake: Lake, features: Sequence[AppendFeature]) -> dict[int, RungP
 
 
 def with_rungs(
-    lake: Lake, seed: int, date: dt.date, vectors: DataFrame, features: Sequence[AppendFeature]
+    lake: Lake, seed: int, date: dt.date, vectors: DataFrame, features: Sequence[AppendFeature], owners: DataFrame
 ) -> DataFrame:
     """date, impression_id, place, vector: those of rungs made of the parts that :func:`rung_parts` gives them.
 
@@ -73,6 +73,7 @@ def with_rungs(
         date: T.
         vectors: date, impression_id, place, vector of all features, where there are any.
         features: by place.
+        owners: the impressions that stand for all of their item, see :func:`lis_spark.lis.append.looked_up.owners_of`.
     """
     parts = rung_parts(lake, features)
     if not parts:
@@ -85,6 +86,7 @@ def with_rungs(
         & (F.col("horizon_days") == 0)
         & F.col("chain").endswith(f"-s{seed}")
     )
+    own = own.join(owners.select("date", "impression_id"), ["date", "impression_id"], "left_semi")
     places = lake.spark.createDataFrame([(place,) for place in parts], "place int")
     every = own.select(
         *("date", "impression_id", F.xxhash64("item_id").alias("key"), F.col("control_vector").alias("own"))
