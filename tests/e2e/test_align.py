@@ -30,12 +30,15 @@ from lis_spark.errors import ConfigError, InputError
 from lis_spark.lake import Lake
 from lis_spark.lis.append.rows import export_append_rows
 from lis_spark.lis.plan.append_arms import append_features
+from lis_spark.lis.plan.append_feature import AppendFeature
 from lis_spark.lis.plan.evaluation import resolve
 from lis_spark.lis.plan.ladder import RUNGS
 from lis_spark.lis.results.compare import compared_outcomes
 from lis_spark.lis.results.diagnosis import diagnoses_of
 from lis_spark.lis.results.measure import results_of
+from lis_spark.lis.swap.features import VECTOR_COLUMN
 from lis_spark.pipeline import run_steps
+from lis_spark.ranker.plans import PortSpec
 from lis_spark.ranker.vector_files import found_vectors, read_vectors
 from tests.e2e.conftest import ALIGNMENT, ALIGNMENT_DATE, ROOT
 from tests.e2e.readme import of_readme
@@ -319,6 +322,7 @@ def _check_rungs(spark: Any, config: Any, folder: Path) -> None:
         found = lake.read(table).where("leak = 'id_table' AND variant = 'honest'").toPandas()
         return found[found["date"] == date].set_index("impression_id")[column].reindex(rows.index)
 
+    _check_owned(lake, rows, list(zip(features, ports, strict=True)))
     z = {row["item_id"]: row["vector"] for row in lake.read("representations").where("encoder = 'aligned'").collect()}
 
     def matrix(vectors: Any, width: int) -> np.ndarray:
@@ -348,6 +352,25 @@ def _check_rungs(spark: Any, config: Any, folder: Path) -> None:
             assert len(np.unique(noise[present], axis=0)) == len(items), "one draw for an item"
             assert len(items) > 100 and noise[present][first].mean() == pytest.approx(0, abs=0.15)
             assert noise[present][first].std() == pytest.approx(1, abs=0.15)
+
+
+def _check_owned(lake: Lake, rows: Any, arms: list[tuple[AppendFeature, PortSpec | None]]) -> None:
+    """What the ranks look up by an item's number is what the feature tables hold of each single impression."""
+    checked = set()
+    for feature, port in arms:
+        if port is None or port.table is None or feature.made != "as_is" or feature.beside is not None:
+            continue
+        column = str(VECTOR_COLUMN[str(feature.table)])
+        chosen = (F.col("leak") == feature.leak.name) & (F.col("variant") == feature.variant)
+        table = lake.read(str(feature.table)).where(chosen & (F.col("horizon_days") == feature.horizon_days))
+        expected = (
+            table.select("impression_id", column).toPandas().set_index("impression_id")[column].reindex(rows.index)
+        )
+        vectors, found = found_vectors(*read_vectors(port.table, port.width), rows[port.column].to_numpy())
+        assert found.tolist() == expected.notna().tolist() and found.any()
+        assert vectors[found].tobytes() == b"".join(bytes(one) for one in expected[found])
+        checked.add((feature.leak.name, feature.variant))
+    assert {name for name, _ in checked} >= {"id_table", "aligned"} and len(checked) > 4, checked
 
 
 def test_preference_data_whose_items_are_gone_changes_no_bit(spark: Any, aligned: Aligned, measured: Measured) -> None:
