@@ -42,19 +42,25 @@ _LOOKED_UP_DDL = (
 )
 
 
-def owner_key(row: str, fold: str) -> Column:
-    """The number under which the vectors lie of an item, its row in the swapped table, and the fold of the user.
+def owner_of_row(lake: Lake) -> Column:
+    """Of training rows: the number under which the vectors of their item lie.
 
-    Two owners of one number are found when the ranks read the table: a key with two vectors is refused.
+    It is a hash of the item, its row in the swapped table, and the fold of the user. Two of one number are found when
+    the ranks read the table: a number with two vectors is refused.
     """
-    return F.xxhash64("item_id", row, fold)
+    slot = next(feature for feature in lake.config.features if feature.table == lake.config.evaluation.slot)
+    return _owner_key(f"row_{slot.name}", "user_fold")
 
 
 def owners_of(lake: Lake, days: Sequence[dt.date]) -> DataFrame:
     """item_id, row, fold, key of what is shown on some days, with date and impression_id of one impression of each."""
     owner = ["item_id", "row", "fold"]
     found = item_rows(lake, days).groupBy(owner).agg(F.min(F.struct("date", "impression_id")).alias("first"))
-    return found.select(*owner, owner_key("row", "fold").alias("key"), "first.*")
+    return found.select(*owner, _owner_key("row", "fold").alias("key"), "first.*")
+
+
+def _owner_key(row: str, fold: str) -> Column:
+    return F.xxhash64("item_id", row, fold)
 
 
 def is_owned(feature: AppendFeature) -> bool:
@@ -94,15 +100,15 @@ def looked_up_vectors(
     for name, column in VECTOR_COLUMN.items():
         of_seed = (F.col("chain") == "") | F.col("chain").endswith(f"-s{seed}")
         rows = lake.read(name).where((F.col("evaluated_date") == F.lit(date)) & of_seed)
-        narrow = rows.select(
+        given = rows.select(
             *("date", "impression_id", "item_id", "leak", "variant", "horizon_days"),
             *("fold", "held_out_fold"),
             F.lit(name).alias("source"),
             F.col(column).alias("vector"),
             F.col(column.replace("_vector", "_ids")).alias("ids"),
         )
-        parts.append(narrow.where(F.col("leak").isin(of_items)).join(first, ["date", "impression_id"], "left_semi"))
-        parts.append(narrow.where(F.col("leak").isin(of_others)))
+        parts.append(given.where(F.col("leak").isin(of_items)).join(first, ["date", "impression_id"], "left_semi"))
+        parts.append(given.where(F.col("leak").isin(of_others)))
     chosen = reduce(DataFrame.unionByName, parts).join(
         F.broadcast(wanted), ["source", "leak", "variant", "horizon_days"]
     )

@@ -18,7 +18,7 @@ from lis_spark.config import Representation
 from lis_spark.errors import InputError
 from lis_spark.lake import Lake
 from lis_spark.lis.append.content_vectors import content_vectors
-from lis_spark.lis.append.looked_up import is_owned, looked_up_vectors, owner_key, owners_of
+from lis_spark.lis.append.looked_up import is_owned, looked_up_vectors, owner_of_row, owners_of
 from lis_spark.lis.append.representation_source import vector_width
 from lis_spark.lis.append.rung_vectors import rung_parts, with_rungs
 from lis_spark.lis.append.wrong_order import in_the_wrong_order
@@ -47,7 +47,10 @@ def export_append_rows(
     features: Sequence[AppendFeature],
     folder: Path,
 ) -> tuple[dict[dt.date, DaySpec], list[PortSpec | None]]:
-    """Writes the rows of some days with one column of vectors for each arm; returns their files and the arms' ports.
+    """Writes the rows of some days and the vectors of all arms; returns the rows' files and the arms' ports.
+
+    What belongs to items is a table for each arm, of whose rows the training rows have the numbers; what belongs to
+    users or single impressions is a column for each arm.
 
     Raises:
         InputError: a leak has no vector at all, or vectors of several widths.
@@ -70,9 +73,8 @@ def export_append_rows(
         owned = vectors.where(~F.col("place").isin(list(columns)))
         keyed = owned.join(owners.select("date", "impression_id", F.col("key").alias("row")), ["date", "impression_id"])
         export_vectors(keyed, ["place"], folder / "vectors")
-        item = next(feature for feature in lake.config.features if feature.table == lake.config.evaluation.slot)
         rows = lake.read("training_rows").where(F.col("date").isin(list(days)))
-        wide = rows.withColumn(OWNER, owner_key(f"row_{item.name}", "user_fold"))
+        wide = rows.withColumn(OWNER, owner_of_row(lake))
         if columns:
             wide = _with_columns(wide, vectors.where(F.col("place").isin(list(columns))), columns)
         return exported_days(lake, wide, plan.rows, days, folder / "rows"), ports
