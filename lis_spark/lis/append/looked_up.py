@@ -45,8 +45,9 @@ _LOOKED_UP_DDL = (
 def owner_of_row(lake: Lake) -> Column:
     """Of training rows: the number under which the vectors of their item lie.
 
-    It is a hash of the item, its row in the swapped table, and the fold of the user. Two of one number are found when
-    the ranks read the table: a number with two vectors is refused.
+    It is a hash of the item, its row in the swapped table, and the fold of the user. Two owners of one number are found
+    when the ranks read the table, for a number with two vectors is refused; not where only one of them has a vector (of
+    10^7 owners any two have one number once in 4 * 10^5 times).
     """
     slot = next(feature for feature in lake.config.features if feature.table == lake.config.evaluation.slot)
     return _owner_key(f"row_{slot.name}", "user_fold")
