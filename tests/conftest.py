@@ -22,7 +22,9 @@ hypothesis.settings.load_profile("without deadlines")
 os.environ.setdefault(
     "JDK_JAVA_OPTIONS",
     "-XX:ReservedCodeCacheSize=256m -XX:Tier4InvocationThreshold=50000 -XX:Tier4MinInvocationThreshold=10000 "
-    "-XX:Tier4CompileThreshold=150000 -XX:Tier4BackEdgeThreshold=400000",
+    "-XX:Tier4CompileThreshold=150000 -XX:Tier4BackEdgeThreshold=400000 "
+    # Delta keeps what it has read of each table for an hour, and a suite has thousands of tables, a test some twenty.
+    "-Ddelta.log.cacheSize=50",
 )
 
 
@@ -46,6 +48,8 @@ def spark() -> Iterator[Any]:
         {
             # Two rows need no four tasks.
             "spark.sql.shuffle.partitions": "2",
+            # Three sessions stand beside a cluster, and encoders in processes of their own.
+            "spark.driver.memory": "2g",
             # Nobody looks at the UI of a test, and its port may be taken.
             "spark.ui.enabled": "false",
             "spark.sql.adaptive.coalescePartitions.minPartitionNum": "1",

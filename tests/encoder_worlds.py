@@ -25,6 +25,7 @@ from lis_spark.vectors import pack
 from tests.ranker_worlds import run_ranks
 
 LATENTS, TARGET_WIDTH = 4, 6
+FEATURES_AT_ONCE = 64
 WORDS = [[f"{start}{end}" for end in ("bado", "kemi", "luso", "pira", "vote", "zuna")] for start in "mnrt"]
 SMALL = {"width": 32, "heads": 2, "image_pixels": 32, "patch_pixels": 8, "vocabulary": 400}
 
@@ -69,7 +70,9 @@ def encoder_spec(
     start = None
     columns: dict[str, pa.Array]
     if encoder.kind == "frozen":
-        columns = {"features": pack(frozen_features(titles, images))}
+        # all at once would take more memory than everything else here
+        parts = [slice(first, first + FEATURES_AT_ONCE) for first in range(0, len(titles), FEATURES_AT_ONCE)]
+        columns = {"features": pack(np.concatenate([frozen_features(titles[part], images[part]) for part in parts]))}
     else:
         start = str(folder / "start")
         save_embedded(Path(start), [title for title in titles if title], encoder.embedded, encoder.seed)
