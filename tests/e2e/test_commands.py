@@ -93,7 +93,7 @@ def test_every_lis_spark_line_of_the_readme_is_understood(command: str) -> None:
 def test_the_lis_spark_lines_of_the_readme_run(
     spark: Any, small_run: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each line as it stands, on the small run from scratch instead of the demo, a small world, scores of ours."""
+    """Each line as it stands, on the small run from scratch instead of one's own, a small world, scores of ours."""
     monkeypatch.setattr("lis_spark.session.get_session", lambda *_, **__: spark)
     scores = tmp_path / "scores.parquet"
     rows = [(f"u{n % 40}", n % 2, n % 7 / 3.0, n % 5 / 2.0 + n % 2) for n in range(400)]
@@ -119,11 +119,11 @@ def test_the_lis_spark_lines_of_the_readme_run(
         elif "simulate" in words:
             words = [word if "impressions_a_day" not in word else f"{word[:-6]}4000" for word in words] + world
         else:
-            words = ["conf/kuairand_small.yaml" if "kuairand_demo" in word else word for word in words] + places
+            words = ["conf/kuairand_small.yaml" if "own_impressions" in word else word for word in words] + places
             more = any("seeds=" in word or word == "--force" for word in words)
             words += few_arms if more else []
         assert cli.main(words[1:]) == 0, line
-        if line == "lis-spark run --config conf/kuairand_demo.yaml":
+        if line == "lis-spark run --config conf/own_impressions.yaml":
             _check_same_bits(spark, small_run, small_config(tmp_path, small_run.source, *other_ways))
 
 
@@ -164,10 +164,32 @@ def test_the_yaml_of_the_readme_is_a_source_and_leaks() -> None:
 
     sections = [yaml.safe_load(text) for kind, text in BLOCKS if kind == "yaml"]
     overrides = [f"{key}={json.dumps(value)}" for section in sections for key, value in section.items()]
-    config = load_config(ROOT / "conf" / "kuairand_demo.yaml", overrides)
-    assert config.source.kind == "table"
+    start = load_config(ROOT / "conf" / "own_impressions.yaml")
+    config = load_config(ROOT / "conf" / "own_impressions.yaml", overrides)
+    assert config.source == start.source, "what the README shows is what the file has"
     assert config.append is not None
     assert [leak.name for leak in config.append.leaks] == ["id_table", "next_5", "similar_items", "click_rates"]
+
+
+def test_a_table_of_ones_own_needs_no_more_than_the_configuration_that_is_shipped_for_it(
+    spark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its columns, its dates: analyze has nothing to say against them, and every row is ingested."""
+    monkeypatch.setattr("lis_spark.session.get_session", lambda *_, **__: spark)
+    rows = spark.range(3000).selectExpr(
+        *("concat('u', id % 50) AS uid", "concat('v', id % 41) AS vid", "id % 3 = 0 AS is_click"),
+        # ten minutes apart, over 21 days that hold every T and its week
+        *("1791849600000 + id * 600000 AS ts", "concat('r', id DIV 4) AS rid", "id % 2 AS tab"),
+    )
+    rows.withColumn("is_click", rows["is_click"].cast("int")).write.parquet(str(tmp_path / "impressions"))
+    here = [f"source.path={tmp_path / 'impressions'}", "source.format=parquet", f"lake.path={tmp_path / 'lake'}"]
+    here += [f"lake.work_path={tmp_path / 'work'}", f"output_path={tmp_path / 'out'}"]
+    for verb in ("analyze", "ingest", "vocabulary", "training-rows"):
+        done = cli.main([verb, "--config", str(ROOT / "conf" / "own_impressions.yaml"), *here])
+        told = capsys.readouterr()
+        assert done == 0, f"{verb}: {told.out}{told.err}"
+    config = load_config(ROOT / "conf" / "own_impressions.yaml", here)
+    assert Lake(spark, config).read("training_rows").count() == 3000
 
 
 def test_the_python_of_the_readme_runs(spark: Any, small_run: SmallRun) -> None:
