@@ -50,6 +50,8 @@ def spark() -> Iterator[Any]:
             "spark.sql.shuffle.partitions": "2",
             # Three sessions stand beside a cluster, and encoders in processes of their own.
             "spark.driver.memory": "2g",
+            # The rest of it is for what Spark does not count: plans, compiled code, the history of a thousand queries.
+            "spark.memory.fraction": "0.5",
             # Nobody looks at the UI of a test, and its port may be taken.
             "spark.ui.enabled": "false",
             "spark.sql.adaptive.coalescePartitions.minPartitionNum": "1",

@@ -184,12 +184,12 @@ def test_a_table_of_ones_own_needs_no_more_than_the_configuration_that_is_shippe
     rows.withColumn("is_click", rows["is_click"].cast("int")).write.parquet(str(tmp_path / "impressions"))
     here = [f"source.path={tmp_path / 'impressions'}", "source.format=parquet", f"lake.path={tmp_path / 'lake'}"]
     here += [f"lake.work_path={tmp_path / 'work'}", f"output_path={tmp_path / 'out'}"]
-    for verb in ("analyze", "ingest", "vocabulary", "training-rows"):
+    for verb in ("analyze", "ingest"):
         done = cli.main([verb, "--config", str(ROOT / "conf" / "own_impressions.yaml"), *here])
         told = capsys.readouterr()
         assert done == 0, f"{verb}: {told.out}{told.err}"
     config = load_config(ROOT / "conf" / "own_impressions.yaml", here)
-    assert Lake(spark, config).read("training_rows").count() == 3000
+    assert Lake(spark, config).read("impressions").count() == 3000
 
 
 def test_the_python_of_the_readme_runs(spark: Any, small_run: SmallRun) -> None:
