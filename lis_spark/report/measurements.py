@@ -182,7 +182,11 @@ class Subject:
         by_key: dict[tuple[Any, ...], set[str]] = {}
         for row in self.rows:
             by_key.setdefault(_key(row), set()).add(str(row.get("seed")))
-        doubtful = [s for s in by_key.values() if len(s) > 1 and not any(x.startswith(MEAN) for x in s)]
+        # what no seed could score (a stratum in which nobody was shown anything) has no mean that could be missed
+        scored = {_key(row) for row in self.rows if row.get("lis") is not None}
+        doubtful = [
+            s for key, s in by_key.items() if key in scored and len(s) > 1 and not any(x.startswith(MEAN) for x in s)
+        ]
         return sorted(set().union(*doubtful)) if doubtful else []
 
 

@@ -564,6 +564,10 @@ def test_seeds_without_their_mean_are_said_and_the_mean_is_taken_where_it_is(row
     reader = read([*second, *rows, *mean], context, tmp_path)
     assert "without their mean" not in reader.text
     assert "+0.2524" in reader.headings[0]
+    nobody = [{**row, "seed": seed, "stratum": "alignment:seen", "lis": None} for row in rows for seed in ("17", "18")]
+    assert "without their mean" not in read([*second, *rows, *mean, *nobody], context, tmp_path).text
+    one_alone = [{**row, "lis": 0.1 if row["seed"] == "18" else None} for row in nobody]
+    assert "without their mean" in read([*second, *rows, *mean, *one_alone], context, tmp_path).text
 
 
 def test_where_arms_were_trained_one_seed_is_said(rows, context, tmp_path):
