@@ -1,4 +1,4 @@
-"""What an arm changed: difference and lift with intervals, p, CUPED, Holm, and the lift that could have been seen.
+"""What an arm changed: difference and lift with intervals, p, CUPED, and the lift that could have been seen.
 
 Welch's test on the difference; the lift's interval is that of the logarithm of the ratio, so that it is never below
 -100 % and the same whichever arm is called control. CUPED (Deng, Xu, Kohavi and Walker 2013) takes off what was
@@ -130,13 +130,3 @@ def detectable_lift(relative_error: float) -> float:
 def users_needed(coefficient_of_variation: float, lift: float) -> int:
     """Users in each of two equal arms with which a lift is found with 80 % power."""
     return math.ceil(2.0 * (detectable_lift(coefficient_of_variation) / lift) ** 2)
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """p adjusted so that any false finding among them stays within the level (Holm 1979), in the order given."""
-    order = sorted(range(len(p_values)), key=lambda place: p_values[place])
-    adjusted, reached = [0.0] * len(p_values), 0.0
-    for rank, place in enumerate(order):
-        reached = max(reached, min(1.0, (len(p_values) - rank) * p_values[place]))
-        adjusted[place] = reached
-    return adjusted

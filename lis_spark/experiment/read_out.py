@@ -15,10 +15,11 @@ from lis_spark.config import ExperimentConfig, RatioMetric, ReadOutConfig, finge
 from lis_spark.config.experiment import AssignmentTable, Metric, OutcomeTable
 from lis_spark.errors import InputError
 from lis_spark.experiment.assigned import OWN_TABLE, read_assigned, shares_of
-from lis_spark.experiment.effects import Effect, effect_of, holm
+from lis_spark.experiment.effects import Effect, effect_of
 from lis_spark.experiment.moments import Quantity, Sums
 from lis_spark.experiment.sample_ratio import STOP_BELOW, SampleRatio, sample_ratio
 from lis_spark.experiment.user_days import BEFORE, ArmSums, sum_outcomes
+from lis_spark.inference import holm
 from lis_spark.lake import Lake
 from lis_spark.progress import described
 from lis_spark.sources.state import table_state

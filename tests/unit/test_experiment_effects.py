@@ -7,14 +7,11 @@ import dataclasses
 import numpy as np
 import pytest
 import tea_tasting as tt
-from hypothesis import given
-from hypothesis import strategies as st
-from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import tt_ind_solve_power
 from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 from tea_tasting.aggr import Aggregates
 
-from lis_spark.experiment.effects import Effect, effect_of, holm, users_needed
+from lis_spark.experiment.effects import Effect, effect_of, users_needed
 from lis_spark.experiment.moments import Quantity, Sums
 from lis_spark.experiment.sample_ratio import sample_ratio
 
@@ -127,11 +124,6 @@ def test_nobody_clicks_and_nobody_looks() -> None:
     assert (none.difference, none.p_value, none.lift, none.detectable_lift) == (0.0, 1.0, None, None)
     with pytest.raises(ValueError, match="1 users has no variance"):
         sums_of(nothing[:1]).moments()
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
-def test_holm_is_that_of_statsmodels(p_values: list[float]) -> None:
-    assert holm(p_values) == pytest.approx(list(multipletests(p_values, method="holm")[1]), abs=1e-15)
 
 
 def test_users_needed_are_those_of_a_power_calculation() -> None:

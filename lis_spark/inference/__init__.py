@@ -1,0 +1,25 @@
+"""Statistics of estimates that share their users: seeds, many at once, ranks, the best of many, and no effect at all.
+
+Arrays and numbers only; knows no table, no Spark and no configuration.
+"""
+
+from lis_spark.inference.equivalence import is_negligible, smallest_margin, units_needed
+from lis_spark.inference.ranks import RankSets, rank_sets
+from lis_spark.inference.seeds import Estimate, combine_seeds
+from lis_spark.inference.shrinkage import Shrunken, shrink
+from lis_spark.inference.simultaneous import SimultaneousIntervals, holm, simultaneous_intervals
+
+__all__ = [
+    "Estimate",
+    "RankSets",
+    "Shrunken",
+    "SimultaneousIntervals",
+    "combine_seeds",
+    "holm",
+    "is_negligible",
+    "rank_sets",
+    "shrink",
+    "simultaneous_intervals",
+    "smallest_margin",
+    "units_needed",
+]

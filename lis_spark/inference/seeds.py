@@ -1,0 +1,70 @@
+"""One estimate from several training seeds on the same users."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lis_spark.inference.students_t import critical_value
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over training seeds with its uncertainty.
+
+    ``value`` and ``standard_error`` are in the unit of the differences; ``sigma_seed`` is the standard deviation over
+    seeds, None with one seed.
+    """
+
+    value: float
+    standard_error: float
+    degrees_of_freedom: float
+    sigma_seed: float | None
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """(low, high) by Student's t.
+
+        Raises:
+            ValueError: ``level`` is not in (0, 1).
+        """
+        if not 0.0 < level < 1.0:
+            raise ValueError(f"a level lies between 0 and 1, not at {level}")
+        half = self.standard_error * critical_value(self.degrees_of_freedom, 1.0 - level)
+        return self.value - half, self.value + half
+
+
+def combine_seeds(values: Sequence[float], cluster_variance: float, clusters: int) -> Estimate:
+    """The mean over seeds; variance = cluster variance + s^2 / R.
+
+    The users are the same under every seed, so their variance does not shrink with R. Degrees of freedom of the sum of
+    two estimated variances by Satterthwaite (1946, "An Approximate Distribution of Estimates of Variance Components"):
+    (V + s^2 / R)^2 / (V^2 / (K - 1) + (s^2 / R)^2 / (R - 1)); K - 1 with one seed or where nothing varies.
+
+    Args:
+        values: paired differences, one a training seed (R of them).
+        cluster_variance: of their mean over the users, from each user's influence on the mean.
+        clusters: users (K).
+
+    Raises:
+        ValueError: no seed, fewer than two users, or a number that is none.
+    """
+    seeds = len(values)
+    if not seeds:
+        raise ValueError("a mean over seeds needs at least one seed")
+    if clusters < 2:
+        raise ValueError(f"a variance over users needs at least two of them, there are {clusters}")
+    if not all(map(math.isfinite, values)) or not 0.0 <= cluster_variance < math.inf:
+        raise ValueError(f"values are finite and a variance is not below 0: {list(values)}, {cluster_variance}")
+    value = statistics.fmean(values)
+    if seeds == 1:
+        return Estimate(value, math.sqrt(cluster_variance), clusters - 1.0, None)
+    sigma_seed = statistics.stdev(values)
+    variance = cluster_variance + sigma_seed**2 / seeds
+    degrees = clusters - 1.0
+    if variance > 0:
+        # as shares of the sum: squares of small variances would be too small for a float
+        share = cluster_variance / variance
+        degrees = 1.0 / (share**2 / (clusters - 1.0) + (1.0 - share) ** 2 / (seeds - 1.0))
+    return Estimate(value, math.sqrt(variance), degrees, sigma_seed)
