@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from scipy.stats import norm, t
 
 from lis_spark.experiment.moments import Moments, Quantity
+from lis_spark.inference import satterthwaite
 
 CONFIDENCE = 0.95
 POWER = 0.8
@@ -104,8 +105,8 @@ def _compared(
 
 
 def _degrees_of_freedom(variances: Sequence[float], users: Sequence[int]) -> float:
-    """Welch and Satterthwaite, of variances of means."""
-    return sum(variances) ** 2 / sum(v * v / (n - 1) for v, n in zip(variances, users, strict=True))
+    """Welch's, of variances of means."""
+    return satterthwaite(variances, [count - 1 for count in users])
 
 
 def _quantile(variances: Sequence[float], users: Sequence[int]) -> float:

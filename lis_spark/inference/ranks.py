@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lis_spark.inference.estimates import Estimates, Numbers, checked, checked_degrees, correlation, own_order
-from lis_spark.inference.students_t import drawn_chances, smallest_expected, upper_chance
+from lis_spark.inference.students_t import drawn_statistics, smallest_chances, smallest_expected, upper_chance
 
 Flags = npt.NDArray[np.bool_]
 # Fewer than for intervals: there are k (k - 1) / 2 differences, and the draws of all are held at once.
@@ -57,7 +57,8 @@ def rank_sets(
     Args:
         values: [k].
         covariance: [k, k] of their errors; may be singular. A pair whose difference has no variance is told apart if
-            its values differ.
+            its values differ. Of what a few seeds add, the variances alone: covariances from three seeds are mostly
+            noise, and sets that rest on them hold in 85 % where those of the variances alone hold in 95 %.
         degrees_of_freedom: of the standard errors of the differences: one number, or [k, k] (the diagonal is not read).
         level: in (0.5, 1).
         draws: how many.
@@ -126,23 +127,22 @@ def _told_apart(pairs: _Differences, degrees: Numbers, chance: float, draws: int
         rejected = observed < chance / 2.0
         return rejected[:1], rejected[1:]
     place = smallest_expected(draws, chance) - 1
-    chances = drawn_chances(pairs.correlation, degrees, draws, seed)
+    statistics = drawn_statistics(pairs.correlation, degrees, draws, seed)
     rejected = np.zeros(len(observed), dtype=bool)
     while True:
         # never beyond Bonferroni over what is left
-        critical = max(_critical(chances, ~rejected, place), chance / np.count_nonzero(~rejected))
+        critical = max(_critical(statistics, degrees, ~rejected, place), chance / np.count_nonzero(~rejected))
         found = ~rejected & (observed < critical)
         if not found.any():
             return rejected[: len(own)], rejected[len(own) :]
         rejected |= found
 
 
-def _critical(chances: Numbers, left: Flags, place: int) -> float:
-    """The smallest one-sided p of each draw among the tests that are left; the ``place``-th smallest of them."""
-    m = chances.shape[1]
-    smallest = np.full(len(chances), 1.0)
-    for own, largest in ((left[:m], False), (left[m:], True)):
-        if own.any():
-            ours = chances[:, own]
-            smallest = np.minimum(smallest, 1.0 - ours.max(axis=1) if largest else ours.min(axis=1))
+def _critical(statistics: Numbers, degrees: Numbers, left: Flags, place: int) -> float:
+    """The smallest one-sided p of each draw among the tests that are left [2 m]; of these the one at ``place``."""
+    first, second = left[: len(degrees)], left[len(degrees) :]
+    smallest = np.minimum(
+        smallest_chances(statistics[:, first], degrees[first]),
+        smallest_chances(-statistics[:, second], degrees[second]),
+    )
     return float(np.partition(smallest, place)[place])

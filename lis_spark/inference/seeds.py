@@ -35,12 +35,32 @@ class Estimate:
         return self.value - half, self.value + half
 
 
+def satterthwaite(variances: Sequence[float], degrees_of_freedom: Sequence[float]) -> float:
+    """Degrees of freedom of a sum of independently estimated variances: (sum of V)^2 / sum of V^2 / f.
+
+    Satterthwaite 1946, "An Approximate Distribution of Estimates of Variance Components". For the difference of two
+    estimates these are the variance of the difference over the users, and s^2 / R of either.
+
+    Args:
+        variances: V, none below 0, not all 0.
+        degrees_of_freedom: f of each, above 0.
+
+    Raises:
+        ValueError: nothing varies, or a number that is out of its range.
+    """
+    total = math.fsum(variances)
+    if not 0.0 < total < math.inf or min(variances) < 0 or not min(degrees_of_freedom) > 0:
+        raise ValueError(f"variances {list(variances)} with degrees of freedom {list(degrees_of_freedom)} have no sum")
+    # as shares of the sum: squares of small variances would be too small for a float
+    inverse = sum((one / total) ** 2 / degrees for one, degrees in zip(variances, degrees_of_freedom, strict=True))
+    return 1.0 / inverse if inverse else math.inf
+
+
 def combine_seeds(values: Sequence[float], cluster_variance: float, clusters: int) -> Estimate:
     """The mean over seeds; variance = cluster variance + s^2 / R.
 
-    The users are the same under every seed, so their variance does not shrink with R. Degrees of freedom of the sum of
-    two estimated variances by Satterthwaite (1946, "An Approximate Distribution of Estimates of Variance Components"):
-    (V + s^2 / R)^2 / (V^2 / (K - 1) + (s^2 / R)^2 / (R - 1)); K - 1 with one seed or where nothing varies.
+    The users are the same under every seed, so their variance does not shrink with R. Degrees of freedom by
+    :func:`satterthwaite` from K - 1 and R - 1; K - 1 with one seed or where nothing varies.
 
     Args:
         values: paired differences, one a training seed (R of them).
@@ -48,7 +68,7 @@ def combine_seeds(values: Sequence[float], cluster_variance: float, clusters: in
         clusters: users (K).
 
     Raises:
-        ValueError: no seed, fewer than two users, or a number that is none.
+        ValueError: no seed, fewer than two users, or a number that is out of its range.
     """
     seeds = len(values)
     if not seeds:
@@ -57,14 +77,11 @@ def combine_seeds(values: Sequence[float], cluster_variance: float, clusters: in
         raise ValueError(f"a variance over users needs at least two of them, there are {clusters}")
     if not all(map(math.isfinite, values)) or not 0.0 <= cluster_variance < math.inf:
         raise ValueError(f"values are finite and a variance is not below 0: {list(values)}, {cluster_variance}")
-    value = statistics.fmean(values)
+    value, degrees = statistics.fmean(values), clusters - 1.0
     if seeds == 1:
-        return Estimate(value, math.sqrt(cluster_variance), clusters - 1.0, None)
+        return Estimate(value, math.sqrt(cluster_variance), degrees, None)
     sigma_seed = statistics.stdev(values)
-    variance = cluster_variance + sigma_seed**2 / seeds
-    degrees = clusters - 1.0
-    if variance > 0:
-        # as shares of the sum: squares of small variances would be too small for a float
-        share = cluster_variance / variance
-        degrees = 1.0 / (share**2 / (clusters - 1.0) + (1.0 - share) ** 2 / (seeds - 1.0))
-    return Estimate(value, math.sqrt(variance), degrees, sigma_seed)
+    variances = cluster_variance, sigma_seed**2 / seeds
+    if any(variances):
+        degrees = satterthwaite(variances, (clusters - 1.0, seeds - 1.0))
+    return Estimate(value, math.sqrt(sum(variances)), degrees, sigma_seed)

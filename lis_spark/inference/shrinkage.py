@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 
-from lis_spark.inference.estimates import Estimates, Numbers, checked
+from lis_spark.inference.estimates import Estimates, Numbers, checked, own_order
 
 # With fewer there is no spread of the truths to speak of.
 FEWEST_ESTIMATES = 3
@@ -39,10 +40,10 @@ def shrink(values: npt.ArrayLike, covariance: npt.ArrayLike) -> Shrunken:
     """Empirical Bayes with correlated errors: truth ~ N(m, tau^2), estimate | truth ~ N(truth, covariance).
 
     tau^2 maximises the restricted likelihood, in which m is integrated out (Morris 1983, "Parametric Empirical Bayes
-    Inference: Theory and Applications"), over a fixed grid that is then refined. Standard errors hold what is not known
-    of m, but take tau for known: with few estimates they are a little too small. A posterior mean lies between its
-    estimate and m: what the others' errors say beyond that is cut off. Estimates that are one and the same, as two
-    names of one thing have, count once.
+    Inference: Theory and Applications"), over a fixed grid that is then refined. A posterior mean lies between its
+    estimate and m: what the others' errors say beyond that is cut off. Standard errors hold what is not known of m, but
+    take tau and the covariance for known: they are too small where there are few estimates, or not many times more
+    users than estimates. Estimates that are one and the same, as two names of one thing have, count once.
 
     Args:
         values: [k].
@@ -55,8 +56,11 @@ def shrink(values: npt.ArrayLike, covariance: npt.ArrayLike) -> Shrunken:
         ValueError: inputs that do not fit together.
     """
     estimates = checked(values, covariance)
-    group = _groups(estimates)
-    first = np.array([int(np.argmax(group == one)) for one in range(group.max() + 1)])
+    # in an order of their own, so that the same estimates in another order have the same bits
+    order = own_order(estimates, np.ones(estimates.values.shape))
+    group = np.empty(len(order), dtype=np.int64)
+    group[order] = _groups(Estimates(estimates.values[order], estimates.covariance[np.ix_(order, order)]))
+    first = np.array([order[np.argmax(group[order] == one)] for one in range(group.max() + 1)])
     ours = Estimates(estimates.values[first], estimates.covariance[np.ix_(first, first)])
     unit = float(np.diag(ours.covariance).mean() + ours.values.var())
     if len(first) < FEWEST_ESTIMATES or not unit > 0:
@@ -65,7 +69,7 @@ def shrink(values: npt.ArrayLike, covariance: npt.ArrayLike) -> Shrunken:
     spread_squared = model.likeliest()
     mean, found, errors = model.posterior(spread_squared)
     found = np.clip(found, np.minimum(ours.values, mean), np.maximum(ours.values, mean))
-    return Shrunken(found[group], errors[group], mean, float(np.sqrt(spread_squared)), True)
+    return Shrunken(found[group], errors[group], mean, math.sqrt(spread_squared), True)
 
 
 def _groups(estimates: Estimates) -> npt.NDArray[np.int64]:
@@ -83,11 +87,15 @@ def _groups(estimates: Estimates) -> npt.NDArray[np.int64]:
 
 
 class _Model:
-    """The marginal distribution N(m, covariance + tau^2) along the axes of the covariance."""
+    """The marginal distribution N(m, covariance + tau^2) along the axes of the covariance.
+
+    ``errors`` [k] are the variances of the errors, ``sizes`` [k] what is inverted in their place.
+    """
 
     def __init__(self, estimates: Estimates, unit: float) -> None:
         sizes, self.axes = np.linalg.eigh(estimates.covariance)
         self.unit = unit
+        self.errors = np.where(sizes > _LEAST * unit, sizes, 0.0)
         self.sizes = np.maximum(sizes, _LEAST * unit)
         self.ones = self.axes.sum(axis=0)
         self.turned = estimates.values @ self.axes
@@ -95,12 +103,18 @@ class _Model:
     def likeliest(self) -> float:
         """The tau^2 of the largest restricted likelihood."""
         tried = _TRIED * self.unit
-        best = int(np.argmin([self._loss(one) for one in tried]))
+        losses = self.losses(tried)
+        best = int(np.argmin(losses))
         if best == 0:
             return 0.0
         low, high = tried[best - 1], tried[min(best + 1, len(tried) - 1)]
-        refined = minimize_scalar(self._loss, bounds=(low, high), method="bounded", options={"xatol": 1e-9 * high})
-        return float(refined.x if refined.fun <= self._loss(tried[best]) else tried[best])
+        refined = minimize_scalar(
+            lambda one: self.losses(np.array([one]))[0],
+            bounds=(low, high),
+            method="bounded",
+            options={"xatol": 1e-9 * high},
+        )
+        return float(refined.x if refined.fun <= losses[best] else tried[best])
 
     def posterior(self, spread_squared: float) -> tuple[float, Numbers, Numbers]:
         """(m, posterior means [k], posterior standard errors [k])."""
@@ -108,15 +122,15 @@ class _Model:
         known = float(weights @ self.ones**2)
         mean = float(weights @ (self.ones * self.turned)) / known
         # written by what is taken off: where tau is large next to an error, nothing of the estimate is lost to rounding
-        noise = self.sizes * weights
+        noise = self.errors * weights
         found = self.axes @ (self.turned - noise * (self.turned - mean * self.ones))
         variances = spread_squared * (self.axes**2 @ noise) + (self.axes @ (noise * self.ones)) ** 2 / known
         return mean, found, np.sqrt(variances)
 
-    def _loss(self, spread_squared: float) -> float:
-        """-2 log restricted likelihood, but for a constant."""
-        variances = self.sizes + spread_squared
-        known = float(np.sum(self.ones**2 / variances))
-        mean = float(np.sum(self.ones * self.turned / variances)) / known
-        apart = self.turned - mean * self.ones
-        return float(np.sum(np.log(variances)) + np.log(known) + np.sum(apart**2 / variances))
+    def losses(self, spreads_squared: Numbers) -> Numbers:
+        """-2 log restricted likelihood of each tau^2, but for a constant."""
+        variances = self.sizes + spreads_squared[:, None]
+        known = (self.ones**2 / variances).sum(axis=1)
+        means = (self.ones * self.turned / variances).sum(axis=1) / known
+        apart = self.turned - means[:, None] * self.ones
+        return np.asarray(np.log(variances).sum(axis=1) + np.log(known) + (apart**2 / variances).sum(axis=1))

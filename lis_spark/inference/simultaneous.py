@@ -9,7 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from lis_spark.inference.estimates import Estimates, Numbers, checked, checked_degrees, correlation, own_order
-from lis_spark.inference.students_t import critical_value, drawn_chances, smallest_expected, upper_chance
+from lis_spark.inference.students_t import (
+    critical_value,
+    drawn_statistics,
+    smallest_chances,
+    smallest_expected,
+    upper_chance,
+)
 
 # The level that is reached differs from the nominal one by .0015 (one standard deviation).
 DRAWS = 20_000
@@ -37,16 +43,19 @@ def simultaneous_intervals(
     The multiplier bootstrap of the largest statistic (Chernozhukov, Chetverikov and Kato 2013, "Gaussian Approximations
     and Multiplier Bootstrap for Maxima of Sums of High-Dimensional Random Vectors") weighs each user's influence with a
     normal multiplier. Given the data its sums are exactly N(0, covariance), so they are drawn from that, and the users
-    need not be kept. Each drawn statistic has Student's t with degrees of freedom of its own
-    (:func:`lis_spark.inference.students_t.drawn_chances`); the smallest of the k two-sided p of a draw stands for the
+    need not be kept. Each drawn statistic has Student's t with degrees of freedom of its own (see
+    :func:`lis_spark.inference.students_t.drawn_statistics`); the smallest of the k two-sided p of a draw stands for the
     largest statistic, and its (1 - level) quantile is the chance at which every interval is taken. That is at most
     1 - level (one estimate: the plain t interval) and at least (1 - level) / k (Bonferroni). The interval of an
     estimate without variance is the estimate itself; it counts for nothing among the others.
 
     Args:
         values: [k].
-        covariance: [k, k] of their errors; may be singular.
-        degrees_of_freedom: of the standard errors, [k] or one number; inf where they are known.
+        covariance: [k, k] of their errors; may be singular. Of what a few seeds add, the variances alone: their
+            covariances are mostly noise.
+        degrees_of_freedom: of the standard errors, [k] or one number; inf where they are known. Those of a sum of
+            variances, of users and of three seeds, are estimates: where seeds scatter twice as much as users, twenty
+            intervals hold together in 86 % instead of 95 %; where they scatter as much, in 94 %.
         level: of all intervals together, in (0, 1).
         draws: how many.
         seed: of the draws. The same inputs give the same bits, in whatever order the estimates are given.
@@ -84,8 +93,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def _smallest_p(estimates: Estimates, degrees: Numbers, draws: int, seed: int) -> Numbers:
     """The smallest two-sided p of each draw, ascending [draws]."""
-    chances = drawn_chances(correlation(estimates.covariance), degrees, draws, seed)
-    return np.sort(2.0 * np.minimum(chances, 1.0 - chances).min(axis=1))
+    statistics = drawn_statistics(correlation(estimates.covariance), degrees, draws, seed)
+    return np.sort(2.0 * smallest_chances(np.abs(statistics), degrees))
 
 
 def _common_chance(smallest: Numbers | None, count: int, chance: float) -> float:
