@@ -1,0 +1,130 @@
+"""Seeds combined against the formulas written out, Welch's test of scipy, and Student's t of scipy."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from lis_spark.inference import combine_seeds, satterthwaite
+
+VALUES = st.lists(st.floats(-1e-2, 1e-2), min_size=2, max_size=6)
+
+
+def test_combine_seeds_three_seeds_follows_the_formulas_by_hand() -> None:
+    found = combine_seeds([0.001, 0.003, 0.002], cluster_variance=4e-7, clusters=50)
+    of_seeds = 1e-6 / 3  # s = .001
+    variance = 4e-7 + of_seeds
+    degrees = variance**2 / (4e-7**2 / 49 + of_seeds**2 / 2)
+    assert found.value == pytest.approx(0.002, rel=1e-12)
+    assert found.sigma_seed == pytest.approx(0.001, rel=1e-12)
+    assert found.standard_error == pytest.approx(math.sqrt(variance), rel=1e-12)
+    assert found.degrees_of_freedom == pytest.approx(degrees, rel=1e-12)
+    quantile = stats.t.ppf(0.975, degrees)
+    assert found.interval() == pytest.approx(
+        (0.002 - quantile * math.sqrt(variance), 0.002 + quantile * math.sqrt(variance)), rel=1e-10
+    )
+
+
+def test_combine_seeds_one_seed_has_the_degrees_of_the_users() -> None:
+    found = combine_seeds([0.25], cluster_variance=0.04, clusters=31)
+    assert (found.value, found.standard_error, found.degrees_of_freedom, found.sigma_seed) == (0.25, 0.2, 30.0, None)
+    low, high = found.interval(0.9)
+    assert (low, high) == pytest.approx(stats.t.interval(0.9, 30, loc=0.25, scale=0.2), rel=1e-12)
+
+
+def test_combine_seeds_nothing_varies_is_a_point_with_the_degrees_of_the_users() -> None:
+    found = combine_seeds([0.5, 0.5, 0.5], cluster_variance=0.0, clusters=9)
+    assert (found.standard_error, found.degrees_of_freedom, found.sigma_seed) == (0.0, 8.0, 0.0)
+    assert found.interval() == (0.5, 0.5)
+
+
+def test_combine_seeds_one_of_two_variances_is_zero_has_the_degrees_of_the_other() -> None:
+    assert combine_seeds([1.0, 1.0], cluster_variance=0.1, clusters=9).degrees_of_freedom == pytest.approx(8.0)
+    assert combine_seeds([1.0, 2.0, 4.0], cluster_variance=0.0, clusters=9).degrees_of_freedom == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    ("values", "variance", "clusters", "said"),
+    [
+        ([], 1.0, 10, "at least one seed"),
+        ([1.0], 1.0, 1, "at least two"),
+        ([1.0, math.nan], 1.0, 10, "finite"),
+        ([1.0, 2.0], -1.0, 10, "not below 0"),
+        ([1.0, 2.0], math.nan, 10, "not below 0"),
+    ],
+)
+def test_combine_seeds_unusable_numbers_are_refused(
+    values: list[float], variance: float, clusters: int, said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        combine_seeds(values, variance, clusters)
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, 95.0, math.nan])
+def test_interval_of_no_level_is_refused(level: float) -> None:
+    with pytest.raises(ValueError, match="level"):
+        combine_seeds([1.0], 1.0, 10).interval(level)
+
+
+@given(VALUES, st.floats(1e-9, 1e-2), st.integers(2, 5000))
+def test_combine_seeds_degrees_lie_between_those_of_the_parts_and_of_their_sum(
+    values: list[float], variance: float, clusters: int
+) -> None:
+    found = combine_seeds(values, variance, clusters)
+    fewest = min(clusters - 1, len(values) - 1)
+    assert fewest * (1 - 1e-9) <= found.degrees_of_freedom <= (clusters + len(values) - 2) * (1 + 1e-9)
+    assert found.standard_error**2 >= variance * (1 - 1e-12)
+
+
+@given(VALUES, st.floats(1e-9, 1e-2), st.integers(2, 5000), st.sampled_from([1e-100, 1e-3, 7.0, 1e50]))
+def test_combine_seeds_in_another_unit_is_the_same_estimate(
+    values: list[float], variance: float, clusters: int, scale: float
+) -> None:
+    here = combine_seeds(values, variance, clusters)
+    there = combine_seeds([scale * value for value in values], scale**2 * variance, clusters)
+    assert there.value == pytest.approx(scale * here.value, rel=1e-9, abs=1e-18 * scale)
+    assert there.standard_error == pytest.approx(scale * here.standard_error, rel=1e-9)
+    assert there.degrees_of_freedom == pytest.approx(here.degrees_of_freedom, rel=1e-6)
+
+
+@given(VALUES, st.floats(0, 1e-2), st.integers(2, 500), st.floats(0.01, 0.98))
+def test_interval_of_a_higher_level_holds_that_of_a_lower_one(
+    values: list[float], variance: float, clusters: int, level: float
+) -> None:
+    found = combine_seeds(values, variance, clusters)
+    inner, outer = found.interval(level), found.interval(level + 0.01)
+    assert outer[0] <= inner[0] <= found.value <= inner[1] <= outer[1]
+
+
+def test_satterthwaite_of_two_means_is_welch_of_scipy() -> None:
+    random = np.random.default_rng(3)
+    left, right = random.normal(0, 1, 7), random.normal(0, 3, 19)
+    welch = stats.ttest_ind(left, right, equal_var=False)
+    assert satterthwaite([left.var(ddof=1) / 7, right.var(ddof=1) / 19], [6, 18]) == pytest.approx(welch.df, rel=1e-12)
+
+
+def test_satterthwaite_of_known_variances_is_infinite() -> None:
+    assert satterthwaite([1.0, 2.0], [math.inf, math.inf]) == math.inf
+    assert satterthwaite([1.0, 1.0], [math.inf, 5.0]) == pytest.approx(20.0)
+
+
+@pytest.mark.parametrize(("variances", "degrees"), [([0.0, 0.0], [3, 3]), ([1.0, -0.5], [3, 3]), ([1.0, 1.0], [3, 0])])
+def test_satterthwaite_of_unusable_numbers_is_refused(variances: list[float], degrees: list[float]) -> None:
+    with pytest.raises(ValueError, match="have no sum"):
+        satterthwaite(variances, degrees)
+
+
+@pytest.mark.parametrize("scatter", [0.0, 1.0])
+def test_interval_of_planted_truths_holds_them_as_often_as_it_says(scatter: float) -> None:
+    random, held, worlds = np.random.default_rng(11), 0, 1500
+    for _ in range(worlds):
+        variance = random.chisquare(39) / 39
+        values = 0.7 + random.standard_normal() + scatter * random.standard_normal(3)
+        low, high = combine_seeds(list(values), variance, 40).interval()
+        held += low <= 0.7 <= high
+    assert 0.93 <= held / worlds <= 0.97
