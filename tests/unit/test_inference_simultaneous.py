@@ -104,6 +104,15 @@ def test_adjusted_p_values_agree_with_the_intervals(seed: int) -> None:
     assert ((found.p_values <= 0.05) == ((found.low > 0) | (found.high < 0))).all()
 
 
+@pytest.mark.parametrize("draws", [999, 1000, 1018, 20_000])
+def test_adjusted_p_values_turn_where_the_intervals_do(draws: int) -> None:
+    _, covariance, degrees = world(7, 5, 5)
+    edge = simultaneous_intervals(np.zeros(5), covariance, degrees, draws=draws).high
+    inside, outside = (simultaneous_intervals(edge * c, covariance, degrees, draws=draws) for c in (1 - 1e-9, 1 + 1e-9))
+    assert (inside.low < 0).all() and (inside.p_values > 0.05).all()
+    assert (outside.low > 0).all() and (outside.p_values <= 0.05).all()
+
+
 @given(st.integers(0, 10**6), st.integers(2, 9), st.integers(1, 9))
 @settings(max_examples=40, deadline=None)
 def test_intervals_lie_between_pointwise_and_bonferroni(seed: int, k: int, rank: int) -> None:
@@ -128,6 +137,18 @@ def test_intervals_in_another_order_have_the_same_bits(seed: int, k: int, rank: 
     there = simultaneous_intervals(values[order], covariance[np.ix_(order, order)], degrees[order], draws=300)
     for name in ("low", "high", "p_values"):
         assert (getattr(there, name) == getattr(here, name)[order]).all()
+
+
+def test_intervals_of_estimates_that_differ_in_correlations_alone_have_the_same_bits_in_another_order() -> None:
+    # each is correlated with its neighbours on a line, more so to the right; values, variances and degrees are equal
+    reach = np.array([0.9, 0.5, 0.7, 0.3, 0.8])
+    covariance = np.eye(6)
+    for left, right in ((i, j) for i in range(6) for j in range(i + 1, 6)):
+        covariance[left, right] = covariance[right, left] = reach[left:right].prod()
+    here = simultaneous_intervals(np.ones(6), covariance, 9, draws=300)
+    for order in ([5, 4, 3, 2, 1, 0], [2, 0, 5, 1, 4, 3], [1, 0, 2, 3, 4, 5]):
+        there = simultaneous_intervals(np.ones(6), covariance[np.ix_(order, order)], 9, draws=300)
+        assert (there.low == here.low[order]).all() and (there.p_values == here.p_values[order]).all()
 
 
 @given(st.integers(0, 10**6), st.integers(1, 6), st.floats(0.5, 0.96))
