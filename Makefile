@@ -60,7 +60,7 @@ demo-experiment: $(VENV)/.runtime
 	  closed_loop.logs=shared output_path=build/experiment_ads/shared_logs
 
 test: $(VENV)/.dev lint
-	$(SPARK_ENV) $(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder
+	$(SPARK_ENV) $(BIN)/python -m pytest -n auto --dist loadgroup --no-loadscope-reorder
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -11,6 +11,7 @@ import hypothesis
 import pytest
 
 from lis_spark.config import RunConfig, parse_config
+from tests.processes import available_memory, processes_for, usable_cores
 
 ROOT = Path(__file__).resolve().parent.parent
 # How long one example takes says how busy the machine is, and nothing of the code.
@@ -26,6 +27,13 @@ os.environ.setdefault(
     # Delta keeps what it has read of each table for an hour, and a suite has thousands of tables, a test some twenty.
     "-Ddelta.log.cacheSize=50",
 )
+
+
+def pytest_xdist_auto_num_workers() -> int | None:
+    """What ``-n auto`` means; pytest-xdist's own variable goes before it."""
+    if os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS"):
+        return None
+    return processes_for(usable_cores(), available_memory())
 
 
 @pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the mark in the same hook
