@@ -11,6 +11,7 @@ import hypothesis
 import pytest
 
 from lis_spark.config import RunConfig, parse_config
+from tests.groups import complaint, group_of, marks_of, place_of
 from tests.processes import available_memory, processes_for, usable_cores
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,16 +37,21 @@ def pytest_xdist_auto_num_workers() -> int | None:
     return processes_for(usable_cores(), available_memory())
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the mark in the same hook
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the group's mark, and pytest what -m asks for, in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The groups of `make test`, each in one process: a module, and what builds on the one world of the encoders.
-
-    A Spark driver plans on one thread, so that a single process leaves a third of two cores idle.
-    """
+    """Marks that follow from fixtures, the groups of tests that share a process, and those that take longest first."""
+    places = {}
     for item in items:
         assert isinstance(item, pytest.Function)
-        shared = "alignment_world" in item.fixturenames
-        item.add_marker(pytest.mark.xdist_group("alignment_world" if shared else item.module.__name__))
+        for mark in marks_of(item.fixturenames):
+            item.add_marker(mark)
+        wrong = complaint(item.nodeid, [(mark.name, mark.args) for mark in item.iter_markers()])
+        if wrong:
+            raise pytest.UsageError(wrong)
+        group = group_of(item.module.__name__, item.fixturenames)
+        item.add_marker(pytest.mark.xdist_group(group))
+        places[item] = place_of(group)
+    items.sort(key=places.__getitem__)
 
 
 @pytest.fixture(scope="session")
