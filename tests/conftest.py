@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,6 +53,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.xdist_group(group))
         places[item] = place_of(group)
     items.sort(key=places.__getitem__)
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays: to look through all of it for garbage, time and again, took a tenth of the units."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
