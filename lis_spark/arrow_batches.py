@@ -1,10 +1,11 @@
-"""Arrow batches that come sorted by a key, cut so that a chunk holds whole keys."""
+"""Arrow batches that come sorted by a key, cut so that a chunk holds whole keys; numbers for the keys of a chunk."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 
@@ -27,3 +28,18 @@ def whole_keys(batches: Iterable[pa.RecordBatch], key: str, chunk_rows: int) -> 
         count += batch.num_rows
     if held:
         yield pa.Table.from_batches(held)
+
+
+def key_codes(rows: pa.Table, names: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Dense numbers from 0, equal for the rows that agree in all of some columns (null agrees with null).
+
+    Args:
+        rows: of one chunk.
+        names: columns of any type that Arrow encodes.
+    """
+    codes = np.zeros(rows.num_rows, np.int64)
+    for name in names:
+        encoded = rows.column(name).combine_chunks().dictionary_encode()
+        own = encoded.indices.fill_null(len(encoded.dictionary)).to_numpy().astype(np.int64)
+        _, codes = np.unique(codes * (len(encoded.dictionary) + 1) + own, return_inverse=True)
+    return codes.astype(np.int64)

@@ -1,19 +1,30 @@
 """Exact AUC, influence per user, GAUC and calibration; knows nothing of leaks or rankers (method 2)."""
 
 from lis_spark.metrics.comparison import compare, ratio_interval, sum_intervals
-from lis_spark.metrics.estimates import Comparison, RatioInterval, SumInterval
+from lis_spark.metrics.estimates import Comparison, Gain, RatioInterval, SumInterval
 from lis_spark.metrics.influence import influence, totals
+from lis_spark.metrics.joint import LIS, WITHIN_USER, JointErrors, joint_errors
+from lis_spark.metrics.parts import ITEM_PART, USER_PART, part_arm, split_scores
 from lis_spark.metrics.ranks import exact_auc, order_key
 
 __all__ = [
+    "ITEM_PART",
+    "LIS",
+    "USER_PART",
+    "WITHIN_USER",
     "Comparison",
+    "Gain",
+    "JointErrors",
     "RatioInterval",
     "SumInterval",
     "compare",
     "exact_auc",
     "influence",
+    "joint_errors",
     "order_key",
+    "part_arm",
     "ratio_interval",
+    "split_scores",
     "sum_intervals",
     "totals",
 ]

@@ -22,8 +22,8 @@ def compare(influences: DataFrame, pairs: Pairs, table: str = "influence") -> li
         influences: see :func:`lis_spark.metrics.influence.influence`.
         pairs: comparison_id, control_arm, leaked_arm, and the group columns of ``influences`` other than ``arm``.
             Several rankings (folds, days) of one comparison are never pooled: AUC = sum U2_f / sum 2 P_f N_f. Several
-            leaked arms within one ranking are replicates: their mean counts. A user that stands in several rankings
-            is one cluster.
+            leaked arms, or several control arms, within one ranking are replicates: their mean counts. A user that
+            stands in several rankings is one cluster.
         table: name in error messages.
 
     Returns:
@@ -44,7 +44,7 @@ def ratio_interval(
 ) -> dict[tuple[str, str], RatioInterval | None]:
     """Ratios of the LIS of two comparisons, with intervals that know of their covariance, in one Spark job.
 
-    ``own_label_share`` = 1 - value of (honest, naive_matched), its interval (1 - ci_high, 1 - ci_low).
+    ``own_label_share`` = 1 - value of (honest, naive_matched), its interval 1 - (high, low).
 
     Args:
         influences: see :func:`compare`.

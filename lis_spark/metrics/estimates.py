@@ -3,31 +3,49 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
 
 from lis_spark.errors import InputError
+from lis_spark.metrics.forms import Form, cell_sizes, combine_forms, standard_error, t_interval
 from lis_spark.metrics.moments import Moments
 from lis_spark.metrics.pairs import ArmPair
 from lis_spark.metrics.products import UNITS
+from lis_spark.metrics.terms import UnitTerms, unit_terms
 
-# Normal quantile of a two-sided 95 % interval.
-Z_95 = 1.959963984540054
 
-# unit -> letter of a moment -> coefficient: a user's influence as a linear form in its integers
-Form = Mapping[int, Mapping[str, Fraction]]
+@dataclass(frozen=True)
+class Gain:
+    """A figure of the control arm and of the leaked arm, and their difference with its standard error.
+
+    ``clusters`` are the users behind it; with only one there is no standard error.
+    """
+
+    control: float
+    leaked: float
+    value: float
+    standard_error: float | None
+    clusters: int
+
+    @property
+    def interval(self) -> tuple[float | None, float | None]:
+        """The 95 % interval by Student's t."""
+        if self.standard_error is None:
+            return None, None
+        return t_interval(self.value, self.standard_error, self.clusters)
 
 
 @dataclass(frozen=True)
 class Comparison:
     """Leaked arm against control arm on the same impressions.
 
-    Counts are impressions; ``pairs`` is the sum of P x N over the rankings (folds, days), which are never pooled. The
-    U2 are exact: ``u2_leaked`` is a fraction where it is the mean of replicates. Intervals are normal, 95 %, clustered
-    by user. Log loss is in nats, PCOC = sum of predictions / sum of labels. GAUC weighs each user with both classes by
-    its impressions, ``gauc_coverage`` is their share; it is None where no user has both, its error where only one has.
+    Counts are impressions, of which each stands once however many controls rank it; ``pairs`` is the sum of P x N over
+    the rankings (folds, days), which are never pooled. The U2 are exact: a fraction where they are the mean of
+    replicates. Log loss is in nats, PCOC = sum of predictions / sum of labels. ``gauc`` weighs each user with both
+    classes by its impressions, ``gauc_coverage`` is their share. ``within_user`` is the AUC over all pairs of
+    impressions of one user, ``within_pair_share`` their share of all pairs that are ranked; ``within_request`` likewise
+    of one request. A gain is None where no user has such a pair.
     """
 
     comparison_id: str
@@ -35,26 +53,33 @@ class Comparison:
     negatives: int
     pairs: int
     users: int
-    u2_control: int
+    u2_control: Fraction
     u2_leaked: Fraction
-    auc_control: float
-    auc_leaked: float
-    lis: float
-    standard_error: float
-    ci_low: float
-    ci_high: float
+    auc: Gain
     auc_control_standard_error: float
-    gauc_control: float | None
-    gauc_leaked: float | None
-    lis_gauc: float | None
-    lis_gauc_standard_error: float | None
-    lis_gauc_ci_low: float | None
-    lis_gauc_ci_high: float | None
+    gauc: Gain | None
     gauc_coverage: float
+    within_user: Gain | None
+    within_pair_share: float
+    within_request: Gain | None
+    request_pair_share: float
+    smallest_fold_users: int
     log_loss_control: float
     log_loss_leaked: float
     pcoc_control: float
     pcoc_leaked: float
+    terms: tuple[UnitTerms, ...] = field(default=(), repr=False)
+
+    @property
+    def lis(self) -> float:
+        """AUC of the leaked arm minus AUC of the control."""
+        return self.auc.value
+
+    @property
+    def standard_error(self) -> float:
+        """Of the LIS, clustered by user."""
+        assert self.auc.standard_error is not None
+        return self.auc.standard_error
 
 
 @dataclass(frozen=True)
@@ -65,14 +90,17 @@ class RatioInterval:
     denominator_id: str
     value: float
     standard_error: float
-    ci_low: float
-    ci_high: float
+    clusters: int
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval by Student's t."""
+        return t_interval(self.value, self.standard_error, self.clusters)
 
     def widened(self, variance: float) -> RatioInterval:
         """With the variance of what is not of users, of draws and seeds, beside it."""
         error = math.sqrt(self.standard_error**2 + variance)
-        ci_low, ci_high = self.value - Z_95 * error, self.value + Z_95 * error
-        return replace(self, standard_error=error, ci_low=ci_low, ci_high=ci_high)
+        return RatioInterval(self.numerator_id, self.denominator_id, self.value, error, self.clusters)
 
 
 @dataclass(frozen=True)
@@ -81,8 +109,12 @@ class SumInterval:
 
     value: float
     standard_error: float
-    ci_low: float
-    ci_high: float
+    clusters: int
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval by Student's t."""
+        return t_interval(self.value, self.standard_error, self.clusters)
 
 
 @dataclass(frozen=True)
@@ -106,34 +138,54 @@ def estimate(units: Sequence[ArmPair], moments: Sequence[Moments]) -> Comparison
         InputError: a ranking has one class only, or there is only one user.
     """
     own = {row.left: row for row in moments if row.left == row.right}
+    sizes = cell_sizes(units, own)
+
+    def total(value: Callable[[Moments], int | Fraction]) -> Fraction:
+        """Over the rankings; where several controls rank the same impressions, their mean."""
+        return sum((Fraction(value(row)) / sizes[unit] for unit, row in own.items()), Fraction(0))
+
+    def leaked(name: str) -> Callable[[Moments], Fraction]:
+        return lambda row: _leaked(units, row, name)
+
     difference = _difference(units, own)
     users = sum(row.users for row in own.values())
     comparison_id = units[next(iter(own))].comparison_id
-    standard_error = _standard_error(moments, difference.lis_form, users, comparison_id)
-    lis = float(difference.lis)
-    u2_leaked = sum((_leaked(units, row, "leaked_u2_positives") for row in own.values()), Fraction(0))
-    rows = sum(row.sums["p"] + row.sums["n"] for row in own.values())
-    positives = sum(row.sums["p"] for row in own.values())
+    error = standard_error(moments, difference.lis_form, users, comparison_id)
+    lis, auc_control = float(difference.lis), float(difference.auc_control)
+    positives = total(lambda row: row.sums["p"])
+    negatives = total(lambda row: row.sums["n"])
+    pairs = total(lambda row: row.sums["p"] * row.sums["n"])
+    rows = positives + negatives
+    own_pairs, request_pairs = (total(lambda row, name=name: row.sums[name]) for name in ("b", "q"))  # type: ignore[misc]
+    gauc, _ = _ratio_gain(units, own, moments, _Ratio("g", "m", "g", UNITS), "GAUC")
+    within_user, within_form = _ratio_gain(
+        units, own, moments, _Ratio("w", "b", "u2_within_user", 1), "AUC within users"
+    )
+    within_request, _ = _ratio_gain(
+        units, own, moments, _Ratio("r", "q", "u2_within_request", 1), "AUC within requests"
+    )
     return Comparison(
         comparison_id=comparison_id,
-        positives=positives,
-        negatives=rows - positives,
-        pairs=sum(row.sums["p"] * row.sums["n"] for row in own.values()),
+        positives=int(positives),
+        negatives=int(negatives),
+        pairs=int(pairs),
         users=users,
-        u2_control=sum(row.sums["control_u2_positives"] for row in own.values()),
-        u2_leaked=u2_leaked,
-        auc_control=float(difference.auc_control),
-        auc_leaked=float(difference.auc_control + difference.lis),
-        lis=lis,
-        standard_error=standard_error,
-        ci_low=lis - Z_95 * standard_error,
-        ci_high=lis + Z_95 * standard_error,
-        auc_control_standard_error=_standard_error(moments, difference.control_form, users, comparison_id),
-        **_gauc(units, own, moments, rows),
-        log_loss_control=_mean(own, "control_log_loss_units", rows),
-        log_loss_leaked=_mean(own, "leaked_log_loss_units", rows, units),
-        pcoc_control=_mean(own, "control_probability_units", positives),
-        pcoc_leaked=_mean(own, "leaked_probability_units", positives, units),
+        u2_control=total(lambda row: row.sums["control_u2_positives"]),
+        u2_leaked=total(leaked("leaked_u2_positives")),
+        auc=Gain(auc_control, float(difference.auc_control + difference.lis), lis, error, users),
+        auc_control_standard_error=standard_error(moments, difference.control_form, users, comparison_id),
+        gauc=gauc,
+        gauc_coverage=float(total(lambda row: row.sums["m"]) / rows),
+        within_user=within_user,
+        within_pair_share=float(own_pairs / (2 * pairs)),
+        within_request=within_request,
+        request_pair_share=float(request_pairs / (2 * pairs)),
+        smallest_fold_users=min(row.members for row in own.values()),
+        log_loss_control=float(total(lambda row: row.sums["control_log_loss_units"]) / (rows * UNITS)),
+        log_loss_leaked=float(total(leaked("leaked_log_loss_units")) / (rows * UNITS)),
+        pcoc_control=float(total(lambda row: row.sums["control_probability_units"]) / (positives * UNITS)),
+        pcoc_leaked=float(total(leaked("leaked_probability_units")) / (positives * UNITS)),
+        terms=unit_terms(units, own, difference.lis_form, within_form),
     )
 
 
@@ -156,16 +208,15 @@ def estimate_ratio(
         for name in (numerator_id, denominator_id)
     )
     users = sum(row.users for row in own.values())
-    error_below = _standard_error(moments, below.lis_form, users, denominator_id)
-    if abs(float(below.lis)) <= Z_95 * error_below or below.lis == 0:
+    error_below = standard_error(moments, below.lis_form, users, denominator_id)
+    low, high = t_interval(float(below.lis), error_below, users)
+    if low <= 0 <= high or below.lis == 0:
         return None
     ratio = above.lis / below.lis
     # psi of the ratio = (psi above - ratio x psi below) / LIS below
-    form = _combined((above.lis_form, 1 / below.lis), (below.lis_form, -ratio / below.lis))
-    error = _standard_error(moments, form, users, numerator_id)
-    value = float(ratio)
-    ci_low, ci_high = value - Z_95 * error, value + Z_95 * error
-    return RatioInterval(numerator_id, denominator_id, value, error, ci_low, ci_high)
+    form = combine_forms((above.lis_form, 1 / below.lis), (below.lis_form, -ratio / below.lis))
+    error = standard_error(moments, form, users, numerator_id)
+    return RatioInterval(numerator_id, denominator_id, float(ratio), error, users)
 
 
 def estimate_sum(units: Sequence[ArmPair], moments: Sequence[Moments], weights: Mapping[str, int]) -> SumInterval:
@@ -181,11 +232,10 @@ def estimate_sum(units: Sequence[ArmPair], moments: Sequence[Moments], weights: 
         (_difference(units, {unit: row for unit, row in own.items() if units[unit].comparison_id == name}), weight)
         for name, weight in weights.items()
     ]
-    form = _combined(*((part.lis_form, Fraction(weight)) for part, weight in parts))
+    form = combine_forms(*((part.lis_form, Fraction(weight)) for part, weight in parts))
     users = sum(row.users for row in own.values())
     value = float(sum(part.lis * weight for part, weight in parts))
-    error = _standard_error(moments, form, users, " and ".join(weights))
-    return SumInterval(value, error, value - Z_95 * error, value + Z_95 * error)
+    return SumInterval(value, standard_error(moments, form, users, " and ".join(weights)), users)
 
 
 def _difference(units: Sequence[ArmPair], own: Mapping[int, Moments]) -> _Difference:
@@ -200,16 +250,17 @@ def _difference(units: Sequence[ArmPair], own: Mapping[int, Moments]) -> _Differ
                 expected="both classes",
                 remedy="leave this ranking out, or widen it",
             )
-    double_pairs = sum(2 * row.sums["p"] * row.sums["n"] for row in own.values())
+    sizes = cell_sizes(units, own)
+    whole = sum((Fraction(2 * row.sums["p"] * row.sums["n"], sizes[unit]) for unit, row in own.items()), Fraction(0))
     lis_form, control_form = {}, {}
     lis = auc_control = Fraction(0)
     for unit, row in own.items():
         p, n = row.sums["p"], row.sums["n"]
-        control = Fraction(row.sums["control_u2_positives"], double_pairs)
-        gain = _leaked(units, row, "leaked_u2_positives") / double_pairs - control
-        replicates = len(units[unit].leaked_arms)
-        lis_form[unit] = {"d": Fraction(1, replicates * double_pairs), "p": -gain / p, "n": -gain / n}
-        control_form[unit] = {"c": Fraction(1, double_pairs), "p": -control / p, "n": -control / n}
+        scale = 1 / (whole * sizes[unit])  # several controls of one ranking count as their mean
+        control = row.sums["control_u2_positives"] * scale
+        gain = _leaked(units, row, "leaked_u2_positives") * scale - control
+        lis_form[unit] = {"d": scale / len(units[unit].leaked_arms), "p": -gain / p, "n": -gain / n}
+        control_form[unit] = {"c": scale, "p": -control / p, "n": -control / n}
         lis += gain
         auc_control += control
     return _Difference(lis, auc_control, lis_form, control_form)
@@ -220,72 +271,38 @@ def _leaked(units: Sequence[ArmPair], row: Moments, name: str) -> Fraction:
     return Fraction(row.sums[name], len(units[row.left].leaked_arms))
 
 
-def _mean(own: Mapping[int, Moments], name: str, count: int, units: Sequence[ArmPair] | None = None) -> float:
-    total = sum(
-        (_leaked(units, row, name) if units else Fraction(row.sums[name]) for row in own.values()),
-        Fraction(0),
-    )
-    return float(total / (count * UNITS))
+@dataclass(frozen=True)
+class _Ratio:
+    """A mean over users, weighted: letters of the difference and of the weight, sum of one arm, units of that sum."""
+
+    difference: str
+    weight: str
+    arm_sum: str
+    units: int
 
 
-def _gauc(
-    units: Sequence[ArmPair], own: Mapping[int, Moments], moments: Iterable[Moments], rows: int
-) -> dict[str, Any]:
-    weight = sum(row.sums["m"] for row in own.values())
-    users = sum(row.users_with_both_classes for row in own.values())
-    names = (
-        "gauc_control",
-        "gauc_leaked",
-        "lis_gauc",
-        "lis_gauc_standard_error",
-        "lis_gauc_ci_low",
-        "lis_gauc_ci_high",
-    )
-    result: dict[str, Any] = {**dict.fromkeys(names), "gauc_coverage": weight / rows}
+def _ratio_gain(
+    units: Sequence[ArmPair], own: Mapping[int, Moments], moments: Iterable[Moments], ratio: _Ratio, name: str
+) -> tuple[Gain | None, Form]:
+    """sum_u a_u / sum_u b_u of both arms; psi_u = (difference_u - gain x weight_u) / sum of the weights."""
+    sizes = cell_sizes(units, own)
+    weight = sum((Fraction(row.sums[ratio.weight], sizes[unit]) for unit, row in own.items()), Fraction(0))
     if not weight:
-        return result
-    scale = weight * UNITS
-    control = Fraction(sum(row.sums["control_g"] for row in own.values()), scale)
-    leaked = sum((_leaked(units, row, "leaked_g") for row in own.values()), Fraction(0)) / scale
+        return None, {}
+    scales = {unit: 1 / (weight * ratio.units * size) for unit, size in sizes.items()}
+    control = sum((row.sums[f"control_{ratio.arm_sum}"] * scales[unit] for unit, row in own.items()), Fraction(0))
+    leaked = sum(
+        (_leaked(units, row, f"leaked_{ratio.arm_sum}") * scales[unit] for unit, row in own.items()), Fraction(0)
+    )
     gain = leaked - control
-    result.update(gauc_control=float(control), gauc_leaked=float(leaked), lis_gauc=float(gain))
-    if users > 1:
-        replicates = {unit: len(units[unit].leaked_arms) for unit in own}
-        form = {unit: {"g": Fraction(1, replicates[unit] * scale), "m": -gain / weight} for unit in own}
-        error = _standard_error(moments, form, users, "GAUC")
-        result.update(
-            lis_gauc_standard_error=error,
-            lis_gauc_ci_low=float(gain) - Z_95 * error,
-            lis_gauc_ci_high=float(gain) + Z_95 * error,
-        )
-    return result
-
-
-def _standard_error(moments: Iterable[Moments], form: Form, users: int, name: str) -> float:
-    """sqrt of K/(K-1) sum_u psi_u^2, where psi_u = sum over the units of the form applied to the user's integers."""
-    if users < 2:
-        raise InputError(
-            "one user alone has no standard error",
-            table="influence",
-            partition=name,
-            expected="at least two users",
-            remedy="evaluate days, or strata, with more users",
-        )
-    total = Fraction(0)
-    for row in moments:
-        left, right = form.get(row.left), form.get(row.right)
-        if left is None or right is None:
-            continue
-        squared = sum(left[a] * right[b] * row.products[a + b] for a in left for b in right)
-        # a pair of different units is listed once and stands twice in the square
-        total += squared if row.left == row.right else 2 * squared
-    return math.sqrt(total * Fraction(users, users - 1))
-
-
-def _combined(*terms: tuple[Form, Fraction]) -> dict[int, dict[str, Fraction]]:
-    """A linear combination of forms, which may share no unit."""
-    return {
-        unit: {letter: factor * value for letter, value in letters.items()}
-        for form, factor in terms
-        for unit, letters in form.items()
+    counts = {"m": "users_with_both_classes", "b": "users_with_both_classes", "q": "users_with_request_pairs"}
+    users = sum(getattr(row, counts[ratio.weight]) for row in own.values())
+    form = {
+        unit: {
+            ratio.difference: scales[unit] / len(units[unit].leaked_arms),
+            ratio.weight: -gain / (weight * sizes[unit]),
+        }
+        for unit in own
     }
+    error = standard_error(moments, form, users, name) if users > 1 else None
+    return Gain(float(control), float(leaked), float(gain), error, users), form

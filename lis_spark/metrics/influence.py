@@ -13,8 +13,6 @@ from functools import reduce
 from itertools import groupby
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame, Row, Window
 from pyspark.sql import functions as F
@@ -23,14 +21,16 @@ from pyspark.sql import types as T
 from lis_spark.errors import StepFailed
 from lis_spark.metrics.checks import counted_groups, group_name, sides_differ
 from lis_spark.metrics.products import UNITS
-from lis_spark.metrics.ranks import order_key, pair_counts
+from lis_spark.metrics.ranks import rank_range
+from lis_spark.metrics.requests import REQUEST_MEASURES, request_sums
 
 # A logit beyond this says nothing more, and the loss of an infinite one has to be a number.
 LARGEST_LOSS = 1000.0
 # Fewer rows than this are not worth a task of their own.
 SMALLEST_PARTITION = 100_000
 
-MEASURES = (
+# Measures of a range of rows, and those that need the rows of a request together.
+RANKED = (
     "positives",
     "negatives",
     "u2_positives",
@@ -39,6 +39,7 @@ MEASURES = (
     "log_loss_units",
     "probability_units",
 )
+MEASURES = (*RANKED, *REQUEST_MEASURES)
 
 
 def influence(
@@ -51,7 +52,8 @@ def influence(
 
     Args:
         scores: the group columns, user_id, impression_id, label (0 or 1) and logit (float or double: a double keeps
-            the order of a double). It is read three times, so it should be a table, or cheap to make again.
+            the order of a double). It is read three times, so it should be a table, or cheap to make again. Where it
+            has the column request (BIGINT), rows that are not null there also count for the order within requests.
         group_columns: what makes a ranking of its own, for instance evaluated_date, arm, fold, stratum.
         rows_per_partition: rows that one Python worker holds at a time, about 60 bytes each. Rows with the same
             logit stay together, so a group of constant scores is one partition whatever its size.
@@ -61,7 +63,9 @@ def influence(
         Group columns, user_id and, all BIGINT: positives; negatives; u2_positives = sum over the user's positives of
         2 x negatives below + ties; u2_negatives = sum over its negatives of 2 x positives above + ties;
         u2_within_user = the first among the user's own rows; log_loss_units (a row's loss is capped at 1000 nats) and
-        probability_units, multiples of 2^-32. The frame is cached: ``unpersist()`` it when it has been written.
+        probability_units, multiples of 2^-32; u2_within_request and pairs_within_request, see
+        :func:`lis_spark.metrics.requests.request_sums`, 0 where no request is known. The frame is cached:
+        ``unpersist()`` it when it has been written.
 
     Raises:
         InputError: see :func:`lis_spark.metrics.checks.counted_groups`.
@@ -95,7 +99,8 @@ def influence(
     partials = with_units(ranged).mapInArrow(_rank_partition, _partial_schema(scores)).persist()
     try:
         offsets = _offsets(partials, groups, group_columns, table)
-        result = _joined_groups(_by_user(partials, offsets), group_ids, group_columns).persist()
+        ranked = _joined_groups(_by_user(partials, offsets), group_ids, group_columns)
+        result = _with_requests(ranked, scores, group_columns).persist()
         result.count()
     finally:
         partials.unpersist()
@@ -173,7 +178,7 @@ def _fixed(value: Column) -> Column:
 
 def _partial_schema(scores: DataFrame) -> T.StructType:
     long = T.LongType()
-    names = ("range_start", *MEASURES)
+    names = ("range_start", *RANKED)
     return T.StructType(
         [
             T.StructField("group_id", T.IntegerType()),
@@ -194,61 +199,6 @@ def _rank_partition(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatc
     names = users.dictionary.take(pa.array(sums.pop("user_codes")))
     arrays = {"group_id": sums.pop("group_id"), "user_id": names, **sums}
     yield from pa.Table.from_pydict(arrays).to_batches()
-
-
-def rank_range(
-    group_id: npt.NDArray[np.integer],
-    user_codes: npt.NDArray[np.integer],
-    label: npt.NDArray[np.integer],
-    logit: npt.NDArray[np.floating],
-    log_loss_units: npt.NDArray[np.int64],
-    probability_units: npt.NDArray[np.int64],
-) -> dict[str, npt.NDArray[np.integer]]:
-    """Ranks the rows of one range and sums them by (group, user).
-
-    Args:
-        group_id: shape (rows,), the ranking of each row; rows in any order, and so the others.
-        user_codes: dense integers from 0.
-        label: 0 or 1.
-        logit: float32 or float64.
-        log_loss_units: multiples of 2^-32.
-        probability_units: multiples of 2^-32.
-
-    Returns:
-        group_id, user_codes, range_start (the smallest order key of the group in this range: it orders the ranges of
-        a group) and the measures, one entry for each (group, user), with the counts within this range.
-    """
-    keys = order_key(logit)
-    order = np.argsort(keys)
-    order = order[np.argsort(group_id[order], kind="stable")]
-    groups, keys, labels = group_id[order], keys[order], label[order].astype(np.int64)
-    counts = pair_counts(groups, keys, labels)
-    starts = np.flatnonzero(np.r_[True, groups[1:] != groups[:-1]])
-    range_start = np.repeat(keys[starts].astype(np.int64), np.diff(np.r_[starts, len(keys)]))
-
-    # by (group, user), still in the order of the keys
-    owners = groups.astype(np.int64) * (int(user_codes.max()) + 1) + user_codes[order]
-    by_owner = np.argsort(owners, kind="stable")
-    owners, keys, labels, counts = owners[by_owner], keys[by_owner], labels[by_owner], counts[by_owner]
-    within = pair_counts(owners, keys, labels)
-    first = np.flatnonzero(np.r_[True, owners[1:] != owners[:-1]])
-    source = order[by_owner]
-
-    def summed(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        return np.add.reduceat(values, first)
-
-    return {
-        "group_id": group_id[source][first].astype(np.int32),
-        "user_codes": user_codes[source][first],
-        "range_start": range_start[by_owner][first],
-        "positives": summed(labels),
-        "negatives": summed(1 - labels),
-        "u2_positives": summed(counts * labels),
-        "u2_negatives": summed(counts * (1 - labels)),
-        "u2_within_user": summed(within * labels),
-        "log_loss_units": summed(log_loss_units[source]),
-        "probability_units": summed(probability_units[source]),
-    }
 
 
 def _offsets(
@@ -289,7 +239,7 @@ def _offsets(
 
 def _by_user(partials: DataFrame, offsets: Sequence[tuple[int, int, int, int]]) -> DataFrame:
     """One row a user: as they are in a group that lies within one range, added up where ranges cut the group."""
-    measured = partials.select("group_id", "user_id", *MEASURES)
+    measured = partials.select("group_id", "user_id", *RANKED)
     if not offsets:
         return measured
     cut = F.col("group_id").isin(sorted({group for group, *_ in offsets}))
@@ -309,9 +259,21 @@ def _by_user(partials: DataFrame, offsets: Sequence[tuple[int, int, int, int]]) 
             "u2_within_user": F.col("u2_within_user") + 2 * F.col("positives") * own_negatives_below,
         }
     )
-    summed = complete.groupBy("group_id", "user_id").agg(*[F.sum(name).alias(name) for name in MEASURES])
+    summed = complete.groupBy("group_id", "user_id").agg(*[F.sum(name).alias(name) for name in RANKED])
     return measured.where(~cut).unionByName(summed)
 
 
 def _joined_groups(by_user: DataFrame, group_ids: DataFrame, group_columns: Sequence[str]) -> DataFrame:
-    return by_user.join(group_ids, "group_id").select(*group_columns, "user_id", *MEASURES)
+    return by_user.join(group_ids, "group_id").select(*group_columns, "user_id", *RANKED)
+
+
+def _with_requests(ranked: DataFrame, scores: DataFrame, group_columns: Sequence[str]) -> DataFrame:
+    """With the measures of requests, 0 where no request is known."""
+    if "request" not in scores.columns:
+        return ranked.withColumns({name: F.lit(0).cast("bigint") for name in REQUEST_MEASURES})
+    keys = [*group_columns, "user_id"]
+    sums = request_sums(scores, group_columns)
+    # group columns may be null (a table of scores without a date), so they are compared null-safe
+    same = reduce(lambda left, right: left & right, [ranked[key].eqNullSafe(sums[key]) for key in keys])
+    counted = [F.coalesce(sums[name], F.lit(0)).alias(name) for name in REQUEST_MEASURES]
+    return ranked.join(sums, same, "left").select(*[ranked[key] for key in (*keys, *RANKED)], *counted)

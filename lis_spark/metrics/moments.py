@@ -2,9 +2,10 @@
 
 A *unit* is one comparison within one ranking (a day, a fold, a stratum). With, for a user in a unit,
 p and n its positives and negatives, c the control's U2 share of both sides, d the leaked arms' sum of the same minus
-R times c (R replicates), m the impressions where the user has both classes, and g the difference of m x AUC of the
-user in units of 2^-32, the job returns the sums over users of the products that a variance is made of, for every pair
-of units in which one user stands. Users, not rows, are the clusters.
+R times c (R replicates), m the impressions where the user has both classes, g the difference of m x AUC of the user in
+units of 2^-32, b the doubled pairs of the user's own rows and w the difference of their U2, q and r the same among the
+rows of a request, the job returns the sums over users of the products that a variance is made of, for every pair of
+units in which one user stands. Users, not rows, are the clusters.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from lis_spark.metrics.products import PRODUCTS, SUMS, PairSums, Unit, pair_sums
 # Rows of the influence table that a Python worker holds at a time, besides those of one user.
 CHUNK_ROWS = 500_000
 _KEYS = ("bundle", "left", "right")
-_COUNTS = ("users", "users_with_both_classes", "uneven")
+_COUNTS = ("users", "users_with_both_classes", "users_with_request_pairs", "members", "uneven")
 _EXACT, _TOO_LARGE = pa.decimal128(38, 0), 10**38
 
 
@@ -37,7 +38,8 @@ _EXACT, _TOO_LARGE = pa.decimal128(38, 0), 10**38
 class Moments:
     """Sums over the users that stand in both of two units, which may be one and the same.
 
-    ``users`` and ``users_with_both_classes`` count each user of a bundle once, in one of its units.
+    ``users``, ``users_with_both_classes`` and ``users_with_request_pairs`` count each user of a bundle once, in one of
+    its units; ``members`` are all users of a unit.
     """
 
     left: int
@@ -46,6 +48,8 @@ class Moments:
     sums: Mapping[str, int]
     users: int
     users_with_both_classes: int
+    users_with_request_pairs: int
+    members: int
 
 
 def collect_moments(
@@ -72,12 +76,8 @@ def collect_moments(
     """
     cell_columns = tuple(units[0].cell)
     check_columns(influences, [*cell_columns, "arm", "user_id", *MEASURES], table)
-    numbers: dict[tuple[object, ...], int] = {}
-    positions = []
-    for unit in units:
-        rankings = [numbers.setdefault((arm, *unit.cell.values()), len(numbers)) for arm in unit.arms]
-        positions.append(Unit(rankings[0], tuple(rankings[1:])))
-    rows = _numbered(influences, numbers, cell_columns)
+    numbers, positions = number_units(units)
+    rows = numbered_rankings(influences, numbers, cell_columns)
     schema = T.StructType(
         [
             *[T.StructField(name, T.IntegerType()) for name in _KEYS],
@@ -108,7 +108,7 @@ def collect_moments(
         if row["left"] == row["right"]:
             _check_sides(sums, unit)
         result[row["bundle"]].append(
-            Moments(row["left"], row["right"], products, sums, row["users"], row["users_with_both_classes"])
+            Moments(row["left"], row["right"], products, sums, *[row[name] for name in _COUNTS[:4]])
         )
     for bundle, found in zip(bundles, result, strict=True):
         with_users = {moments.left for moments in found if moments.sums["p"] or moments.sums["n"]}
@@ -117,7 +117,17 @@ def collect_moments(
     return result
 
 
-def _numbered(
+def number_units(units: Sequence[ArmPair]) -> tuple[dict[tuple[object, ...], int], list[Unit]]:
+    """(arm, cell) -> number of the ranking, and the numbers that each unit compares."""
+    numbers: dict[tuple[object, ...], int] = {}
+    positions = []
+    for unit in units:
+        rankings = [numbers.setdefault((arm, *unit.cell.values()), len(numbers)) for arm in unit.arms]
+        positions.append(Unit(rankings[0], tuple(rankings[1:])))
+    return numbers, positions
+
+
+def numbered_rankings(
     influences: DataFrame, numbers: Mapping[tuple[object, ...], int], cell_columns: Sequence[str]
 ) -> DataFrame:
     """The rows of the wanted rankings with the ranking's number, the rows of a user together."""

@@ -41,7 +41,9 @@ class ArmPair:
 
 
 def gather_pairs(pairs: DataFrame | Sequence[Mapping[str, Any]], influences: DataFrame) -> list[ArmPair]:
-    """Gathers the rows of one comparison and one ranking, in the order of the rows.
+    """Gathers the rows of one comparison, one ranking and one control arm, in the order of the rows.
+
+    Several control arms of one ranking are units of their own, whose mean counts: draws of a control.
 
     Args:
         pairs: comparison_id, control_arm, leaked_arm and the group columns of ``influences`` other than ``arm``; a
@@ -49,15 +51,15 @@ def gather_pairs(pairs: DataFrame | Sequence[Mapping[str, Any]], influences: Dat
         influences: gives the columns and their types.
 
     Raises:
-        InputError: there are no pairs, columns are missing or differ between rows, a ranking has two control arms in
-            one comparison, or a leaked arm stands twice or is the control.
+        InputError: there are no pairs, columns are missing or differ between rows, or a leaked arm stands twice beside
+            one control or is the control.
     """
     rows = [row.asDict() for row in pairs.collect()] if isinstance(pairs, DataFrame) else [dict(row) for row in pairs]
     if not rows:
         raise InputError("there is nothing to compare", table="pairs", remedy="name a control arm and a leaked arm")
     cell_columns = [name for name in rows[0] if name not in _ROLES]
     check_columns(influences, [*cell_columns, "arm"], "influence")
-    gathered: dict[tuple[Any, ...], tuple[str, list[str]]] = {}
+    gathered: dict[tuple[Any, ...], list[str]] = {}
     for row in rows:
         if set(row) != {*_ROLES, *cell_columns}:
             raise InputError(
@@ -68,20 +70,21 @@ def gather_pairs(pairs: DataFrame | Sequence[Mapping[str, Any]], influences: Dat
                 remedy="give all pairs the same columns",
             )
         cell = [_typed(row[name], influences.schema[name].dataType) for name in cell_columns]
-        control, leaked = gathered.setdefault((row["comparison_id"], *cell), (row["control_arm"], []))
-        if row["control_arm"] != control or row["leaked_arm"] in (control, *leaked):
+        control = row["control_arm"]
+        leaked = gathered.setdefault((row["comparison_id"], control, *cell), [])
+        if row["leaked_arm"] in (control, *leaked):
             raise InputError(
-                "a comparison names one control arm and other, different leaked arms in each ranking",
+                "a comparison names a leaked arm twice beside one control, or the control itself",
                 table="pairs",
                 partition=row,
-                found=f"control {row['control_arm']}, leaked {row['leaked_arm']}",
-                expected=f"control {control}, not among {leaked}",
-                remedy="give each comparison one pair of arms, the same in each ranking",
+                found=f"control {control}, leaked {row['leaked_arm']}",
+                expected=f"a leaked arm that is neither {control} nor among {leaked}",
+                remedy="name each pair of arms of a ranking once",
             )
         leaked.append(row["leaked_arm"])
     return [
-        ArmPair(key[0], dict(zip(cell_columns, key[1:], strict=True)), control, tuple(leaked))
-        for key, (control, leaked) in gathered.items()
+        ArmPair(key[0], dict(zip(cell_columns, key[2:], strict=True)), key[1], tuple(leaked))
+        for key, leaked in gathered.items()
     ]
 
 

@@ -12,7 +12,7 @@ IntArray = npt.NDArray[np.int64]
 
 # Log loss, probabilities and per-user AUCs are summed as multiples of 2^-32: integers do not depend on their order.
 UNITS = 2**32
-# Products that are summed: AUC difference, AUC of the control, GAUC difference.
+# Products that are summed: AUC difference, AUC of the control, GAUC difference, AUC within users and within requests.
 PRODUCTS = (
     "dd",
     "dp",
@@ -32,11 +32,28 @@ PRODUCTS = (
     "gm",
     "mg",
     "mm",
+    "ww",
+    "wb",
+    "bw",
+    "bb",
+    "rr",
+    "rq",
+    "qr",
+    "qq",
 )
-_LETTERS = ("d", "c", "g", "p", "n", "m")
+_LETTERS = ("d", "c", "g", "p", "n", "m", "w", "b", "r", "q")
 # Plain sums of a unit: the sides of U2 by arm, units of log loss and probability, m x AUC of the users by arm.
-_BY_ARM = ("u2_positives", "u2_negatives", "log_loss_units", "probability_units", "g")
-SUMS = ("p", "n", "m", *[f"control_{name}" for name in _BY_ARM], *[f"leaked_{name}" for name in _BY_ARM])
+_BY_ARM = (
+    "u2_positives",
+    "u2_negatives",
+    "u2_within_user",
+    "u2_within_request",
+    "log_loss_units",
+    "probability_units",
+    "g",
+)
+_PLAIN = ("p", "n", "m", "b", "q")
+SUMS = (*_PLAIN, *[f"control_{name}" for name in _BY_ARM], *[f"leaked_{name}" for name in _BY_ARM])
 
 # 2^22 x 2^22 x 2^18 rows stay below 2^63
 _LIMB_BITS, _BLOCK_ROWS = 22, 2**18
@@ -59,6 +76,8 @@ class PairSums:
     right: int
     users: int
     users_with_both_classes: int
+    users_with_request_pairs: int
+    members: int
     uneven: int
     products: Mapping[str, int]
     sums: Mapping[str, int]
@@ -132,14 +151,22 @@ def pair_sums(
 
 
 def _own_auc(measures: Mapping[str, IntArray]) -> dict[str, IntArray]:
-    """m: impressions of users with both classes; g: m x the user's own AUC in units of 2^-32."""
+    """m: impressions of users with both classes; g: m x the user's own AUC in units of 2^-32; b, q: doubled pairs.
+
+    Raises:
+        OverflowError: a user has 2^31 impressions or more in one ranking.
+    """
     positives, negatives = measures["positives"], measures["negatives"]
+    requests = measures["pairs_within_request"]
+    if int((positives + negatives).max(initial=0)) >= 2**31 or int(requests.max(initial=0)) >= 2**62:
+        raise OverflowError("the pairs of one user are beyond 64 bits")
     pairs = 2.0 * positives * negatives
     both = pairs > 0
     m = np.where(both, positives + negatives, 0)
     # one division and one rounding of doubles: the same bits everywhere
     auc = np.rint(measures["u2_within_user"] / np.where(both, pairs, 1) * UNITS).astype(np.int64)
-    return {"m": m, "g": np.where(both, auc * m, 0)}
+    b, q = 2 * positives * negatives, 2 * requests
+    return {"m": m, "g": np.where(both, auc * m, 0), "b": b, "q": q}
 
 
 def _entries(
@@ -160,9 +187,14 @@ def _entries(
         "m": columns["m"][control],
         "c": share,
         "d": _added([leaked_share, *[-share] * len(leaked)]),
-        "g": _added([summed["g"], *[-columns["g"][control]] * len(leaked)]),
+        "b": columns["b"][control],
+        "q": columns["q"][control],
+        **{
+            letter: _added([summed[name], *[-columns[name][control]] * len(leaked)])
+            for letter, name in (("g", "g"), ("w", "u2_within_user"), ("r", "u2_within_request"))
+        },
     }
-    sums = {name: exact_sum(letters[name]) for name in ("p", "n", "m")}
+    sums = {name: exact_sum(letters[name]) for name in _PLAIN}
     sums.update({f"control_{name}": exact_sum(columns[name][control]) for name in _BY_ARM})
     sums.update({f"leaked_{name}": exact_sum(values) for name, values in summed.items()})
     return _Entries(users[control].astype(np.int64), letters, sums, 0)
@@ -176,8 +208,8 @@ def _added(parts: Sequence[IntArray]) -> IntArray:
 
 
 def _uneven_users(arms: Sequence[IntArray], users: npt.NDArray[np.integer], columns: Mapping[str, IntArray]) -> int:
-    """Users whose arms do not hold the same numbers of positives and negatives, each arm once."""
-    names = ("positives", "negatives")
+    """Users whose arms do not hold the same numbers of positives, negatives and pairs of requests, each arm once."""
+    names = ("positives", "negatives", "pairs_within_request")
     first = users[arms[0]]
     if bool(np.all(first[1:] > first[:-1])) and all(
         np.array_equal(first, users[arm])
@@ -200,8 +232,8 @@ def _bundle_sums(number: int, bundle: Sequence[int], entries: Mapping[int, _Entr
     users = np.concatenate([entries[unit].users for unit in bundle])
     places = np.repeat(np.arange(len(bundle)), [len(entries[unit].users) for unit in bundle])
     letters = {name: np.concatenate([entries[unit].letters[name] for unit in bundle]) for name in _LETTERS}
-    # users with both classes first, so that a user's first row says whether it counts for GAUC
-    order = np.lexsort((places, letters["m"] == 0, users))
+    # rows with pairs first, so that a user's first row says whether it counts for GAUC, and for requests
+    order = np.lexsort((places, letters["q"] == 0, letters["m"] == 0, users))
     users, places = users[order], places[order]
     letters = {name: values[order] for name, values in letters.items()}
     is_first = np.ones(len(users), bool)
@@ -242,6 +274,8 @@ def _pairs_at(
             right=bundle[code % len(bundle)],
             users=int(is_first[x].sum()) if own else 0,
             users_with_both_classes=int((is_first[x] & (letters["m"][x] > 0)).sum()) if own else 0,
+            users_with_request_pairs=int((is_first[x] & (letters["q"][x] > 0)).sum()) if own else 0,
+            members=len(x) if own else 0,
             uneven=own.uneven if own else 0,
             products={name: exact_dot(letters[name[0]][x], letters[name[1]][y]) for name in PRODUCTS},
             sums=own.sums if own else dict.fromkeys(SUMS, 0),

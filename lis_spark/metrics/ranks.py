@@ -78,6 +78,61 @@ def _below(counts: IntArray, segment_starts: IntArray, segment_of_tie: IntArray)
     return before - before[segment_starts][segment_of_tie]
 
 
+def rank_range(
+    group_id: npt.NDArray[np.integer],
+    user_codes: npt.NDArray[np.integer],
+    label: npt.NDArray[np.integer],
+    logit: npt.NDArray[np.floating],
+    log_loss_units: npt.NDArray[np.int64],
+    probability_units: npt.NDArray[np.int64],
+) -> dict[str, npt.NDArray[np.integer]]:
+    """Ranks the rows of one range and sums them by (group, user).
+
+    Args:
+        group_id: shape (rows,), the ranking of each row; rows in any order, and so the others.
+        user_codes: dense integers from 0.
+        label: 0 or 1.
+        logit: float32 or float64.
+        log_loss_units: multiples of 2^-32.
+        probability_units: multiples of 2^-32.
+
+    Returns:
+        group_id, user_codes, range_start (the smallest order key of the group in this range: it orders the ranges of
+        a group) and the measures, one entry for each (group, user), with the counts within this range.
+    """
+    keys = order_key(logit)
+    order = np.argsort(keys)
+    order = order[np.argsort(group_id[order], kind="stable")]
+    groups, keys, labels = group_id[order], keys[order], label[order].astype(np.int64)
+    counts = pair_counts(groups, keys, labels)
+    starts = np.flatnonzero(np.r_[True, groups[1:] != groups[:-1]])
+    range_start = np.repeat(keys[starts].astype(np.int64), np.diff(np.r_[starts, len(keys)]))
+
+    # by (group, user), still in the order of the keys
+    owners = groups.astype(np.int64) * (int(user_codes.max()) + 1) + user_codes[order]
+    by_owner = np.argsort(owners, kind="stable")
+    owners, keys, labels, counts = owners[by_owner], keys[by_owner], labels[by_owner], counts[by_owner]
+    within = pair_counts(owners, keys, labels)
+    first = np.flatnonzero(np.r_[True, owners[1:] != owners[:-1]])
+    source = order[by_owner]
+
+    def summed(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        return np.add.reduceat(values, first)
+
+    return {
+        "group_id": group_id[source][first].astype(np.int32),
+        "user_codes": user_codes[source][first],
+        "range_start": range_start[by_owner][first],
+        "positives": summed(labels),
+        "negatives": summed(1 - labels),
+        "u2_positives": summed(counts * labels),
+        "u2_negatives": summed(counts * (1 - labels)),
+        "u2_within_user": summed(within * labels),
+        "log_loss_units": summed(log_loss_units[source]),
+        "probability_units": summed(probability_units[source]),
+    }
+
+
 def exact_auc(labels: npt.NDArray, logits: npt.NDArray[np.floating]) -> Fraction:
     """The exact AUC of one ranking that fits in memory, ties counted a half: U2 / (2 P N).
 

@@ -43,6 +43,7 @@ def test_chunks_hold_whole_users_and_every_row(sizes: list[int], batch_rows: int
 def _measures(rows: int, seed: int) -> dict[str, np.ndarray]:
     random = np.random.default_rng(seed)
     names = ("u2_positives", "u2_negatives", "u2_within_user", "log_loss_units", "probability_units")
+    names += ("u2_within_request", "pairs_within_request")
     return {name: random.integers(0, 10**6, rows) for name in names}
 
 
@@ -69,17 +70,21 @@ def test_pairs_of_units_of_one_user_are_multiplied_across_days() -> None:
             p, n = int(measures["positives"][mine[control]]), int(measures["negatives"][mine[control]])
             rows[user] = {"d": share[leaked] - share[control], "c": share[control], "p": p, "n": n}
             rows[user]["m"] = p + n if p and n else 0
+            rows[user] |= {"b": 2 * p * n, "q": 2 * int(measures["pairs_within_request"][mine[control]])}
+            for letter, name in (("w", "u2_within_user"), ("r", "u2_within_request")):
+                rows[user][letter] = int(measures[name][mine[leaked]] - measures[name][mine[control]])
         return rows
 
     days = [letters(0, 1), letters(2, 3)]
     for (left, right), row in found.items():
-        for a, b in product("dcpnm", repeat=2):
+        for a, b in product("dcpnmwbrq", repeat=2):
             if a + b in row.products:
                 shared = days[left].keys() & days[right].keys()
                 assert row.products[a + b] == sum(days[left][user][a] * days[right][user][b] for user in shared)
     assert len([pair for pair in found if pair[0] != pair[1]]) == 1
     assert sum(row.users for row in found.values()) == 4
     assert sum(row.users_with_both_classes for row in found.values()) == 3
+    assert [found[unit, unit].members for unit in (0, 1)] == [2, 3]
 
 
 @pytest.mark.parametrize(("change", "expected"), [("absent", 1), ("other positives", 1), ("doubled", 1), ("same", 0)])

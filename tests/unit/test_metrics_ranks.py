@@ -12,8 +12,7 @@ from hypothesis.extra import numpy as hnp
 from sklearn.metrics import roc_auc_score
 
 from lis_spark.metrics import exact_auc, order_key
-from lis_spark.metrics.influence import rank_range
-from lis_spark.metrics.ranks import pair_counts
+from lis_spark.metrics.ranks import pair_counts, rank_range
 
 
 def naive_counts(segments: np.ndarray, logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
