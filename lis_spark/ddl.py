@@ -16,6 +16,9 @@ from lis_spark.errors import ConfigError
 _CONSTRAINT = re.compile(r"^\s*CONSTRAINT\s+(\w+)\s+CHECK\s*\((.*)\)\s*,?\s*$", re.IGNORECASE)
 _KEY = re.compile(r"^--\s*KEY\s*\(([^)]*)\)", re.IGNORECASE | re.MULTILINE)
 _PROPERTY = re.compile(r"^--\s*PROPERTY\s+(\S+)\s*=\s*(\S+)", re.MULTILINE)
+_COLUMN = re.compile(
+    r"^\s+(\w+)\s+([A-Z]\w*(?:[<(].*?[>)])?)(\s+NOT NULL)?\s+COMMENT\s+('(?:[^'\\]|\\.)*')", re.MULTILINE
+)
 _PARTITIONS = re.compile(r"PARTITIONED BY\s*\(([^)]*)\)", re.IGNORECASE)
 
 
@@ -33,6 +36,12 @@ class TableDefinition:
     rules: dict[str, str]
     key_columns: tuple[str, ...]
     table_properties: dict[str, str]
+
+    @property
+    def optional_columns(self) -> dict[str, str]:
+        """Column that may be null -> its definition, ``TYPE COMMENT 'text'``: what an older table can be given."""
+        found = _COLUMN.findall(self.statement)
+        return {name: f"{kind} COMMENT {comment}" for name, kind, required, comment in found if not required}
 
     def create_statement(self, identifier: str, columns: dict[str, str]) -> str:
         """The CREATE TABLE statement for one place.

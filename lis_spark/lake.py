@@ -18,7 +18,7 @@ from lis_spark.ddl import table_definition
 from lis_spark.errors import StepFailed
 from lis_spark.lake_reader import FINGERPRINT, ConfigT, LakeReader
 from lis_spark.partitions import PartitionKey, literal, partition_condition, value_by_key
-from lis_spark.table_facts import FILES, FINGERPRINTS
+from lis_spark.table_facts import COLUMNS, FILES, FINGERPRINTS
 from lis_spark.table_log import read_commit
 from lis_spark.write_errors import refused_write
 
@@ -32,14 +32,34 @@ class Lake(LakeReader[ConfigT]):
             self.spark.sql(f"ALTER TABLE {self.identifier(name)} SET TBLPROPERTIES ({literal(key)} = {literal(value)})")
 
     def create(self, name: str, columns: Mapping[str, str] | None = None) -> None:
-        """Creates the table from its DDL when it is not there; ``columns`` fills the placeholders of the DDL."""
-        if not self.exists(name):
+        """Creates the table from its DDL when it is not there; ``columns`` fills the placeholders of the DDL.
+
+        A table of an older release is given the columns that it lacks, null in the rows that are there.
+        """
+        if self.exists(name):
+            self._add_columns(name)
+        else:
             definition = table_definition(name)
             self.spark.sql(definition.create_statement(self.identifier(name), dict(columns or {})))
             newest = self._newest(name)
             if newest[0] == 0:  # nobody has written since
                 table_facts.remember(self._version(name, newest), FINGERPRINTS, {})
                 table_facts.remember(self._version(name, newest), FILES, [])
+
+    def _add_columns(self, name: str) -> None:
+        """Adds columns that the DDL has and the table has not: writers select by the table's schema."""
+        newest = self._newest(name)
+        version = self._version(name, newest)
+        known = table_facts.answer(version, COLUMNS, lambda: set(self._frame(name, newest[0]).columns))
+        added = {
+            column: text for column, text in table_definition(name).optional_columns.items() if column not in known
+        }
+        if not added:
+            return
+        listed = ", ".join(f"{column} {text}" for column, text in added.items())
+        with self._explained(name):
+            self.spark.sql(f"ALTER TABLE {self.identifier(name)} ADD COLUMNS ({listed})")
+        self.unpin(name)
 
     def write_partitions(
         self,

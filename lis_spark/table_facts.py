@@ -9,6 +9,7 @@ from typing import TypeVar
 from lis_spark.partitions import PartitionKey
 from lis_spark.table_log import Commit
 
+COLUMNS = "columns"
 FILES = "files"
 FINGERPRINTS = "fingerprints"
 MOST_ANSWERS = 2000  # of a process that goes on for weeks; the oldest are asked anew
