@@ -63,7 +63,7 @@ def planned_rows(config: RunConfig, days: dict[dt.date, Day]) -> PlannedRows:
     evaluation = config.evaluation
     chains = all_chains(config, ordered[0], ordered[-1])
     trained = sum(
-        present.get(day, 0) * _share(chain, evaluation.folds)
+        present.get(chain.day_of_data(day), 0) * _share(chain, evaluation.folds)
         for chain in chains
         for day in chain.days
         if day not in chain.skip_days

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 
 from lis_spark.config.section import Section
 
-Variant = Literal["naive", "naive_matched", "honest", "skip_t", "label_shuffled", "backward", "row_permuted"]
+Variant = Literal["naive", "naive_matched", "honest", "skip_t", "label_shuffled", "replay", "backward", "row_permuted"]
 SwapScope = Literal["both", "target", "history"]
 LeakChains = Literal["continued", "retrained"]
 Align = Literal["none", "procrustes"]
@@ -33,7 +33,9 @@ class EvaluationConfig(Section):
     slot: str = "item"
     variants: tuple[Variant, ...] = get_args(Variant)
     scopes: tuple[SwapScope, ...] = ("both", "target", "history")
-    swap_refit: bool = True
+    swap_refit: bool = Field(
+        False, description="also with the dense part refitted: its arms are trained, so give three seeds or more"
+    )
     whole: bool = True
     slots: bool = Field(True, description="permutation importance of each feature: which table is worth swapping")
     refit: RefitConfig = RefitConfig()

@@ -122,9 +122,9 @@ class ChainTrainer:
 
     def _train_day(self, chain: ChainSpec, date: dt.date) -> None:
         started = time.monotonic()
-        day = date - ONE_DAY
+        day = chain.day_of_data(date)
         spec = self.plan.days.get(day) or DaySpec(date=day, files=(), rows=0, row_groups=0)
-        skipped = day in chain.skip_days
+        skipped = date - ONE_DAY in chain.skip_days
         rows = self._rows(chain, spec, skipped)
         before = {name: (shard.weights.clone(), shard.momentum.clone()) for name, shard in self.model.shards.items()}
         loss = one_pass(self.model, self.rank, rows)

@@ -120,14 +120,19 @@ class ChainSpec(Plain):
     trained_folds: tuple[int, ...]
     skip_days: tuple[dt.date, ...]
     permute_labels: bool
+    replayed_days: int = 0
     fingerprints: dict[dt.date, str]
     keep_every_state: bool
     full_snapshots: tuple[dt.date, ...]
 
     @property
     def snapshot_dates(self) -> list[dt.date]:
-        """In order; the day of data is the day before."""
+        """In order; the day of data is the day before, or ``replayed_days`` earlier."""
         return sorted(self.fingerprints)
+
+    def day_of_data(self, date: dt.date) -> dt.date:
+        """The day whose rows lead to the snapshot of a date."""
+        return date - dt.timedelta(days=1 + self.replayed_days)
 
 
 class LaunchSpec(Plain):
@@ -202,9 +207,9 @@ class ScorePlan(Plain):
 
 
 class AppendArmSpec(Plain):
-    """One arm of protocol ``append``: what its port reads; None is the ranker without a port."""
+    """One training of protocol ``append``: what its port reads (None: no port), and which arms it is for."""
 
-    name: str
+    names: tuple[str, ...]
     port: PortSpec | None
 
 

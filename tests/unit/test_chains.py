@@ -14,7 +14,6 @@ from lis_spark.lis.plan.arms import feature_requests, plan_arms
 from lis_spark.lis.plan.chains import backward_horizons, half_chains, half_names, lineage, plan_chains, seed_of
 from lis_spark.lis.plan.comparisons import plan_measurements
 from lis_spark.lis.plan.strata import bucket_names
-from lis_spark.lis.results.decision import combine_seeds, verdict
 from lis_spark.lis.swap.score import arm_spec
 from lis_spark.lis.swap.trained_models import TrainedModel, model_state
 
@@ -24,7 +23,7 @@ def day(text: str) -> dt.date:
 
 
 FIRST, FULL, LAST = day("04-24"), day("04-25"), day("05-08")
-KUAIRAND = EvaluationConfig(dates=(day("04-30"), day("05-01"), day("05-02")))
+KUAIRAND = EvaluationConfig(swap_refit=True, dates=(day("04-30"), day("05-01"), day("05-02")))
 
 
 def test_the_last_horizon_just_fits() -> None:
@@ -35,6 +34,7 @@ def test_the_last_horizon_just_fits() -> None:
         "honest": 15,
         "skip_t": 3,
         "label_shuffled": 3,
+        "replay": 2,  # of 04-30 the seven days before begin before the data
     }
     base = by_variant["base"][0]
     assert (base.fork_date, base.last_date) == (FIRST, day("05-09")), "M_{05-09} has seen 05-08, the last day"
@@ -44,6 +44,9 @@ def test_the_last_horizon_just_fits() -> None:
         assert chain.days[0] == chain.fork_date and chain.days[-1] == chain.last_date - dt.timedelta(days=1)
     assert {c.held_out_fold for c in by_variant["honest"]} == {0, 1, 2, 3, 4}
     assert all(c.skip_days == (c.fork_date,) for c in by_variant["skip_t"])
+    for chain in by_variant["replay"]:
+        days = [chain.day_of_data(day) for day in chain.days]
+        assert days == [chain.fork_date - dt.timedelta(days=back) for back in range(7, 0, -1)]
 
 
 @pytest.mark.parametrize(
@@ -82,8 +85,8 @@ def test_each_impression_is_served_as_often_as_the_method_says() -> None:
     served = {"all": 5, "own": 1, "others": 4}
     for horizon, expected in {
         0: {"naive": 5, "honest": 5},
-        1: {"naive": 5, "honest": 5, "naive_matched": 20, "label_shuffled": 5},
-        7: {"naive": 5, "honest": 5, "naive_matched": 20, "label_shuffled": 5, "skip_t": 5},
+        1: {"naive": 5, "honest": 5, "naive_matched": 20, "label_shuffled": 5, "replay": 5},
+        7: {"naive": 5, "honest": 5, "naive_matched": 20, "label_shuffled": 5, "replay": 5, "skip_t": 5},
         -3: {"backward": 5},
     }.items():
         folds: dict[str, int] = {}
@@ -139,30 +142,6 @@ def test_a_permuted_table_is_one_table_wherever_it_is_looked_up() -> None:
 def test_buckets_cover_everything_once() -> None:
     assert bucket_names("n", (10, 30)) == ["n:<10", "n:10-29", "n:>=30"]
     assert bucket_names("n", ()) == []
-
-
-@pytest.mark.parametrize(
-    ("lis", "low", "high", "dates", "sigma", "expected"),
-    [
-        (0.0025, 0.0020, 0.0030, (0.0025, 0.001), None, "useful"),
-        (0.0009, 0.0005, 0.0013, (0.0009,), None, "not shown"),  # below the threshold
-        (0.0025, -0.0001, 0.0051, (0.0025,), None, "not shown"),  # the interval touches 0
-        (0.0025, 0.0020, 0.0030, (0.0025, -0.0001), None, "not shown"),  # another date disagrees
-        (-0.002, -0.003, -0.001, (-0.002,), None, "harmful"),
-        (0.0025, 0.0020, 0.0030, (0.0025,), 0.0006, "threshold not usable"),
-        (0.0025, 0.0020, 0.0030, (0.0025,), 0.0004, "useful"),
-    ],
-)
-def test_verdicts(
-    lis: float, low: float, high: float, dates: tuple[float, ...], sigma: float | None, expected: str
-) -> None:
-    assert verdict(lis, low, high, dates, 0.0010, sigma) == expected
-
-
-def test_seeds_add_their_variance_to_the_clusters() -> None:
-    mean, error, sigma = combine_seeds([1.0, 2.0, 3.0], [0.3, 0.3, 0.3])
-    assert (mean, sigma) == (2.0, 1.0)
-    assert error == pytest.approx((0.09 + 1 / 3) ** 0.5)
 
 
 def test_leaked_tables_of_a_retrained_model_fork_from_a_base_of_their_own() -> None:

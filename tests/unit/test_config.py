@@ -76,7 +76,10 @@ def test_a_fingerprint_depends_on_content_and_not_on_order(data: dict[str, Any])
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"evaluation": {"refit": {"horizons": [3]}}}, r"evaluation.refit.horizons: \(3,\) are not all among"),
+        (
+            {"evaluation": {"swap_refit": True, "refit": {"horizons": [3]}}},
+            r"evaluation.refit.horizons: \(3,\) are not all among",
+        ),
         ({"evaluation": {"variants": ["honest", "row_permuted"]}}, "row_permuted needs the table of naive"),
         ({"evaluation": {"slot": "user"}}, "the histories do not hold the table 'user'; leave out `history`"),
         ({"evaluation": {"slot": "author"}}, "no feature uses the table 'author'"),

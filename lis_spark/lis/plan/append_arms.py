@@ -39,7 +39,7 @@ def append_features(config: RunConfig, date: dt.date) -> list[AppendFeature]:
         if isinstance(leak, Representation):  # it is no leak, and has its own vectors in the wrong order as its control
             continue
         if config.append.row_shuffled:
-            features += _wrong_order(config, of_leak)
+            features += _wrong_order(of_leak)
         if config.append.content is not None:
             features += _from_content(config.append.content, of_leak)
     return features + ladder_features(config.append, config.append_horizons, date)
@@ -59,40 +59,24 @@ def _of_leak(config: RunConfig, leak: Leak, date: dt.date) -> list[AppendFeature
 
 
 def _own(config: RunConfig, leak: OwnLeakKind, date: dt.date) -> list[AppendFeature]:
-    """One's own leak against the same as of T, or against the mean of Gaussian draws of its width."""
-    features = []
+    """One's own leak against the same as of T, or against its own vectors in the wrong order."""
+    features: list[AppendFeature] = []
     for horizon in leak.horizons_among(config.append_horizons):
-        if leak.control_is_gaussian:
-            draws = _gaussian(config, leak, leak.variants[-1], horizon, date)
-            features += draws
         for variant in leak.variants:
-            if leak.control_is_gaussian:
-                controls = tuple(draw.arm.name for draw in draws)
+            if leak.control_is_shuffled:
+                name = f"{CONTROL}_{ROW_SHUFFLED}_{variant}"
+                control = AppendFeature(
+                    _arm(leak, name, horizon, date), leak, "leaked_features", variant, horizon, "row_shuffled"
+                )
             else:
-                control = _arm(leak, f"{CONTROL}_{variant}", 0, date)
-                if all(feature.arm != control for feature in features):
-                    features.append(AppendFeature(control, leak, "control_features", variant, 0))
-                controls = (control.name,)
-            leaked = _arm(leak, variant, horizon, date, controls)
+                control = AppendFeature(
+                    _arm(leak, f"{CONTROL}_{variant}", 0, date), leak, "control_features", variant, 0
+                )
+            if control not in features:
+                features.append(control)
+            leaked = _arm(leak, variant, horizon, date, (control.arm.name,))
             features.append(AppendFeature(leaked, leak, "leaked_features", variant, horizon))
     return features
-
-
-def _gaussian(config: RunConfig, leak: Leak, variant: str, horizon: int, date: dt.date) -> list[AppendFeature]:
-    """Draws of the width of a leak, present where it is."""
-    assert config.append is not None
-    return [
-        AppendFeature(
-            _arm(leak, f"{CONTROL}_gaussian_{draw}", horizon, date),
-            leak,
-            "leaked_features",
-            variant,
-            horizon,
-            "gaussian",
-            draw,
-        )
-        for draw in range(config.append.gaussian_draws)
-    ]
 
 
 def _decided_on(features: Sequence[AppendFeature]) -> AppendFeature:
@@ -111,15 +95,21 @@ def _from_content(content: ContentConfig, features: Sequence[AppendFeature]) -> 
     return [*shuffled, replace(last, arm=arm, made="content")]
 
 
-def _wrong_order(config: RunConfig, features: Sequence[AppendFeature]) -> list[AppendFeature]:
-    """A leak's vectors given to other keys, against Gaussian draws: what a vector of this width gains by itself."""
+def _wrong_order(features: Sequence[AppendFeature]) -> list[AppendFeature]:
+    """A leak's vectors given to other keys against its control's given to other keys: what the leak gains by its form.
+
+    Where the control is the leak in the wrong order already, against another order of it.
+    """
     last = _decided_on(features)
-    draws = [f for f in features if f.made == "gaussian" and f.horizon_days == last.horizon_days]
-    added = draws or _gaussian(config, last.leak, last.variant, last.horizon_days, last.arm.evaluated_date)
-    controls = tuple(draw.arm.name for draw in added)
-    arm = _arm(last.leak, ROW_SHUFFLED, last.horizon_days, last.arm.evaluated_date, controls)
-    shuffled = replace(last, arm=arm, made="row_shuffled")
-    return [shuffled] if draws else [*added, shuffled]
+    (name,) = last.arm.controls
+    own_control = next(feature for feature in features if feature.arm.name == name)
+    leak, horizon, date = last.leak, last.horizon_days, last.arm.evaluated_date
+    if own_control.made == "row_shuffled":
+        arm = _arm(leak, ROW_SHUFFLED, horizon, date, (own_control.arm.name,))
+        return [replace(last, arm=arm, made="row_shuffled", draw=1)]
+    control = replace(own_control, arm=_arm(leak, f"{CONTROL}_{ROW_SHUFFLED}", horizon, date), made="row_shuffled")
+    arm = _arm(leak, ROW_SHUFFLED, horizon, date, (control.arm.name,))
+    return [control, replace(last, arm=arm, made="row_shuffled")]
 
 
 def _id_table(leak: IdTableLeak, horizons: Sequence[int], date: dt.date) -> list[AppendFeature]:

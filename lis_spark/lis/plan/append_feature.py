@@ -24,9 +24,9 @@ Made = Literal["as_is", "gaussian", "row_shuffled", "content", "content_shuffled
 class AppendFeature:
     """Which rows of which feature table an arm reads; without a table it has no port.
 
-    ``made``: as they are; or in their place, where there are any, Gaussian draws of the same width, one for each key;
-    or those of another key; or what content predicts of them, or of those of another item. ``beside`` names an ID-table
-    leak whose honest vector of T stands before each vector, see :mod:`lis_spark.lis.append.rung_vectors`.
+    ``made``: as they are; or those of another key; or what content predicts of them, or of those of another item; or
+    in their place, where there are any, Gaussian draws of the same width, one for each key. ``beside`` names an
+    ID-table leak whose honest vector of T stands before each vector, see :mod:`lis_spark.lis.append.rung_vectors`.
     ``port_hidden``: through a stronger port, with a hidden layer of so many.
     """
 
@@ -40,7 +40,15 @@ class AppendFeature:
     beside: str | None = None
     port_hidden: int | None = None
 
+    @property
+    def read(self) -> tuple[object, ...]:
+        """What decides how the arm is trained: two arms that agree in it are one training."""
+        if self.table is None:
+            return ()
+        what = (self.leak.name, self.table, self.variant, self.horizon_days, self.made, self.draw)
+        return (*what, self.beside, self.port_hidden)
 
-def gaussian_stream(draw: int) -> np.uint64:
-    """The stream of one of the Gaussian draws that stand in a leak's place."""
-    return salt("gaussian draw", draw)
+
+def gaussian_stream(seed: int, draw: int) -> np.uint64:
+    """The stream of one of the Gaussian draws that stand in a leak's place, under one training seed."""
+    return salt("gaussian draw", seed, draw)

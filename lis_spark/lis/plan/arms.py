@@ -120,9 +120,9 @@ def feature_requests(
         if "skip_t" in variants and horizon > 1:
             chain = fork_name(kind, "skip_t", date, seed)
             requests.append(FeatureRequest("skip_t", horizon, chain, later, date))
-        if "label_shuffled" in variants:
-            chain = fork_name(kind, "label_shuffled", date, seed)
-            requests.append(FeatureRequest("label_shuffled", horizon, chain, later, date))
+        for variant in ("label_shuffled", "replay"):
+            if variant in variants:
+                requests.append(FeatureRequest(variant, horizon, fork_name(kind, variant, date, seed), later, date))
     usable, _ = backward_horizons(evaluation, date, first_full_day)
     requests += [FeatureRequest("backward", -days, leak_base, date - ONE_DAY * days, date) for days in usable]
     return requests

@@ -25,7 +25,8 @@ class Chain:
 
     ``fork_date`` t means: starts from the parent's ``M_t`` (the base chain: from cold rows) and trains on days from t
     on; ``last_date`` is the date of its last snapshot, so its last day of data is the day before. Where
-    ``trained_folds`` are given, it sees no users but theirs.
+    ``trained_folds`` are given, it sees no users but theirs. With ``replayed_days`` r it trains on the days r days
+    earlier, which its parent has seen: a table that moves on and learns nothing new.
     """
 
     name: str
@@ -38,11 +39,16 @@ class Chain:
     trained_folds: tuple[int, ...] = ()
     skip_days: tuple[dt.date, ...] = ()
     permute_labels: bool = False
+    replayed_days: int = 0
 
     @property
     def days(self) -> list[dt.date]:
-        """The days of data from the fork on, in order, skipped ones included."""
+        """The days before its snapshots, from the fork on, in order, skipped ones included."""
         return days_between(self.fork_date, self.last_date)
+
+    def day_of_data(self, day: dt.date) -> dt.date:
+        """The day whose rows it trains on for the snapshot after ``day``."""
+        return day - ONE_DAY * self.replayed_days
 
 
 @dataclass(frozen=True)
@@ -200,7 +206,15 @@ def plan_chains(
             if "label_shuffled" in evaluation.variants:
                 name = fork_name(kind, "label_shuffled", date, seed)
                 chains.append(Chain(name, "label_shuffled", own, date, end, base, permute_labels=True))
+            if "replay" in evaluation.variants and can_replay(evaluation, date, first_day):
+                name = fork_name(kind, "replay", date, seed)
+                chains.append(Chain(name, "replay", own, date, end, base, replayed_days=longest))
     return chains
+
+
+def can_replay(evaluation: EvaluationConfig, date: dt.date, first_day: dt.date) -> bool:
+    """Whether there are as many days before T as the longest horizon takes."""
+    return date - ONE_DAY * max(evaluation.horizons) >= first_day
 
 
 def check_range(evaluation: EvaluationConfig, first_day: dt.date, last_day: dt.date) -> None:

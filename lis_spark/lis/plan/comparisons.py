@@ -7,9 +7,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from lis_spark.config import EvaluationConfig
+from lis_spark.config.leaks import HONEST, NAIVE
 from lis_spark.folds import NO_FOLD
+from lis_spark.lis.plan.append_feature import PORT
 from lis_spark.lis.plan.arms import CONTROL, REPRESENTATION, RUNG, TRUTH, TRUTH_BY_FOLD, Arm, is_by_fold
-from lis_spark.lis.plan.strata import ALL, bucket_names
+from lis_spark.lis.plan.strata import ALL, SEVERAL_ROWS, bucket_names
+from lis_spark.metrics import ITEM_PART, USER_PART, part_arm
+
+# Of a split measurement: the user part and the item part of its change of logits, and all of it on the same rows.
+SPLIT_COMPARISONS = (USER_PART, ITEM_PART, SEVERAL_ROWS)
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,7 @@ class Measurement:
 
     @property
     def controls(self) -> tuple[str, ...]:
-        """The control; several draws of it where their mean counts, which one leaked arm is compared with."""
+        """The control; several draws of it where their mean counts."""
         return self.arms[0].controls
 
     @property
@@ -60,11 +66,34 @@ class Measurement:
         several = self.controls if len(self.controls) > 1 else ()
         return {control: f"{self.comparison_id}|{control}" for control in several}
 
-    def pairs(self, folds: int) -> Iterator[dict[str, object]]:
-        """The rows that the metrics compare: control arm, leaked arm, fold.
+    @property
+    def is_split(self) -> bool:
+        """Whether its change of logits is split into a user part and an item part."""
+        return self.is_headline and self.variant in (NAIVE, HONEST, REPRESENTATION)
 
-        Several draws of a control are compared with the leaked arm the other way round: replicates stand on one side.
-        """
+    @property
+    def is_headline(self) -> bool:
+        """Whether it is over all impressions, of the whole table, and its arms can differ (n = 0 is the identity)."""
+        can_differ = self.horizon_days > 0 or self.variant == REPRESENTATION
+        return self.stratum == ALL and self.scope in ("both", PORT) and can_differ
+
+    def pairs(self, folds: int) -> Iterator[dict[str, object]]:
+        """The rows that the metrics compare: control arm, leaked arm, seed, date, fold, stratum."""
+        for pair in self._pairs(folds):
+            yield {"comparison_id": self.comparison_id, **pair}
+            if self.draws:
+                yield {"comparison_id": self.draws[str(pair["control_arm"])], **pair}
+
+    def split_pairs(self, folds: int) -> Iterator[dict[str, object]]:
+        """The rows for the parts of its change of logits, and for all of it over the same impressions."""
+        for pair in self._pairs(folds) if self.is_split else ():
+            control, leaked = str(pair["control_arm"]), str(pair["leaked_arm"])
+            for part in SPLIT_COMPARISONS:
+                arm = leaked if part == SEVERAL_ROWS else part_arm(part, leaked, control)
+                key = f"{self.comparison_id}|{part}"
+                yield {"comparison_id": key, **pair, "stratum": SEVERAL_ROWS, "leaked_arm": arm}
+
+    def _pairs(self, folds: int) -> Iterator[dict[str, object]]:
         by_fold = is_by_fold(self.protocol, self.variant)
         for arm in self.arms:
             if not by_fold or arm.held_out_fold == NO_FOLD:
@@ -74,18 +103,15 @@ class Measurement:
             else:
                 served = [fold for fold in range(folds) if fold != arm.held_out_fold]
             for fold in served:
-                place = {
-                    "seed": self.seed,
-                    "date": self.evaluated_date,
-                    "fold": fold,
-                    "stratum": self.stratum,
-                }
                 for control in self.controls:
-                    pair = (arm.name, control) if self.draws else (control, arm.name)
-                    named = dict(zip(("control_arm", "leaked_arm"), pair, strict=True))
-                    yield {"comparison_id": self.comparison_id, **place, **named}
-                    if self.draws:
-                        yield {"comparison_id": self.draws[control], **place, **named}
+                    yield {
+                        "seed": self.seed,
+                        "date": self.evaluated_date,
+                        "fold": fold,
+                        "stratum": self.stratum,
+                        "control_arm": control,
+                        "leaked_arm": arm.name,
+                    }
 
 
 def is_stratified(arm: Arm, longest_horizon: int) -> bool:

@@ -15,7 +15,7 @@ from lis_spark.lake import Lake
 from lis_spark.leaks.id_embedding import FeatureRequest
 from lis_spark.lis.plan.append_arms import append_arms
 from lis_spark.lis.plan.arms import Arm, feature_requests, plan_arms
-from lis_spark.lis.plan.chains import Chain, Unavailable, all_chains, backward_horizons, lineage
+from lis_spark.lis.plan.chains import Chain, Unavailable, all_chains, backward_horizons, can_replay, lineage
 from lis_spark.ranker.snapshots import SnapshotKey, source_partitions
 
 # A day counts as full when it holds at least this share of the median day's impressions.
@@ -41,7 +41,9 @@ class EvaluationPlan:
 
     def requests(self, seed: int, date: dt.date) -> list[FeatureRequest]:
         """The feature tables of one evaluated day."""
-        return feature_requests(self.config.evaluation, seed, date, self.first_full_day)
+        known = {chain.name for chain in self.chains}
+        requests = feature_requests(self.config.evaluation, seed, date, self.first_full_day)
+        return [request for request in requests if request.variant != "replay" or request.chain in known]
 
     def arms(self, seed: int, date: dt.date) -> list[Arm]:
         """The arms of one evaluated day that step score scores."""
@@ -69,6 +71,10 @@ class EvaluationPlan:
             if "skip_t" in evaluation.variants and 1 in evaluation.horizons:
                 reason = "at n = 1 the only day after T's morning is T itself, which skip-T skips: its table is E_T"
                 missing.append(Unavailable("skip_t", date, 1, reason))
+            if "replay" in evaluation.variants and not can_replay(evaluation, date, min(self.rows)):
+                longest = max(evaluation.horizons)
+                reason = f"it repeats the {longest} days before T, and the data begins at {min(self.rows)}"
+                missing.append(Unavailable("replay", date, longest, reason))
         return missing
 
 

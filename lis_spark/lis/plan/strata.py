@@ -9,6 +9,8 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 ALL = "all"
+# Impressions of users with at least two of them on the day: only there can a user part be told from an item part.
+SEVERAL_ROWS = "several_rows"
 # Whether the item is one of the preference data that an encoder was aligned, chosen or validated by (method 6).
 SEEN, UNSEEN = "alignment:seen", "alignment:unseen"
 

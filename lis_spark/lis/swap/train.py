@@ -81,7 +81,8 @@ def chain_fingerprints(plan: EvaluationPlan) -> ChainFingerprints:
         prints[chain.name] = {}
         for day in chain.days:
             treatment = [chain.held_out_fold, chain.permute_labels, day in chain.skip_days, *chain.trained_folds]
-            before = fingerprint(before, plan.row_fingerprints.get(day, "no rows"), treatment)
+            rows = plan.row_fingerprints.get(chain.day_of_data(day), "no rows")
+            before = fingerprint(before, rows, treatment)
             prints[chain.name][day + ONE_DAY] = before
     return prints
 
@@ -105,7 +106,13 @@ def stale_days(
 
 def _days(chains: Sequence[Chain], stale: Mapping[str, list[dt.date]]) -> set[dt.date]:
     """The days of data that stale chains may need: all of their own, for a state that lies on disk may be missing."""
-    return {day for chain in chains if chain.name in stale for day in chain.days if day < stale[chain.name][-1]}
+    return {
+        chain.day_of_data(day)
+        for chain in chains
+        if chain.name in stale
+        for day in chain.days
+        if day < stale[chain.name][-1]
+    }
 
 
 def _train_plan(
@@ -141,6 +148,7 @@ def _train_plan(
             trained_folds=chain.trained_folds,
             skip_days=chain.skip_days,
             permute_labels=chain.permute_labels,
+            replayed_days=chain.replayed_days,
             fingerprints=fingerprints[chain.name],
             keep_every_state=chain.parent is None,
             full_snapshots=_full_snapshots(config, chain),
