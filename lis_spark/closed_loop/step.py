@@ -200,7 +200,7 @@ class ClosedLoop:
                 state=start,
                 days=tuple(self.logs.before(arm, date)),
                 day=candidates,
-                arms=(AppendArmSpec(name=arm, port=port),),
+                arms=(AppendArmSpec(names=(arm,), port=port),),
             )
             for arm, port, candidates in zip(self.arms, ports, self._candidate_specs(date), strict=True)
         )

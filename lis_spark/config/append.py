@@ -21,7 +21,7 @@ class ContentConfig(Section):
     projections: int = Field(256, ge=16, le=4096, description="random projections of the features, and their cosines")
     sampled_items: int = Field(20_000, ge=100, description="items that the regressor is fitted on")
     folds: int = Field(5, ge=2, description="of items: none is predicted by a regressor that has seen it")
-    shuffles: int = Field(3, ge=2, description="predictions in the wrong order, whose mean is the control")
+    shuffles: int = Field(1, ge=1, description="wrong orders of a training seed, whose mean is the control")
 
 
 class LadderConfig(Section):
@@ -44,10 +44,11 @@ class AppendConfig(Section):
     window_days: int = Field(3, ge=1, description="w: trained on D_{T-w} .. D_{T-1}")
     horizons: tuple[int, ...] | None = Field(None, description="n; those of evaluation above 0 where absent")
     port_columns: int = Field(32, ge=1, le=256, description="the vector enters the interaction layers as so many")
-    gaussian_draws: int = Field(5, ge=2, le=100, description="draws whose mean is the control where none is as of T")
     content: ContentConfig | None = Field(None, description="also measure what content predicts of each leak")
     ladder: LadderConfig | None = Field(None, description="also measure the nested ladder; needs content")
-    row_shuffled: bool = Field(False, description="each leak in the wrong order against Gaussian draws: a control")
+    row_shuffled: bool = Field(
+        True, description="each leak in the wrong order against its control in the wrong order: a control"
+    )
 
     @property
     def future_leaks(self) -> tuple[Leak, ...]:

@@ -79,8 +79,8 @@ class OwnLeak(Section, ABC):
 
     @property
     @abstractmethod
-    def control_is_gaussian(self) -> bool:
-        """Whether the control are Gaussian draws of the same width; otherwise it is the same as of T."""
+    def control_is_shuffled(self) -> bool:
+        """Whether the control is its own vectors given to other keys; otherwise it is the same as of T."""
 
     @property
     def variants(self) -> tuple[str, ...]:
@@ -97,7 +97,7 @@ class OwnLeak(Section, ABC):
 class TableLeak(OwnLeak):
     """A table with a date: what it said on the last day before T + n, and for the control before T.
 
-    Impression-keyed, the date is the day of the impression, and the control are Gaussian draws.
+    Impression-keyed, the date is the day of the impression, and the control is the same in the wrong order.
     """
 
     kind: Literal["table"]
@@ -109,7 +109,7 @@ class TableLeak(OwnLeak):
     date_column: str = Field(description="last day of data that the row holds")
     columns: tuple[str, ...] = Field(min_length=1, description="numbers, or arrays of numbers of one length")
     excluded_fold_column: str | None = Field(None, description="which fold of users the row knows nothing of; -1: none")
-    control: Literal["as_of", "gaussian"] = "as_of"
+    control: Literal["as_of", "shuffled"] = "as_of"
 
     @property
     def key(self) -> Key:
@@ -122,14 +122,14 @@ class TableLeak(OwnLeak):
         return self.excluded_fold_column is not None
 
     @property
-    def control_is_gaussian(self) -> bool:
+    def control_is_shuffled(self) -> bool:
         """As configured."""
-        return self.control == "gaussian"
+        return self.control == "shuffled"
 
     @model_validator(mode="after")
     def _impressions_have_no_past(self) -> TableLeak:
         if self.keyed_by == "impression" and self.control == "as_of":
-            raise ValueError("control: an impression has no row as of an earlier day; say control: gaussian")
+            raise ValueError("control: an impression has no row as of an earlier day; say control: shuffled")
         return self
 
 
@@ -142,7 +142,7 @@ class SqlLeak(OwnLeak):
 
     kind: Literal["sql"]
     query: str
-    control: Literal["as_of", "gaussian"] | None = Field(None, description="as_of where the query asks for :as_of")
+    control: Literal["as_of", "shuffled"] | None = Field(None, description="as_of where the query asks for :as_of")
     control_query: str | None = Field(None, description="another SELECT of the same columns as the control")
     horizon_days: int | None = Field(None, ge=1, description="n, where the query does not ask for :as_of")
 
@@ -153,7 +153,7 @@ class SqlLeak(OwnLeak):
 
     @property
     def parsed_control(self) -> Query:
-        """What the control is asked, where it is not Gaussian."""
+        """What the control is asked, where it is not the leak in the wrong order."""
         return self.parsed if self.control_query is None else parse_query(self.control_query)
 
     @property
@@ -167,9 +167,9 @@ class SqlLeak(OwnLeak):
         return EXCLUDED_FOLD in self.parsed.parameters
 
     @property
-    def control_is_gaussian(self) -> bool:
+    def control_is_shuffled(self) -> bool:
         """As configured."""
-        return self.control == "gaussian"
+        return self.control == "shuffled"
 
     @property
     def variants(self) -> tuple[str, ...]:
@@ -189,7 +189,7 @@ class SqlLeak(OwnLeak):
         if dated and query.key == "impression":
             raise ValueError(
                 f"query: an impression has no row as of an earlier day, so :{AS_OF} would leave T's own out of the "
-                "control; leave it out, and say horizon_days and control: gaussian"
+                "control; leave it out, and say horizon_days and control: shuffled"
             )
         if dated and self.horizon_days is not None:
             raise ValueError(f"horizon_days: the query asks for :{AS_OF}, append.horizons say of which days")
@@ -204,16 +204,16 @@ class SqlLeak(OwnLeak):
                     f"control_query: it has {other.key} and {', '.join(other.columns)}, the query has {query.key} and "
                     f"{', '.join(query.columns)}"
                 )
-        elif not dated and self.control != "gaussian":
+        elif not dated and self.control != "shuffled":
             raise ValueError(
-                f"control: the query does not ask for :{AS_OF}, so it is no control as of T; say control: gaussian, or "
+                f"control: the query does not ask for :{AS_OF}, so it is no control as of T; say control: shuffled, or "
                 "give control_query"
             )
         return self
 
 
 class PlantedLeak(OwnLeak):
-    """p* of the simulated world: what no ranker can beat (method 1.6). It holds no label; the control is Gaussian."""
+    """p* of the simulated world: what no ranker can beat (method 1.6). It holds no label; its control is shuffled."""
 
     kind: Literal["planted"]
     name: str = Field("planted", pattern=_NAME)
@@ -229,7 +229,7 @@ class PlantedLeak(OwnLeak):
         return False
 
     @property
-    def control_is_gaussian(self) -> bool:
+    def control_is_shuffled(self) -> bool:
         """Always."""
         return True
 

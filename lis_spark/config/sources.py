@@ -18,6 +18,11 @@ class KuaiRandSource(Section):
     kind: Literal["kuairand"]
     path: str
 
+    @property
+    def knows_requests(self) -> bool:
+        """Whether the source says which impressions were shown together; a derived request is a guess by the minute."""
+        return False
+
 
 class MovieTweetingsSource(Section):
     """MovieTweetings: ``ratings.dat`` and ``movies.dat`` in ``path``; a rating of at least ``positive_rating`` is 1."""
@@ -25,6 +30,11 @@ class MovieTweetingsSource(Section):
     kind: Literal["movietweetings"]
     path: str
     positive_rating: int = Field(8, ge=0, le=10)
+
+    @property
+    def knows_requests(self) -> bool:
+        """Whether the source says which impressions were shown together; a derived request is a guess by the minute."""
+        return False
 
 
 class ColumnMap(Section):
@@ -52,6 +62,11 @@ class TableSource(Section):
     time_format: Literal["timestamp", "epoch_seconds", "epoch_milliseconds"] = "timestamp"
     items_path: str | None = Field(None, description="optional table with item_id and item feature columns")
     items_columns: dict[str, str] = Field(default_factory=dict, description="items field -> column")
+
+    @property
+    def knows_requests(self) -> bool:
+        """Whether the source says which impressions were shown together; a derived request is a guess by the minute."""
+        return self.columns.request_id is not None
 
 
 Source = Annotated[KuaiRandSource | MovieTweetingsSource | TableSource | WorldSource, Field(discriminator="kind")]

@@ -102,6 +102,11 @@ class WorldSource(Section):
         alive = self.catalogue.new_items_a_day * self.catalogue.life_days
         return alive * self.traffic.impressions_an_item_a_day
 
+    @property
+    def knows_requests(self) -> bool:
+        """Every impression belongs to a simulated request."""
+        return True
+
     @model_validator(mode="after")
     def _enough_to_show(self) -> WorldSource:
         items = self.catalogue.new_items_a_day * self.catalogue.life_days

@@ -36,7 +36,7 @@ def append_rank(plan_path: str) -> int:
         if number % rank.groups == rank.group_number:
             written += trainer.run(evaluation, arm, number)
             if rank.place == 0:
-                report_progress(plan_path, rank.rank, f"{evaluation.seed} {evaluation.date} {arm.name}")
+                report_progress(plan_path, rank.rank, f"{evaluation.seed} {evaluation.date} {arm.names[0]}")
     dist.barrier()
     return written
 
@@ -69,8 +69,9 @@ class AppendTrainer:
             for start in range(0, max(int(count) for count in counts), CHUNK_ROWS):  # type: ignore[call-overload]
                 chunk = rows[start : start + CHUNK_ROWS]
                 index, logits = self._scored(chunk, ported.port if ported else None)
-                writer.write_table(logits_table(arm.name, chunk[index], logits[:, self.label], slot, self.label))
-                written += len(index)
+                for name in arm.names:
+                    writer.write_table(logits_table(name, chunk[index], logits[:, self.label], slot, self.label))
+                    written += len(index)
         return written
 
     def _ported(self, arm: AppendArmSpec, seed: int) -> PortedModel | None:

@@ -114,7 +114,7 @@ def appended(tmp_path_factory: pytest.TempPathFactory) -> Appended:
             state=state,
             days=tuple(ported.days[day(number)] for number in range(T - WINDOW, T)),
             day=ported.days[day(T)],
-            arms=tuple(AppendArmSpec(name=arm, port=placed(port, folder / "ported")) for arm, port in ARMS.items()),
+            arms=tuple(AppendArmSpec(names=(arm,), port=placed(port, folder / "ported")) for arm, port in ARMS.items()),
         )
         plan = AppendPlan(
             output_folder=str(logits[name]),

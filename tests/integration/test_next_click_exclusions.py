@@ -151,7 +151,9 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pd.DataFrame]:
                 state=StateSpec(folder=str(place), fingerprint="base-1-first"),
                 days=tuple(specs[:-1]),
                 day=specs[-1],
-                arms=tuple(AppendArmSpec(name=name, port=PortSpec(column=name, widths=(PORT,))) for name in columns),
+                arms=tuple(
+                    AppendArmSpec(names=(name,), port=PortSpec(column=name, widths=(PORT,))) for name in columns
+                ),
             )
         )
     plan = AppendPlan(

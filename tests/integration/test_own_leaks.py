@@ -106,7 +106,7 @@ def test_users_and_impressions_are_keys_too(lake: Lake) -> None:
         assert (row.vector is None) == (expected is None)
         assert row.vector is None or np.frombuffer(bytes(row.vector), "<f4")[2] == expected
     clock = "SELECT impression_id, array(hour(request_ts), 1) AS h FROM impressions"
-    hours = rows_of(lake, sql_leak(clock, horizon_days=1, control="gaussian"), [ValueUse("naive", 1, T)])
+    hours = rows_of(lake, sql_leak(clock, horizon_days=1, control="shuffled"), [ValueUse("naive", 1, T)])
     assert hours["vector"].notna().all()
 
 
@@ -165,7 +165,7 @@ def test_rows_from_the_future_and_ties_at_the_boundary_are_seen(spark: Any, lake
 )
 def test_what_gives_no_one_vector_a_key_is_refused(lake: Lake, query: str, found: str, expected: str) -> None:
     with pytest.raises(InputError) as error:
-        rows_of(lake, sql_leak(query, horizon_days=1, control="gaussian"), USES[:1])
+        rows_of(lake, sql_leak(query, horizon_days=1, control="shuffled"), USES[:1])
     assert found in str(error.value) and expected in str(error.value) and "mine" in str(error.value)
 
 
@@ -180,22 +180,29 @@ def test_a_query_sees_no_view_of_the_callers_session(spark: Any, lake: Lake) -> 
 
 def test_the_wrong_order_gives_every_key_the_vector_of_another(spark: Any) -> None:
     rows = [
-        (place, draw, fold, key, f"{place}/{fold}/{key}", made)
+        (place, draw, fold, key, dt.date(2026, 1, 1 + key % 2) if place == 2 else None, f"{place}/{fold}/{key}", made)
         for place, draw, made in ((0, 0, "row_shuffled"), (1, 0, "as_is"), (2, 1, "row_shuffled"))
         for fold in (0, 1)
         for key in range(200)
         for _ in range(2)
     ]
     frame = spark.createDataFrame(
-        rows, "place int, draw int, held_out_fold int, key bigint, vector string, made string"
+        rows,
+        "place int, draw int, held_out_fold int, key bigint, shuffled_within date, vector string, made string",
     )
-    found = in_the_wrong_order(frame).toPandas()
+    found = in_the_wrong_order(frame, 17).toPandas()
     assert len(found) == len(rows)
     own = found["place"].astype(str) + "/" + found["held_out_fold"].astype(str) + "/" + found["key"].astype(str)
     straight = found["made"] == "as_is"
     assert (found["vector"] == own)[straight].all() and not (found["vector"] == own)[~straight].any()
     exchanged = found[~straight].drop_duplicates(["place", "held_out_fold", "key"])
-    assert sorted(exchanged["vector"]) == sorted({row[4] for row in rows if row[5] != "as_is"}), "a permutation"
+    assert sorted(exchanged["vector"]) == sorted({row[5] for row in rows if row[6] != "as_is"}), "a permutation"
+    within = exchanged[exchanged["place"] == 2]
+    partner = within["vector"].str.split("/").str[-1].astype(int)
+    assert (partner % 2 == within["key"] % 2).all(), "vectors of impressions change places within their day"
+    other_seed = in_the_wrong_order(frame, 18).toPandas().set_index(["place", "held_out_fold", "key"])["vector"]
+    same = exchanged.set_index(["place", "held_out_fold", "key"])["vector"]
+    assert (other_seed[~other_seed.index.duplicated()][same.index] != same).mean() > 0.9, "and so has each seed"
     of_another = exchanged.assign(another=exchanged["vector"].str.split("/").str[-1])
     orders = [
         of_another[of_another["place"] == place].set_index(["held_out_fold", "key"])["another"] for place in (0, 2)

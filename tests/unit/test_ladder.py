@@ -14,8 +14,11 @@ from lis_spark.errors import ConfigError
 from lis_spark.lis.plan.append_arms import append_features
 from lis_spark.lis.plan.comparisons import plan_measurements
 from lis_spark.lis.plan.ladder import RUNGS
-from lis_spark.report.ladder_table import ladder_views
+from lis_spark.report.context import ReportContext
+from lis_spark.report.ladder_table import ladder_views, print_ladders
+from lis_spark.report.page import render
 from lis_spark.report.step_figure import draw_ladder
+from tests.report_rows import printed
 
 T = dt.date(2022, 5, 3)
 
@@ -169,3 +172,30 @@ def test_a_reader_is_told_what_is_reached_and_where_the_rest_is() -> None:
     (of_all,) = ladder_views([*rows(), *rows("alignment:unseen", 1.0)], [])
     assert of_all.items == "all items", "all are unseen: the same ladder is not told twice"
     assert ladder_views(rows()[:-1], []) == [], "a ladder that lacks a rung says nothing"
+
+
+def test_a_ladder_without_intervals_is_told_and_drawn_all_the_same() -> None:
+    nothing = {"ci_low": None, "ci_high": None}
+    lost = {**rows()[0], "variant": "lost_in_use", "lis": 0.004}
+    told = {"evaluated_date": T, "stratum": "all", "seed": "17"}
+    for name in ("eta", "efficiency"):
+        told |= {name: 1.375, f"{name}_ci_low": None, f"{name}_ci_high": None}
+    views = ladder_views([{**row, **nothing} for row in (*rows(), lost)], [told])
+    assert views[0].answer == (
+        "2022-05-03, all items: Alignment reaches 138 % (no interval) of what content holds beyond an encoder without "
+        "it. The encoder gives 138 % (no interval) of what the future would give (eta). That anything is lost in use "
+        "is not shown: a stronger port makes +0.0040 (no interval) of the same vectors."
+    )
+    shown = printed(lambda console: print_ladders(console, views))
+    assert "+0.0100 " in shown and "±" not in shown
+    drawn = ElementTree.fromstring(str(draw_ladder(views[0], "one")))
+    assert len(list(drawn.iter("rect"))) == 6
+    assert not [line for line in drawn.iter("line") if line.attrib["class"] == "axis"], "no interval, no line of it"
+    page = render([], ReportContext("run", "a world", ladders=views))
+    assert "no interval" in page and "None" not in page
+
+
+def test_print_ladders_has_half_of_each_interval_and_fits() -> None:
+    shown = printed(lambda console: print_ladders(console, ladder_views(rows("update_count:<10"), [])))
+    assert "+0.0400±0.0100" in shown and "items with <10 training examples" in shown
+    assert max(map(len, shown.splitlines())) <= 120

@@ -49,7 +49,7 @@ def test_what_is_no_leak_is_refused_before_any_work(text: str, message: str) -> 
     with pytest.raises(ValueError, match=message):
         parse_query(text)
     with pytest.raises(ValidationError, match=message):
-        SqlLeak(kind="sql", name="leak", query=text, horizon_days=1, control="gaussian")
+        SqlLeak(kind="sql", name="leak", query=text, horizon_days=1, control="shuffled")
 
 
 def leak(**keys: Any) -> Any:
@@ -61,14 +61,14 @@ def test_variants_follow_from_what_a_leak_can_leave_out() -> None:
     users = "SELECT user_id, avg(label_click) AS a FROM impressions WHERE date < :as_of GROUP BY user_id"
     assert leak(kind="sql", query=users).variants == ("naive",), "it holds the labels that are scored"
     assert leak(kind="sql", query=users, excludes_own_label=True).variants == ("honest",)
-    titles = leak(kind="sql", query="SELECT item_id, length(title) AS a FROM items", control="gaussian", horizon_days=3)
-    assert titles.variants == ("honest",) and titles.control_is_gaussian, "nobody's labels are in a title"
+    titles = leak(kind="sql", query="SELECT item_id, length(title) AS a FROM items", control="shuffled", horizon_days=3)
+    assert titles.variants == ("honest",) and titles.control_is_shuffled, "nobody's labels are in a title"
     assert titles.horizons_among([1, 7]) == (3,)
     table = {"kind": "table", "path": "x", "keyed_by": "item", "key_column": "i", "date_column": "d", "columns": ["a"]}
-    assert leak(**table).variants == ("naive",) and not leak(**table).control_is_gaussian
+    assert leak(**table).variants == ("naive",) and not leak(**table).control_is_shuffled
     assert leak(**table, excluded_fold_column="fold").variants == ("naive", "honest")
     planted = leak(kind="planted")
-    assert planted.variants == ("honest",) and planted.control_is_gaussian and planted.key == "impression"
+    assert planted.variants == ("honest",) and planted.control_is_shuffled and planted.key == "impression"
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_variants_follow_from_what_a_leak_can_leave_out() -> None:
             "an impression has no row as of an earlier day",
         ),
         ({"query": "SELECT item_id, 1 AS a FROM items"}, "say how far its data reaches"),
-        ({"query": "SELECT item_id, 1 AS a FROM items", "horizon_days": 1}, "say control: gaussian"),
+        ({"query": "SELECT item_id, 1 AS a FROM items", "horizon_days": 1}, "say control: shuffled"),
         ({"query": RATES, "control": "as_of", "control_query": RATES}, "either control or control_query"),
         ({"query": RATES, "control_query": "SELECT item_id, 1 AS a FROM items"}, "it has item and a, the query has"),
     ],
@@ -91,7 +91,7 @@ def test_a_leak_without_horizon_or_control_is_refused(keys: dict[str, Any], mess
 
 
 def test_a_table_of_impressions_has_no_control_of_an_earlier_day() -> None:
-    with pytest.raises(ValidationError, match="say control: gaussian"):
+    with pytest.raises(ValidationError, match="say control: shuffled"):
         TableLeak(
             kind="table", name="x", path="x", keyed_by="impression", key_column="i", date_column="d", columns=("a",)
         )

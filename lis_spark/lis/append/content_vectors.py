@@ -46,6 +46,7 @@ PIECES = 8
 
 def content_vectors(
     lake: Lake,
+    seed: int,
     rows: DataFrame,
     owners: DataFrame,
     features: Sequence[AppendFeature],
@@ -56,6 +57,7 @@ def content_vectors(
 
     Args:
         lake: with ``items`` and ``impressions``.
+        seed: training seed, which has orders of its own.
         rows: item_id, fold, held_out_fold, place, vector: what is predicted, under the place of the arm ``content``.
         owners: date, impression_id, item_id, fold: the impressions that are given predictions.
         features: all arms.
@@ -99,8 +101,11 @@ def content_vectors(
     }
     predicted = listed.mapInArrow(_predict(str(folder), content, shuffles), _PREDICTED_DDL)
     # an arm's shuffles have places of their own, so each has an order of its own
-    keyed = predicted.withColumns({"key": F.xxhash64("item_id", "place"), "draw": F.lit(0)})
-    given = in_the_wrong_order(keyed.withColumnRenamed("group", "held_out_fold"))
+    anywhere = F.lit(None).cast("date").alias("shuffled_within")
+    keyed = predicted.withColumns(
+        {"key": F.xxhash64("item_id", "place"), "draw": F.lit(0), "shuffled_within": anywhere}
+    )
+    given = in_the_wrong_order(keyed.withColumnRenamed("group", "held_out_fold"), seed)
     return owners.join(given.withColumnRenamed("held_out_fold", "fold"), ["item_id", "fold"]).select(
         "date", "impression_id", "place", "vector"
     )

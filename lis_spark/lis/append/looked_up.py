@@ -33,12 +33,13 @@ _LOOKED_UP = pa.schema(
         ("fold", pa.int32()),
         ("held_out_fold", pa.int32()),
         ("key", pa.int64()),
+        ("shuffled_within", pa.date32()),
         ("vector", pa.binary()),
     ]
 )
 _LOOKED_UP_DDL = (
     "date date, impression_id string, place int, made string, draw int, item_id string, fold int, held_out_fold int, "
-    "key bigint, vector binary"
+    "key bigint, shuffled_within date, vector binary"
 )
 
 
@@ -84,7 +85,8 @@ def looked_up_vectors(
 
     Returns:
         DataFrame: date, impression_id, place, made, draw, item_id, fold, held_out_fold, key (what the vector belongs
-            to, hashed: its item, its user, or the impression itself), vector.
+            to, hashed: its item, its user, or the impression itself), shuffled_within (the day, where vectors belong to
+            impressions), vector.
     """
     wanted = lake.spark.createDataFrame(
         [
@@ -116,7 +118,7 @@ def looked_up_vectors(
     # where there is nothing to read the row is masked: the ranks find no vector
     keyed = _keyed(lake, chosen.where("vector IS NOT NULL"), features)
     narrow = keyed.select(*_LOOKED_UP.names, "ids")
-    return narrow.mapInArrow(_looked_up(table, lake.config.ranker.dimension), _LOOKED_UP_DDL)
+    return narrow.mapInArrow(_looked_up(table, lake.config.ranker.dimension, seed), _LOOKED_UP_DDL)
 
 
 def _keyed(lake: Lake, rows: DataFrame, features: Sequence[AppendFeature]) -> DataFrame:
@@ -129,10 +131,13 @@ def _keyed(lake: Lake, rows: DataFrame, features: Sequence[AppendFeature]) -> Da
     user = F.col("user_id") if made_of_users else F.col("item_id")  # nobody asks for it otherwise
     owner = F.when(F.col("leak").isin(keys["user"]), user)
     owner = owner.when(F.col("leak").isin(keys["impression"]), F.col("impression_id")).otherwise(F.col("item_id"))
-    return rows.withColumn("key", F.xxhash64(owner))
+    day = F.when(F.col("leak").isin(keys["impression"]), F.col("date"))
+    return rows.withColumns({"key": F.xxhash64(owner), "shuffled_within": day})
 
 
-def _looked_up(folder: str, dimension: int) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+def _looked_up(
+    folder: str, dimension: int, seed: int
+) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """Ids become the mean of their items' rows in a table, before what stands beside it; or all a Gaussian draw."""
 
     def look_up(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -147,7 +152,7 @@ def _looked_up(folder: str, dimension: int) -> Callable[[Iterable[pa.RecordBatch
                 vectors = part["vector"] if part["ids"].null_count else _pooled(part, table, known)
                 if part["made"][0].as_py() == "gaussian":
                     width = len(vectors[0].as_py()) // BYTES_PER_VALUE
-                    stream = gaussian_stream(part["draw"][0].as_py())
+                    stream = gaussian_stream(seed, part["draw"][0].as_py())
                     vectors = pack(normals(stream, part["key"].to_numpy(), width).T.astype(np.float32))
                 kept = [part[name] for name in _LOOKED_UP.names[:-1]]
                 yield pa.RecordBatch.from_arrays([*kept, vectors], schema=_LOOKED_UP)

@@ -69,7 +69,7 @@ class OwnSource(LeakSource[OwnLeakKind]):
         if table == LEAKED:
             horizons: tuple[int, ...] = leak.horizons_among(self.horizons)
         else:
-            horizons = () if leak.control_is_gaussian else (0,)
+            horizons = () if leak.control_is_shuffled else (0,)
         uses = []
         for horizon in horizons:
             as_of = self.date + ONE_DAY * horizon

@@ -61,11 +61,13 @@ def export_append_rows(
     owners_of(lake, days).write.parquet(file_url(folder / "owners"))
     owners = lake.spark.read.parquet(file_url(folder / "owners"))
     known = looked_up_vectors(lake, seed, date, features, owners, vector_folder(folder / "lookup", key))
-    vectors = in_the_wrong_order(known.where("made != 'content'")).select(*_NARROW)
+    vectors = in_the_wrong_order(known.where("made != 'content'"), seed).select(*_NARROW)
     content = lake.config.append.content if lake.config.append else None
     if content is not None:
         targets = known.where("made = 'content'")
-        vectors = vectors.unionByName(content_vectors(lake, targets, owners, features, content, folder / "content"))
+        vectors = vectors.unionByName(
+            content_vectors(lake, seed, targets, owners, features, content, folder / "content")
+        )
     vectors = with_rungs(lake, seed, date, vectors, features, owners).persist(DISK_ONLY)
     try:
         ports = _ports(lake, vectors, features, folder / "vectors")

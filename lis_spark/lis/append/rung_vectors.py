@@ -94,13 +94,14 @@ def with_rungs(
     is_rung = F.col("place").isin(list(parts))
     joined = every.join(vectors.where(is_rung), ["date", "impression_id", "place"], "left")
     rungs = joined.select("date", "impression_id", "place", "key", "own", "vector").mapInArrow(
-        _joined_parts(parts), _SCHEMA_DDL
+        _joined_parts(parts, seed), _SCHEMA_DDL
     )
     return vectors.where(~is_rung).unionByName(rungs)
 
 
 def _joined_parts(
     parts: Mapping[int, RungParts],
+    seed: int,
 ) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """The parts one after another; zeros stand where there is no ID vector, or nothing that the rung is named after."""
 
@@ -113,7 +114,7 @@ def _joined_parts(
                 columns = [_or_zeros(part["own"], rung.own)]
                 if rung.named:
                     columns.append(_or_zeros(part["vector"], rung.named))
-                stream = salt("beside a rung") if rung.draw is None else gaussian_stream(rung.draw)
+                stream = salt("beside a rung") if rung.draw is None else gaussian_stream(seed, rung.draw)
                 noise = normals(stream, part["key"].to_numpy(), rung.noise).T * present[:, None]
                 vectors = pack(np.concatenate([*columns, noise.astype(np.float32)], axis=1))
                 kept = [part[name] for name in _SCHEMA.names[:-1]]

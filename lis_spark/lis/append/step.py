@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import shutil
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 from pyspark.sql import SparkSession
@@ -19,6 +20,7 @@ from lis_spark.lake import Lake
 from lis_spark.lis.append.features import source_of, wanted_partitions, write_append_features
 from lis_spark.lis.append.rows import export_append_rows
 from lis_spark.lis.plan.append_arms import append_features
+from lis_spark.lis.plan.append_feature import AppendFeature
 from lis_spark.lis.plan.chains import ONE_DAY, base_name, days_between
 from lis_spark.lis.plan.evaluation import EvaluationPlan, resolve
 from lis_spark.lis.swap.score import read_logits, write_scores
@@ -26,11 +28,11 @@ from lis_spark.lis.swap.trained_models import model_state, trained_models
 from lis_spark.partitions import PartitionKey
 from lis_spark.progress import described
 from lis_spark.ranker.exchange import launch_plan, launch_spec, ranker_spec
-from lis_spark.ranker.plans import AppendArmSpec, AppendEvaluationSpec, AppendPlan
+from lis_spark.ranker.plans import AppendArmSpec, AppendEvaluationSpec, AppendPlan, PortSpec
 from lis_spark.step import StepResult
 from lis_spark.table_files import absolute
 
-STEP_VERSION = 4
+STEP_VERSION = 5
 # Value of ``scores.step``.
 STEP = "append"
 # What every rank runs.
@@ -64,9 +66,11 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
     work = Path(absolute(config.lake.work_path)) / f"append-{run_id or uuid.uuid4().hex[:12]}"
     try:
         append_plan = _append_plan(lake, plan, keys, work)
-        arms = sum(len(evaluation.arms) for evaluation in append_plan.evaluations)
+        arms = sum(len(evaluation.arms) for evaluation in append_plan.evaluations)  # identical ones once
         launch_plan(config, "append", append_plan, WORK, f"retraining {arms} arms", pieces=arms)
-        expected = sum(evaluation.day.rows * len(evaluation.arms) for evaluation in append_plan.evaluations)
+        expected = sum(
+            evaluation.day.rows * len(arm.names) for evaluation in append_plan.evaluations for arm in evaluation.arms
+        )
         with described(spark, "logits into the table scores"):
             written = write_scores(lake, STEP, read_logits(spark, work / "logits", keys), todo, expected)
     finally:
@@ -127,10 +131,7 @@ def _append_plan(lake: Lake, plan: EvaluationPlan, keys: list[tuple[int, dt.date
                 state=model_state(absolute(config.lake.work_path), base_name(seed), first, models),
                 days=tuple(specs[day] for day in days if day < date),
                 day=specs[date],
-                arms=tuple(
-                    AppendArmSpec(name=feature.arm.name, port=port)
-                    for feature, port in zip(features, ports, strict=True)
-                ),
+                arms=_trainings(features, ports),
             )
         )
     return AppendPlan(
@@ -141,3 +142,13 @@ def _append_plan(lake: Lake, plan: EvaluationPlan, keys: list[tuple[int, dt.date
         port_columns=config.append.port_columns,
         evaluations=tuple(evaluations),
     )
+
+
+def _trainings(features: Sequence[AppendFeature], ports: Sequence[PortSpec | None]) -> tuple[AppendArmSpec, ...]:
+    """One for all arms that read the same: under one seed they are one training."""
+    names: dict[tuple[object, ...], list[str]] = {}
+    port_of: dict[tuple[object, ...], PortSpec | None] = {}
+    for feature, port in zip(features, ports, strict=True):
+        names.setdefault(feature.read, []).append(feature.arm.name)
+        port_of.setdefault(feature.read, port)
+    return tuple(AppendArmSpec(names=tuple(names[read]), port=port_of[read]) for read in names)
