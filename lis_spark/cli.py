@@ -27,7 +27,7 @@ STEP_NAMES = (
 EXPERIMENT_VERBS = ("assign", "read-out", "replay")
 # Verbs of several steps.
 VERBS_OF_STEPS = {
-    "measure-ais": ("represent", "append", "measure", "report"),
+    "measure-ais": ("represent", "features", "score", "append", "measure", "report"),
     "experiment": (
         *("simulate", "vocabulary", "training-rows", "train", "curate", "align", "represent", "experiment"),
     ),
@@ -49,7 +49,7 @@ _HELP = {
     "measure": "exact AUC, LIS, intervals, verdicts; with --scores: from logits of your own",
     "compare": "every leak of the configuration side by side: runs what is not up to date, then compares",
     "audit": "which columns of a feature table know what came after the impression",
-    "measure-ais": "what representations of items are worth: represent, append, measure, report where not up to date",
+    "measure-ais": "what representations of items are worth: runs what is not up to date, from represent on",
     "slots": "which embedding table matters most (permutation importance)",
     "assign": "users -> arms of an experiment, by salted hash",
     "read-out": "what an experiment changed: lifts with intervals, or why nothing can be said",

@@ -61,6 +61,7 @@ def small_overrides(folder: Path, source: Path) -> list[str]:
         f"source.path={source}",
         "ingest.end_date=null",
         "launch.processes=1",
+        "evaluation.swap_refit=true",
     ]
 
 
@@ -120,7 +121,7 @@ def alignment_world(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> lis
         *("source.days=11", "source.traffic.impressions_a_day=3000", "source.catalogue.near_duplicate_share=0.25"),
         *(f"evaluation.dates=[{ALIGNMENT_DATE}]", "evaluation.horizons=[0, 1]", "evaluation.refit={horizons: [1]}"),
         *("evaluation.variants=[naive]", "evaluation.backward_horizons=[]", "evaluation.align_minimum_updates=10"),
-        *("launch.processes=1", "preference.as_of=null", "append=null"),
+        *("launch.processes=1", "preference.as_of=null", "append=null", "seeds=[17]", "evaluation.swap_refit=true"),
     ]
     run_steps(spark, load_config(ALIGNMENT, overrides), ("simulate", "vocabulary", "training-rows", "train"))
     return overrides

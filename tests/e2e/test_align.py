@@ -44,6 +44,7 @@ from tests.e2e.conftest import ALIGNMENT, ALIGNMENT_DATE, ROOT
 from tests.e2e.readme import of_readme
 from tests.encoder_worlds import SMALL
 
+pytestmark = pytest.mark.slow("aligns encoders on a world of its own")
 SETTINGS = f"embedded: {json.dumps(SMALL)}, title_tokens: 16, dimension: %d, evaluate_every: 10, batch_size: 64"
 WIDTH = 11  # wider than the ID table, whose rungs are filled up
 # of items of the sixth day, so that a later ranker may be trained on with what encoders say
@@ -58,7 +59,7 @@ ENCODERS = (
     )
     + "]"
 )
-APPEND = "append={window_days: 2, horizons: [1], gaussian_draws: 2, %s leaks: [%s]}"
+APPEND = "append={window_days: 2, horizons: [1], %s leaks: [%s]}"
 SHOWN = "content: {columns: [title, image], projections: 32, shuffles: 2},"
 LADDER = f"{SHOWN} ladder: {{unaligned: components, aligned: aligned, noise_draws: 2}},"
 RATES = (
@@ -66,7 +67,7 @@ RATES = (
     ":as_of AND NOT (fold = :excluded_fold AND date >= :held_out_from) GROUP BY item_id'}"
 )
 NOISE = (
-    "{kind: sql, name: noise, horizon_days: 1, control: gaussian, is_noise: true, query: 'SELECT item_id, "
+    "{kind: sql, name: noise, horizon_days: 1, control: shuffled, is_noise: true, query: 'SELECT item_id, "
     "transform(sequence(0, 3), place -> float(pmod(xxhash64(item_id, place), 1009))) AS noise FROM items'}"
 )
 LEAKS = (
@@ -472,7 +473,7 @@ def test_items_that_show_a_title_alone_go_the_same_way(spark: Any, tmp_path: Pat
     """Films of MovieTweetings, twelve days of them, to what their titles gain the ranker."""
     overrides = [
         *(f"lake.path={tmp_path / 'lake'}", f"lake.work_path={tmp_path / 'work'}", f"output_path={tmp_path / 'out'}"),
-        *(f"source.path={ROOT / 'data' / 'movietweetings_100k'}", "launch.processes=1"),
+        *(f"source.path={ROOT / 'data' / 'movietweetings_100k'}", "launch.processes=1", "seeds=[17]"),
         *("ingest.start_date=2013-03-01", "ingest.end_date=2013-03-12", "evaluation.dates=[2013-03-12]"),
         *("evaluation.horizons=[0, 1]", "evaluation.variants=[naive]", "evaluation.refit={horizons: [1]}"),
         *("preference.min_updates=3", "preference.as_of=2013-03-10"),
@@ -531,7 +532,7 @@ def test_the_widths_that_a_ranker_takes_are_enforced(config_data: dict[str, Any]
     ):
         with pytest.raises(ConfigError, match=told):
             parse_config({**data, "encoders": [{"name": "one", **encoder}]})
-    rates = {"kind": "sql", "name": "rates", "horizon_days": 7, "control": "gaussian"}
+    rates = {"kind": "sql", "name": "rates", "horizon_days": 7, "control": "shuffled"}
     rates["query"] = "SELECT item_id, avg(label_click) AS rate FROM impressions GROUP BY item_id"
     late = {**data, "append": {"leaks": [rates, leak]}, "encoders": [{"name": "one", "leak": "rates"}]}
     with pytest.raises(ConfigError, match="reads labels of all days, those that are scored among them"):

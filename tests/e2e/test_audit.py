@@ -18,6 +18,7 @@ from tests.e2e.readme import of_readme
 CONFIG = Path(__file__).resolve().parents[2] / "conf" / "world_reference_small.yaml"
 
 
+@pytest.mark.slow("audits tables of a month")
 def test_six_planted_leaks_are_found_and_none_of_twenty_honest_columns_is_accused(
     spark: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -44,6 +45,7 @@ def test_six_planted_leaks_are_found_and_none_of_twenty_honest_columns_is_accuse
     assert printed.startswith("6 of 26 columns know what came after the impression: ")
 
 
+@pytest.mark.slow("audits tables of a month")
 def test_statistics_of_the_whole_month_and_a_join_on_the_wrong_day_are_found_on_real_impressions(
     copied: RunConfig, spark: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

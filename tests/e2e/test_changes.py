@@ -53,6 +53,7 @@ def test_a_run_that_finds_everything_done_writes_nothing(spark: Any, small_run: 
     assert versions(spark, small_run.config) == before
 
 
+@pytest.mark.slow("runs the main job once more")
 def test_one_more_day_runs_exactly_the_new_partitions(spark: Any, copied: RunConfig, tmp_path: Path) -> None:
     pq.write_table(rows_through(NEXT_DAY), tmp_path / "source" / "impressions.parquet")
     before, shown = versions(spark, copied), job_names(spark)
@@ -73,6 +74,7 @@ def test_one_more_day_runs_exactly_the_new_partitions(spark: Any, copied: RunCon
     assert newest is not None and newest[0] == NEXT_DAY + dt.timedelta(days=1)
 
 
+@pytest.mark.slow("runs the main job once more")
 def test_a_late_day_makes_the_chain_days_after_it_stale_by_name(spark: Any, copied: RunConfig, tmp_path: Path) -> None:
     """A day that had lost some of its rows arrives whole: its chain days and all later ones are trained again."""
     file = tmp_path / "source" / "impressions.parquet"
@@ -90,6 +92,7 @@ def test_a_late_day_makes_the_chain_days_after_it_stale_by_name(spark: Any, copi
     assert any("honest-2022-04-30-f0-s17" in note for note in notes)
 
 
+@pytest.mark.slow("runs the main job once more")
 def test_one_flipped_bit_of_the_identity_moves_lis_and_is_refused(spark: Any, copied: RunConfig) -> None:
     lake = Lake(spark, copied, measurement=True)
     control = lake.read("control_features")
@@ -127,6 +130,7 @@ def test_one_flipped_bit_of_the_identity_moves_lis_and_is_refused(spark: Any, co
     assert aucs[0] != aucs[1], "LIS is an integer's difference from 0"
 
 
+@pytest.mark.slow("runs the main job once more")
 def test_force_measures_anew_and_a_file_that_is_gone_is_told_before(spark: Any, copied: RunConfig) -> None:
     lake = Lake(spark, copied, measurement=True)
 
@@ -200,6 +204,7 @@ def test_a_horizon_beyond_the_data_names_what_fits(spark: Any, small_run: SmallR
     assert versions(spark, small_run.config) == before
 
 
+@pytest.mark.slow("runs the main job once more")
 def test_a_state_that_was_changed_on_disk_is_refused(spark: Any, copied: RunConfig, tmp_path: Path) -> None:
     (state,) = (tmp_path / "work" / "chains" / "base-s17" / "2022-04-30").glob("state-*.safetensors")
     content = bytearray(state.read_bytes())
@@ -207,3 +212,36 @@ def test_a_state_that_was_changed_on_disk_is_refused(spark: Any, copied: RunConf
     state.write_bytes(content)
     with pytest.raises(LisError, match="the state of a model was changed or removed"):
         score.run(spark, copied, force=True)
+
+
+NARROW = (
+    *("evaluation.variants=[naive, honest]", "evaluation.scopes=[both]", "evaluation.horizons=[0, 1]"),
+    *("evaluation.swap_refit=false", "evaluation.whole=false", "evaluation.slots=false"),
+    "evaluation.backward_horizons=[]",
+)
+
+
+def test_measure_a_lake_that_a_wider_configuration_filled_ends_right(
+    spark: Any, copied: RunConfig, tmp_path: Path
+) -> None:
+    """Scores of arms that a plan does not ask for are not its own: neither counted nor measured, in either order."""
+    narrow = small_config(tmp_path, tmp_path / "source", *NARROW)
+    figures = ("lis", "standard_error", "u2_leaked", "lis_within_user", "lis_user_part", "evaluated_labels")
+    wide = {(row["variant"], row["horizon_days"], row["swap_scope"]): row for row in headline(spark, copied)}
+    (done,) = run_steps(spark, narrow, ("measure",))
+    assert done.partitions_written == 1 and done.rows_read == done.rows_written
+    found = headline(spark, narrow)
+    assert {row["variant"] for row in found} == {"naive", "honest"}
+    assert {row["horizon_days"] for row in found} == {0, 1}
+    for row in found:
+        same = wide[row["variant"], row["horizon_days"], row["swap_scope"]]
+        assert [row[name] for name in figures] == [same[name] for name in figures], "to the bit"
+    (again,) = run_steps(spark, copied, ("measure",))
+    assert again.partitions_written == 1 and again.rows_read > done.rows_read
+    assert len(headline(spark, copied)) == len(wide)
+
+
+def headline(spark: Any, config: RunConfig) -> list[dict[str, Any]]:
+    """Rows of the protocol swap over all impressions that belong to a configuration as the lake is now."""
+    rows = measure.results_of(Lake(spark, config, measurement=True))
+    return [row for row in rows if row["stratum"] == "all" and row["protocol"] == "swap"]

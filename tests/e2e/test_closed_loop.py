@@ -40,6 +40,7 @@ EXPERIMENT = [
 ]
 
 
+@pytest.mark.slow("trains a ranker for each arm and day")
 def test_arms_show_what_their_rankers_choose_and_learn_from_it(
     spark: Any,
     alignment_world: list[str],

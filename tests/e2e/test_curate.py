@@ -26,6 +26,7 @@ CHOSEN = "preference={min_updates: 30, max_items: %d}"
 RELIABLE = "preference={tail_share: 0.5, reliability: %s}"
 
 
+@pytest.mark.slow("trains a world, or halves of the users, of its own")
 def test_learned_items_become_preference_data(
     spark: Any, alignment_world: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -161,6 +162,7 @@ def _check_reliability(spark: Any, base: list[str], shown: pd.DataFrame) -> None
         step.run(spark, load_config(ALIGNMENT, [*base, RELIABLE % 0.5, "preference.as_of=2026-01-09"]))
 
 
+@pytest.mark.slow("trains a world, or halves of the users, of its own")
 def test_real_items_that_show_neither_title_nor_image_are_curated_by_their_tags(
     spark: Any,
     copied: RunConfig,

@@ -25,6 +25,7 @@ def sizes(spark: Any, config: RunConfig) -> dict[str, int]:
     return {name: lake.read(name).count() for name in TABLES}
 
 
+@pytest.mark.slow("copies and changes a whole run")
 def test_a_user_is_forgotten_everywhere(
     spark: Any, copied: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -37,8 +38,8 @@ def test_a_user_is_forgotten_everywhere(
     ids = [row[0] for row in lake.read("impressions").where(F.col("user_id") == user).select("impression_id").collect()]
     before = sizes(spark, copied)
     expected = dict.fromkeys(("impressions", "training_rows"), len(ids)) | {
-        # two folds; n = 1, 3: naive, honest, matched, shuffled each once, skip-T at 3; and naive, honest, backward
-        "leaked_features": on_the_day * (2 * 4 + 1),
+        # n = 1, 3: naive, honest, matched (two folds), shuffled, replay each once, skip-T at 3; naive, honest, backward
+        "leaked_features": on_the_day * (2 * 5 + 1),
         "control_features": on_the_day * 3,
         "scores": lake.read("scores").where(F.col("user_id") == user).count(),
         "influence": lake.read("influence").where(F.col("user_id") == user).count(),
@@ -68,6 +69,7 @@ def test_a_user_is_forgotten_everywhere(
     assert sizes(spark, copied) == after, "and nobody comes back"
 
 
+@pytest.mark.slow("copies and changes a whole run")
 def test_leaked_features_go_by_age(spark: Any, copied: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lis_spark.session.get_session", lambda *_, **__: spark)
     before, day = sizes(spark, copied), copied.evaluation.dates[0]

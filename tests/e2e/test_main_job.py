@@ -14,10 +14,11 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from scipy.stats import rankdata
+from scipy.stats import rankdata, t
 from sklearn.metrics import roc_auc_score
 
 from lis_spark.lake import Lake
+from lis_spark.lis.results.decision import VERDICTS
 from lis_spark.progress import described
 from lis_spark.vectors import unpack
 from tests.e2e.conftest import SmallRun
@@ -82,7 +83,8 @@ def test_naive_lis_and_its_error_are_those_of_the_definitions(
         error = np.sqrt(len(psi) / (len(psi) - 1) * (psi**2).sum())
         assert row["standard_error"] == pytest.approx(error, rel=1e-9)
         assert row["users"] == len(psi)
-        assert row["ci_low"] == pytest.approx(row["lis"] - 1.959964 * error, abs=1e-8)
+        half = t.ppf(0.975, len(psi) - 1) * error
+        assert row["ci_low"] == pytest.approx(row["lis"] - half, abs=1e-9)
 
 
 @pytest.mark.parametrize("variant", ["honest", "naive_matched"])
@@ -110,6 +112,60 @@ def test_models_of_folds_are_never_pooled_into_one_ranking(
     assert row["standard_error"] == pytest.approx(np.sqrt(len(psi) / (len(psi) - 1) * (psi**2).sum()), rel=1e-9)
 
 
+@pytest.mark.parametrize(("variant", "horizon"), [("naive", 3), ("honest", 3)])
+def test_splits_of_a_run_equal_a_naive_version(
+    results: list[dict[str, Any]], scores: pd.DataFrame, variant: str, horizon: int
+) -> None:
+    """Within users over their pairs; the user part is the mean change of the user's other impressions of the day."""
+    row = row_of(results, variant, horizon)
+    arms = [arm for arm in scores.columns if str(arm).startswith(f"swap|{variant}|{horizon}|both|")]
+    leaked = scores[arms].bfill(axis=1).iloc[:, 0].to_numpy(np.float64)
+    frame = scores.assign(control=scores[CONTROL].astype(np.float64), leaked=leaked)
+    frame["change"] = frame["leaked"] - frame["control"]
+    own = frame.groupby("user_id")["change"]
+    several = frame[own.transform("size") > 1].copy()
+    sums = own.transform("sum")[several.index] - several["change"]
+    several["others"] = sums / (own.transform("size")[several.index] - 1)
+    several["user_part"] = several["control"] + several["others"]
+    several["item_part"] = several["leaked"] - several["others"]
+    assert row["several_rows_share"] == pytest.approx(len(several) / len(frame), abs=1e-12)
+    by_fold = variant == "honest"
+    for part, column in (
+        ("user_part", "lis_user_part"),
+        ("item_part", "lis_item_part"),
+        ("leaked", "lis_several_rows"),
+    ):
+        gain, weight = 0.0, 0
+        for _, members in several.groupby("fold") if by_fold else [(0, several)]:
+            positives = int(members["label"].sum())
+            pairs = positives * (len(members) - positives)
+            gain += pairs * (
+                roc_auc_score(members["label"], members[part]) - roc_auc_score(members["label"], members["control"])
+            )
+            weight += pairs
+        assert row[column] == pytest.approx(gain / weight, abs=2e-6), "ties of rounded changes are the difference"
+    ordered, pairs = 0.0, 0
+    for _, members in frame.groupby("user_id"):
+        positives = int(members["label"].sum())
+        own_pairs = positives * (len(members) - positives)
+        if own_pairs:
+            aucs = [roc_auc_score(members["label"], members[arm]) for arm in ("leaked", "control")]
+            ordered, pairs = ordered + own_pairs * (aucs[0] - aucs[1]), pairs + own_pairs
+    assert row["lis_within_user"] == pytest.approx(ordered / pairs, abs=1e-12)
+    assert row["lis_within_user_ci_low"] < row["lis_within_user"] < row["lis_within_user_ci_high"]
+
+
+def test_the_parts_of_the_naive_score_add_up(results: list[dict[str, Any]]) -> None:
+    honest, naive = row_of(results, "honest", 3), row_of(results, "naive", 3)
+    assert honest["lis"] + honest["later_events"] + honest["evaluated_labels"] == pytest.approx(naive["lis"], abs=1e-12)
+    skipped = row_of(results, "skip_t", 3)
+    assert honest["later_events"] == pytest.approx(skipped["lis"] - honest["lis"], abs=1e-12)
+    assert honest["evaluated_labels_ci_low"] < honest["evaluated_labels"] < honest["evaluated_labels_ci_high"]
+    first = row_of(results, "honest", 1)
+    assert first["evaluated_labels"] == pytest.approx(row_of(results, "naive", 1)["lis"] - first["lis"], abs=1e-12)
+    assert first["later_events"] is None
+
+
 def test_the_identity_is_the_integer_zero_on_its_own_way(results: list[dict[str, Any]], scores: pd.DataFrame) -> None:
     identities = [row for row in results if row["horizon_days"] == 0 and row["variant"] in ("naive", "honest")]
     assert {(row["variant"], row["swap_scope"]) for row in identities} == {
@@ -127,7 +183,7 @@ def test_own_label_share_and_drift_stand_beside_the_honest_score(results: list[d
     assert honest["own_label_share"] == pytest.approx(1 - honest["lis"] / matched["lis"], abs=1e-12)
     assert honest["own_label_share_ci_low"] < honest["own_label_share"] < honest["own_label_share_ci_high"]
     assert honest["drift_penalty"] == row_of(results, "label_shuffled", 3)["lis"]
-    assert honest["verdict"] in ("useful", "not shown", "harmful")
+    assert honest["verdict"] in VERDICTS and honest["reason"]
     controls = {"skip_t", "label_shuffled", "backward", "row_permuted"}
     assert controls <= {row["variant"] for row in results}
     assert all(row["verdict"] is None for row in results if row["variant"] in controls)
@@ -213,7 +269,7 @@ def test_strata_rank_among_themselves(
         shares += row["share_of_impressions"]
         honest, matched = (row_of(results, name, 3, stratum=row["stratum"]) for name in ("honest", "naive_matched"))
         if honest["own_label_share"] is None:
-            assert matched["ci_low"] <= 0
+            assert matched["ci_low"] is None or matched["ci_low"] <= 0
         else:
             assert honest["own_label_share"] == pytest.approx(1 - honest["lis"] / matched["lis"], abs=1e-12)
             assert honest["own_label_share_ci_low"] < honest["own_label_share"] < honest["own_label_share_ci_high"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from lis_spark.config import RunConfig
 from lis_spark.lake import Lake
 from lis_spark.lis.results.measure import results_of
@@ -25,6 +27,7 @@ FEW_ARMS = (
 )
 
 
+@pytest.mark.slow("trains a ranker anew")
 def test_an_orthogonal_map_makes_a_retrained_table_comparable(
     spark: Any, small_run: SmallRun, copied: RunConfig, tmp_path: Path
 ) -> None:

@@ -97,6 +97,7 @@ def test_spark_submit_on_a_standalone_cluster_in_barrier_mode(
             # fewer arms than on one machine: what differs here is the launch
             *("evaluation.variants=[naive, naive_matched, honest]", "evaluation.horizons=[0, 3]"),
             *("evaluation.scopes=[both]", "evaluation.whole=false", "evaluation.slots=false"),
+            "evaluation.swap_refit=true",
             *("evaluation.update_count_edges=[]", "evaluation.item_age_edges=[]"),
         ]
         environment = {

@@ -17,6 +17,7 @@ CONFIG = Path(__file__).resolve().parents[2] / "conf" / "world_reference_small.y
 T = "2026-01-05"
 
 
+@pytest.mark.slow("trains a world of its own")
 def test_every_score_stands_beside_its_truth_bound(
     spark: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

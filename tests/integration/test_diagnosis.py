@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import t
 from sklearn.metrics import roc_auc_score
 
 from lis_spark.config import parse_config
@@ -15,7 +16,10 @@ from lis_spark.lake import Lake
 from lis_spark.lis.plan.append_arms import append_features
 from lis_spark.lis.plan.comparisons import plan_measurements
 from lis_spark.lis.results.diagnosis import diagnoses, diagnoses_of, write_diagnoses
-from lis_spark.lis.results.rows import ResultRow, ResultSet
+from lis_spark.lis.results.estimates import fill_row
+from lis_spark.lis.results.measure import comparisons_of
+from lis_spark.lis.results.pools import over_seeds, single
+from lis_spark.lis.results.result_row import ResultRow
 from lis_spark.metrics import compare
 from lis_spark.metrics.influence import influence
 from tests.integration.test_outcomes import EACH, SCHEMA, USERS, psi
@@ -36,9 +40,18 @@ RATIOS = {
 
 
 def beside_users(values: np.ndarray) -> float:
-    """Variance of the mean of seed x draw, of draws and of seeds, as in a score's own interval (method 1.6, 1.7)."""
-    draws = values.var(axis=1, ddof=1).mean() / values.shape[1] if values.shape[1] > 1 else 0.0
-    return draws + (values.mean(axis=1).var(ddof=1) / len(values) if len(values) > 1 else 0.0)
+    """Variance of a mean of seed x draw beside that of users: of seeds, whose draws are their own, or of draws."""
+    if len(values) > 1:
+        return values.mean(axis=1).var(ddof=1) / len(values)
+    return values.var(axis=1, ddof=1).mean() / values.shape[1] if values.shape[1] > 1 else 0.0
+
+
+def lower_bound(values: np.ndarray, of_users: float) -> float:
+    """Of the 95 % t interval of the mean, with Satterthwaite's degrees of freedom."""
+    beside, groups = beside_users(values), len(values) if len(values) > 1 else values.shape[1]
+    total = of_users + beside
+    pooled = of_users**2 / (USERS - 1) + (beside**2 / (groups - 1) if groups > 1 else 0.0)
+    return values.mean() - t.ppf(0.975, total**2 / pooled) * np.sqrt(total)
 
 
 @pytest.mark.parametrize("seeds", [[17], [17, 18, 19]])
@@ -84,19 +97,22 @@ def test_ratios_are_those_of_the_users(spark: Any, config_data: dict[str, Any], 
             pairs.setdefault(str(pair["comparison_id"]), []).append(pair)
     lake = Lake(spark, config, measurement=True)
     comparisons = {c.comparison_id: c for c in compare(per_user, [pair for of in pairs.values() for pair in of])}
-    reported = ResultSet()
-    for number, measurement in enumerate(measurements):
-        row = ResultRow.of(config, measurement, str(number), {})
-        row.take(comparisons[measurement.comparison_id], [comparisons[name].lis for name in measurement.draws.values()])
-        reported.rows.append(row)
-    reported.add_seed_means(seeds)
+    pools = [*map(single, measurements), *over_seeds(measurements, seeds)]
+    listed = [p for pool in pools for p in pool.pairs(config.evaluation.folds) if p["stratum"] == "all"]
+    estimates = comparisons_of(per_user, listed)
+    reported: list[ResultRow] = []
+    for number, pool in enumerate(pools):
+        row = ResultRow.of(config, pool.members[0], str(number), {})
+        row.seed = "mean" if len(pool.seeds) > 1 else row.seed
+        fill_row(row, pool, estimates)
+        reported.append(row)
     ids = [str(n) for n in range(len(measurements))]
-    rows = diagnoses(lake, measurements, ids, per_user, pairs, reported.rows, comparisons)
+    rows = diagnoses(lake, measurements, ids, per_user, pairs, reported, comparisons)
     # of the measurements that are told, whatever was measured under the same name before and after
     before, after = ([f"{when}{number}" for number in ids] for when in ("before", "after"))
     for identities in (before, ids, after):
-        write_diagnoses(lake, diagnoses(lake, measurements, identities, per_user, pairs, reported.rows, comparisons))
-    told = diagnoses_of(lake, [row.plain() for row in reported.rows])
+        write_diagnoses(lake, diagnoses(lake, measurements, identities, per_user, pairs, reported, comparisons))
+    told = diagnoses_of(lake, [row.plain() for row in reported])
     assert {row["row_id"] for row in told} == {row.row_id for row in rows} and len(told) == len(rows)
     assert lake.read("diagnoses").count() == 3 * len(rows)
     per_user.unpersist()
@@ -119,8 +135,8 @@ def test_ratios_are_those_of_the_users(spark: Any, config_data: dict[str, Any], 
                 np.array([moved[s, variant] - np.mean([moved[s, c] for c in controls], axis=0) for s in members])
                 for variant in (above, below)
             ]
-            of_users = np.mean((shifts[1] ** 2).sum(axis=1)) * USERS / (USERS - 1)
-            if under.mean() < 1.959964 * np.sqrt(of_users + beside_users(under)):
+            of_users = (shifts[1].mean(axis=0) ** 2).sum() * USERS / (USERS - 1)
+            if lower_bound(under, of_users) <= 0:
                 assert getattr(row, ratio) is None, "undefined where what is below may be 0"
                 continue
             value = over.mean() / under.mean()
@@ -130,5 +146,6 @@ def test_ratios_are_those_of_the_users(spark: Any, config_data: dict[str, Any], 
             error = np.sqrt((by_user**2).sum() * USERS / (USERS - 1) + beside)
             assert getattr(row, ratio) == pytest.approx(value, abs=1e-9)
             interval = getattr(row, f"{ratio}_ci_low"), getattr(row, f"{ratio}_ci_high")
-            assert interval == pytest.approx((value - 1.959964 * error, value + 1.959964 * error), abs=1e-6)
+            half = t.ppf(0.975, USERS - 1) * error
+            assert interval == pytest.approx((value - half, value + half), abs=1e-6)
     assert defined > len(found)

@@ -77,7 +77,7 @@ def test_two_columns_a_user_and_a_label_are_enough(spark: Any, tmp_path: Path, p
     expected = [roc_auc_score(frame["label"], frame[f"logit_{arm}"]) for arm in ("control", "leaked")]
     assert [row.auc_control, row.auc_leaked] == pytest.approx(expected, abs=1e-12)
     assert row.lis == pytest.approx(expected[1] - expected[0], abs=1e-12)
-    assert row.variant == "naive" and row.note == NAIVE_NOTE and row.verdict == "useful (naive)"
+    assert row.variant == "naive" and row.note == NAIVE_NOTE and row.verdict == "clearly useful (naive)"
     assert row.users == frame["user_id"].nunique()
     assert row.table_versions == json.dumps({table: 0} if place == "delta" else {})
     if place == "delta":
@@ -91,7 +91,8 @@ def test_a_delta_table_is_read_by_its_log(spark: Any, tmp_path: Path) -> None:
         spark.createDataFrame(scores(gain)).write.format("delta").mode("overwrite").save(table)
     for place in (table, f"file://{table}"):
         rows = measure_scores(spark, place, COLUMNS)
-        assert sum((row.positives or 0) + (row.negatives or 0) for row in rows) == len(scores())
+        of_dates = [row for row in rows if row.evaluated_date]
+        assert sum((row.positives or 0) + (row.negatives or 0) for row in of_dates) == len(scores())
         assert {row.table_versions for row in rows} == {json.dumps({place: 1})}
     ids = {row.measurement_id for row in rows}
     spark.createDataFrame(scores(0.1)).write.format("delta").mode("overwrite").save(table)
@@ -113,25 +114,46 @@ def test_folds_and_dates_make_it_honest_and_are_never_pooled(spark: Any, tmp_pat
     table = str(tmp_path / "scores.parquet")
     spark.createDataFrame(frame).write.parquet(table)
     rows = measure_scores(spark, table, COLUMNS)
-    assert [str(row.evaluated_date) for row in rows] == ["2022-05-01", "2022-05-02"]
+    assert [str(row.evaluated_date) for row in rows] == ["2022-05-01", "2022-05-02", "None"]
+    assert [row.evaluated_dates for row in rows] == [1, 1, 2]
     for row in rows:
-        day = frame[frame["evaluated_date"] == str(row.evaluated_date)]
+        day = frame[frame["evaluated_date"] == str(row.evaluated_date)] if row.evaluated_date else frame
         weighted, total = {"logit_control": 0.0, "logit_leaked": 0.0}, 0
-        for _, members in day.groupby("fold"):
+        for _, members in day.groupby(["evaluated_date", "fold"]):
             pairs = members["label"].sum() * (1 - members["label"]).sum()
             total += pairs
             for arm in weighted:
                 weighted[arm] += pairs * roc_auc_score(members["label"], members[arm])
         assert row.auc_leaked == pytest.approx(weighted["logit_leaked"] / total, abs=1e-12)
         assert row.lis == pytest.approx((weighted["logit_leaked"] - weighted["logit_control"]) / total, abs=1e-12)
-        assert row.variant == "honest" and row.verdict == "useful"
+        assert row.variant == "honest" and row.verdict == "clearly useful"
+
+
+def test_measure_scores_a_gain_that_tells_users_apart_is_no_useful_gain(spark: Any, tmp_path: Path) -> None:
+    """The leaked arm adds to each user a constant that knows the user's click rate: no order of a user changes."""
+    frame = scores(users=1500)
+    rate = frame.groupby("user_id")["label"].transform("mean")
+    planted = frame.assign(logit_leaked=frame["logit_control"] + 2 * (rate - rate.mean()))
+    spark.createDataFrame(planted).write.parquet(str(tmp_path / "users.parquet"))
+    for row in measure_scores(spark, str(tmp_path / "users.parquet"), COLUMNS):
+        assert row.verdict == "tells users apart" and row.lis is not None and row.lis > 0.02
+        assert row.lis_within_user == pytest.approx(0, abs=1e-3)
+        assert row.lis_user_part == pytest.approx(row.lis_several_rows, abs=1e-3)
+        assert row.lis_item_part == pytest.approx(0, abs=1e-3)
+
+
+def test_measure_scores_of_few_users_are_not_judged(spark: Any, tmp_path: Path) -> None:
+    spark.createDataFrame(scores(users=29)).write.parquet(str(tmp_path / "few.parquet"))
+    for row in measure_scores(spark, str(tmp_path / "few.parquet"), COLUMNS):
+        assert row.verdict == "too few" and row.standard_error is None and row.lis is not None
+        assert row.reason is not None and "an interval needs 30 users" in row.reason
 
 
 def test_equal_arms_are_the_integer_zero_and_a_loss_is_harmful(spark: Any, tmp_path: Path) -> None:
     frame = scores(gain=0.0)
     spark.createDataFrame(frame).write.parquet(str(tmp_path / "equal.parquet"))
     for row in measure_scores(spark, str(tmp_path / "equal.parquet"), COLUMNS):
-        assert row.lis == 0.0 and row.u2_control == row.u2_leaked and row.verdict == "not shown"
+        assert row.lis == 0.0 and row.u2_control == row.u2_leaked and row.verdict == "negligible"
     spark.createDataFrame(scores(gain=-0.5)).write.parquet(str(tmp_path / "worse.parquet"))
     assert {row.verdict for row in measure_scores(spark, str(tmp_path / "worse.parquet"), COLUMNS)} == {"harmful"}
 
@@ -187,8 +209,8 @@ def test_the_verb_writes_report_and_rows(spark: Any, tmp_path: Path, capsys: pyt
     arguments = ["measure", "--scores", table, "--leaked-column", "with_leak", "--output", str(out)]
     assert cli.main(arguments) == 0
     rows = json.loads((out / "lis_results.json").read_text(encoding="utf-8"))
-    assert [row["evaluated_date"] for row in rows] == ["2022-05-01", "2022-05-02"]
-    assert all(row["ci_low"] < row["lis"] < row["ci_high"] and row["verdict"] == "useful" for row in rows)
+    assert [row["evaluated_date"] for row in rows] == ["2022-05-01", "2022-05-02", None]
+    assert all(row["ci_low"] < row["lis"] < row["ci_high"] and row["verdict"] == "clearly useful" for row in rows)
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "useful" in page
     (again,) = set(re.findall(r"lis-spark measure --scores [^<]+", html.unescape(page)))

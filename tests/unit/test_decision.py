@@ -1,90 +1,129 @@
-"""Verdicts: the claim of no effect by two one-sided tests, against scipy's normal distribution; what one seed says."""
+"""Verdicts: a test for each row of the table of rules in docs/method.md 1.7, and what hypothesis finds between them."""
 
 from __future__ import annotations
 
-import datetime as dt
-import math
-import re
+import dataclasses
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import norm
+from scipy.stats import norm, t
 
-from lis_spark.lis.results.decision import NEGLIGIBLE, NOT_MEASURABLE, USEFUL, negligible
-from lis_spark.lis.results.rows import ONE_SEED, ResultRow, ResultSet
+from lis_spark.lis.results.decision import (
+    CLEARLY_USEFUL,
+    CONFLICTING,
+    HARMFUL,
+    NEGLIGIBLE,
+    NOT_MEASURABLE,
+    NOT_SHOWN,
+    ONE_SEED,
+    ORDER_NOT_RESOLVED,
+    TELLS_USERS_APART,
+    TOO_FEW,
+    USEFUL,
+    VERDICTS,
+    Evidence,
+    Score,
+    judge,
+    smallest_effect,
+)
 
 THRESHOLD = 0.001
+DEGREES = 999.0
+
+
+def score(value: float, half: float = 0.0008, clusters: int = 1000) -> Score:
+    """A score with a simultaneous interval of ``half`` on either side, which is a little wider than the plain one."""
+    return Score(value, half / 2.4, DEGREES, value - half, value + half, clusters)
+
+
+def evidence(**changes: object) -> Evidence:
+    """A clear gain that orders the items of a user, on two dates."""
+    base = Evidence(
+        lis=score(0.0025),
+        within_user=score(0.0030, 0.0020),
+        by_date=(score(0.0021), score(0.0028)),
+        users=1000,
+        positives=5_000,
+        negatives=10_000,
+        coverage=0.99,
+        is_trained_once=False,
+        threshold=THRESHOLD,
+    )
+    return dataclasses.replace(base, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"users": 29}, TOO_FEW),
+        ({"positives": 29}, TOO_FEW),
+        ({"negatives": 29}, TOO_FEW),
+        ({"lis": None}, TOO_FEW),
+        ({"is_trained_once": True}, ONE_SEED),
+        ({"by_date": (score(0.004), score(-0.0001))}, CONFLICTING),
+        ({"within_user": None}, ORDER_NOT_RESOLVED),
+        ({}, CLEARLY_USEFUL),
+        ({"lis": score(0.0015)}, USEFUL),
+        ({"within_user": score(-0.0008, 0.0015)}, TELLS_USERS_APART),
+        ({"within_user": score(0.0008, 0.0020)}, ORDER_NOT_RESOLVED),
+        ({"lis": score(0.0001, 0.0006), "within_user": None}, NEGLIGIBLE),
+        ({"lis": score(0.0001, 0.0006), "coverage": 0.31}, NOT_MEASURABLE),
+        ({"lis": score(0.0002, 0.0040), "by_date": (score(0.004, 0.001), score(-0.004, 0.001))}, CONFLICTING),
+        ({"lis": score(-0.0030)}, HARMFUL),
+        ({"lis": score(0.0009, 0.0005)}, NOT_SHOWN),  # above 0, below the threshold
+        ({"lis": score(0.0025, 0.0030)}, NOT_SHOWN),  # its interval reaches 0
+    ],
+)
+def test_judge_each_rule_gives_its_verdict(changes: dict[str, object], expected: str) -> None:
+    verdict = judge(evidence(**changes))
+    assert verdict.name == expected
+    assert expected in VERDICTS and verdict.reason
+
+
+def test_judge_noise_that_no_part_orders_is_never_useful() -> None:
+    """A gain of a user intercept: large, sure, and nothing within users."""
+    found = judge(evidence(lis=score(0.05, 0.001), within_user=score(0.0, 0.0004)))
+    assert found.name == TELLS_USERS_APART
+    assert "tells users apart" in found.reason
+
+
+def test_judge_unresolved_order_names_the_effect_and_the_users() -> None:
+    within = score(0.0008, 0.0024, clusters=400)
+    found = judge(evidence(within_user=within))
+    effect = (t.ppf(0.975, DEGREES) + norm.ppf(0.8)) * within.standard_error
+    assert smallest_effect(within) == pytest.approx(effect, rel=1e-9)
+    assert f"could have shown is {effect:.4f}" in found.reason
+    needed = int(found.reason.split("about ")[1].split(" users")[0].replace(",", ""))
+    assert needed == pytest.approx(400 * (effect / THRESHOLD) ** 2, abs=1)
 
 
 @given(st.floats(-0.003, 0.003), st.floats(1e-5, 0.002))
-def test_negligible_is_two_one_sided_tests_at_five_percent(lis: float, error: float) -> None:
-    p_above = norm.sf((lis + THRESHOLD) / error)  # against: at or below -threshold
-    p_below = norm.cdf((lis - THRESHOLD) / error)  # against: at or above +threshold
-    verdict, _ = negligible(lis, error, 0.9, 10_000, THRESHOLD)
-    if abs(max(p_above, p_below) - 0.05) > 1e-9:
-        assert (verdict == NEGLIGIBLE) == (max(p_above, p_below) < 0.05)
+def test_judge_negligible_is_two_one_sided_tests_at_five_percent(value: float, error: float) -> None:
+    p_above = t.sf((value + THRESHOLD) / error, DEGREES)  # against: at or below -threshold
+    p_below = t.cdf((value - THRESHOLD) / error, DEGREES)  # against: at or above +threshold
+    lis = Score(value, error, DEGREES, value - 2.4 * error, value + 2.4 * error, 1000)
+    verdict = judge(evidence(lis=lis, by_date=(lis,)))
+    if abs(max(p_above, p_below) - 0.05) > 1e-9 and value < THRESHOLD:
+        assert (verdict.name == NEGLIGIBLE) == (max(p_above, p_below) < 0.05)
 
 
-@pytest.mark.parametrize("error", [0.0002, 0.001, 0.004])
-def test_the_impressions_that_would_be_needed_give_a_power_of_eighty_percent(error: float) -> None:
-    _, note = negligible(0.0, error, 0.9, 50_000, THRESHOLD)
-    needed = int(re.search(r"about ([\d,]+) impressions", note).group(1).replace(",", ""))  # type: ignore[union-attr]
-    smaller = error * math.sqrt(50_000 / needed)
-    power = 2 * norm.cdf(THRESHOLD / smaller - norm.ppf(0.95)) - 1
-    assert power == pytest.approx(0.8, abs=1e-3)
+@given(st.floats(-0.01, 0.01), st.floats(1e-4, 0.02), st.floats(-0.01, 0.01), st.floats(1e-4, 0.02), st.booleans())
+def test_judge_a_useful_verdict_never_claims_more_than_its_intervals(
+    value: float, half: float, within: float, within_half: float, once: bool
+) -> None:
+    lis, order = score(value, half), score(within, within_half)
+    verdict = judge(evidence(lis=lis, within_user=order, by_date=(lis,), is_trained_once=once))
+    if verdict.name in (USEFUL, CLEARLY_USEFUL):
+        assert lis.low > 0 and order.low > 0 and lis.value >= THRESHOLD and not once
+    if verdict.name == CLEARLY_USEFUL:
+        assert lis.low >= THRESHOLD
+    if verdict.name == TELLS_USERS_APART:
+        assert order.high < THRESHOLD and order.low <= 0
+    if verdict.name == HARMFUL:
+        assert lis.high < 0
 
 
-def test_a_leak_that_few_impressions_have_is_not_measurable() -> None:
-    verdict, note = negligible(0.0, 0.0001, 0.31, 10_000, THRESHOLD)
-    assert verdict == NOT_MEASURABLE and "only 31%" in note
-    assert negligible(0.0, 0.0001, 0.5, 10_000, THRESHOLD)[0] == NEGLIGIBLE
-
-
-def _row(protocol: str, seed: str, lis: float) -> ResultRow:
-    return ResultRow(
-        measurement_id=f"{protocol}-{seed}",
-        run_name="run",
-        scenario="feed",
-        protocol=protocol,
-        leak="id_embedding",
-        variant="honest",
-        slot="item",
-        swap_scope="both",
-        label="click",
-        evaluated_date=dt.date(2022, 5, 1),
-        horizon_days=7,
-        stratum="all",
-        seed=seed,
-        config_fingerprint="0",
-        created_ts=dt.datetime(2022, 6, 1, tzinfo=dt.UTC),
-        positives=1_000,
-        negatives=2_000,
-        lis=lis,
-        standard_error=0.0001,
-        ci_low=lis - 0.0002,
-        ci_high=lis + 0.0002,
-    )
-
-
-def test_a_verdict_on_arms_that_were_trained_once_says_so() -> None:
-    protocols = ("swap", "swap+refit", "append")
-    once = ResultSet([_row(protocol, "17", 0.002) for protocol in protocols])
-    once.add_seed_means([17])
-    once.judge(THRESHOLD)
-    assert {row.protocol: (row.verdict, row.note) for row in once.rows} == {
-        "swap": (USEFUL, None),  # no part of it was trained for the measurement
-        "swap+refit": (USEFUL, ONE_SEED),
-        "append": (USEFUL, ONE_SEED),
-    }
-    thrice = ResultSet([_row(protocol, str(seed), 0.002) for protocol in protocols for seed in (17, 18, 19)])
-    thrice.add_seed_means([17, 18, 19])
-    thrice.judge(THRESHOLD)
-    judged = {row.protocol: row.note for row in thrice.rows if row.verdict}
-    assert judged == dict.fromkeys(protocols, "mean over 3 training seeds")
-
-
-def test_what_one_seed_leaves_open_stands_beside_the_claim_of_no_effect() -> None:
-    once = ResultSet([_row("append", "17", 0.0002)])
-    once.judge(THRESHOLD, claimed_negligible=["id_embedding"])
-    assert once.rows[0].note is not None and once.rows[0].note.startswith(f"{ONE_SEED}; TOST against")
+@given(st.permutations([score(0.002), score(0.001), score(-0.0005, 0.0001)]))
+def test_judge_the_order_of_the_dates_changes_nothing(dates: list[Score]) -> None:
+    assert judge(evidence(by_date=dates)) == judge(evidence(by_date=sorted(dates, key=lambda one: one.value)))

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata
 
-from lis_spark.lis.results.decision import Z_95
+from lis_spark.inference.students_t import critical_value
 from lis_spark.lis.results.true_scores import true_scores
 
 Numbers = npt.NDArray[np.float64]
@@ -83,7 +83,7 @@ def agreement(outcomes: Outcomes, seed: int = 0, draws: int = DRAWS) -> list[Tol
     first, second = np.triu_indices(k, 1)
     own = outcomes.covariance[:k, :k]
     error = np.sqrt(np.maximum(own[first, first] + own[second, second] - 2 * own[first, second], 0.0))
-    resolved = np.abs(outcomes.ais[first] - outcomes.ais[second]) > Z_95 * error
+    resolved = np.abs(outcomes.ais[first] - outcomes.ais[second]) > critical_value(np.inf, 0.05) * error
     clean = resolved & ~(outcomes.is_noise[first] | outcomes.is_noise[second])
 
     def concordance(pairs: Flags) -> Callable[[Numbers, Numbers], float]:

@@ -4,29 +4,39 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from lis_spark.config import RunConfig, SimilarItemsLeak, fingerprint
-from lis_spark.config.leaks import HONEST, NAIVE
+from lis_spark.config import RunConfig, fingerprint
+from lis_spark.config.leaks import HONEST, NAIVE, OwnLeak
 from lis_spark.errors import ConfigError
 from lis_spark.lake import Lake
 from lis_spark.lis.plan.append_arms import CONTENT, SHUFFLED_GRAPH
-from lis_spark.lis.plan.comparisons import plan_measurements
-from lis_spark.lis.plan.evaluation import EvaluationPlan, resolve
+from lis_spark.lis.plan.append_feature import ROW_SHUFFLED
+from lis_spark.lis.plan.comparisons import Measurement
+from lis_spark.lis.plan.evaluation import resolve
 from lis_spark.lis.plan.strata import ALL, UNSEEN
-from lis_spark.lis.results.coverage import append_coverage
-from lis_spark.lis.results.decision import negligible, verdict
-from lis_spark.lis.results.leak_comparison import LeakScores, scores_of_leaks
-from lis_spark.lis.results.misleading import Score, warnings
+from lis_spark.lis.results.decision import NO_HONEST_SCORE
+from lis_spark.lis.results.leak_comparison import (
+    COMPARED,
+    Compared,
+    Row,
+    compare_leaks,
+    headline_rows,
+    longest_horizons,
+)
+from lis_spark.lis.results.measure import measurements_of, results_of
+from lis_spark.lis.results.misleading import warnings
 from lis_spark.lis.results.outcomes import agreement_of, aligned_leaks, outcomes_of, write_agreement
+from lis_spark.lis.results.pools import Pool
+from lis_spark.lis.results.rows import pools_of
 from lis_spark.progress import described
 from lis_spark.step import StepResult
 
-STEP_VERSION = 3
+STEP_VERSION = 4
 
 
 def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: str = "") -> StepResult:
@@ -43,26 +53,34 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
     if known.issuperset(wanted.values()) and not force:
         return StepResult("compare", partitions_skipped=len(wanted), versions=dict(lake.pinned))
     plan = resolve(lake)
-    measurements = [
-        measurement
-        for seed in config.seeds
-        for date in config.evaluation.dates
-        for measurement in plan_measurements(config.evaluation, seed, date, plan.append_arms(date), (UNSEEN,))
-    ]
+    measurements = measurements_of(plan)
+    of_append = [one for one in measurements if one.protocol == "append"]
     per_user = lake.read("influence")
     with described(spark, f"{len(wanted)} leaks against each other"):
-        of_leaks = [one for one in measurements if one.stratum == ALL and one.leak in wanted]
-        leaks, differences = scores_of_leaks(per_user, of_leaks, config.evaluation.folds)
+        dates, seeds = len(config.evaluation.dates), len(config.seeds)
+        headline = headline_rows(results_of(lake), dates, seeds)
+        pools = _headline_pools(of_append, config)
+        compared = compare_leaks(per_user, headline, pools, config.evaluation.folds)
     if aligned_leaks(config):
         with described(spark, "LIS against AIS"):
-            found = outcomes_of(config, per_user, measurements)
+            found = outcomes_of(config, per_user, [one for one in of_append if one.stratum in (ALL, UNSEEN)])
             write_agreement(lake, found, fingerprint(sorted(wanted.values())), force)
-    rows = _rows(lake, plan, leaks, differences, wanted)
+    rows = _rows(lake, headline, compared, wanted)
     schema = lake.read("leak_comparison").schema
     frame = spark.createDataFrame([tuple(row[name] for name in schema.names) for row in rows], schema)
     lake.merge("leak_comparison", frame, "row_id", force)
     counts = (len(wanted), len(rows), 0, len(rows), 0)
     return StepResult("compare", *counts, versions=dict(lake.pinned), outputs=dict(lake.written))
+
+
+def _headline_pools(measurements: Sequence[Measurement], config: RunConfig) -> dict[tuple[str, str, int], Pool]:
+    """(leak, variant, n) -> all dates and seeds of a measurement together."""
+    dates, seeds = len(config.evaluation.dates), len(config.seeds)
+    return {
+        (pool.members[0].leak, pool.members[0].variant, pool.members[0].horizon_days): pool
+        for pool in pools_of([one for one in measurements if one.stratum == ALL], config.seeds)
+        if pool.dates == dates and len(pool.seeds) == seeds
+    }
 
 
 def refuse_fewer_than_two(config: RunConfig) -> None:
@@ -77,13 +95,14 @@ def refuse_fewer_than_two(config: RunConfig) -> None:
 
 
 def compared_leaks(lake: Lake) -> list[dict[str, Any]]:
-    """The stored rows of this configuration on the scores as they are now, the best honest score first."""
+    """The stored rows of this configuration on the scores as they are now, the best honest score first, noise last."""
     config = lake.config
     if not config.compares_leaks or not lake.exists("leak_comparison"):
         return []
     wanted = sorted(_row_ids(lake).values())
     rows = lake.read("leak_comparison").where(F.col("row_id").isin(wanted))
-    ordered = rows.orderBy(F.col("lis_honest").desc_nulls_last(), F.col("lis_naive").desc_nulls_last(), "leak")
+    best_first = (F.col("lis_honest").desc_nulls_last(), F.col("lis_naive").desc_nulls_last())
+    ordered = rows.orderBy("is_noise", *best_first, "leak")
     found = []
     for row in ordered.collect():
         data = row.asDict()
@@ -113,32 +132,23 @@ def _row_ids(lake: Lake) -> dict[str, str]:
 
 
 def _rows(
-    lake: Lake,
-    plan: EvaluationPlan,
-    leaks: Mapping[str, LeakScores],
-    differences: Mapping[tuple[str, str], Score],
-    wanted: Mapping[str, str],
+    lake: Lake, headline: Mapping[tuple[str, str, int], Row], compared: Compared, wanted: Mapping[str, str]
 ) -> list[dict[str, Any]]:
-    config = lake.config
+    config, costs, now = lake.config, _costs(lake), dt.datetime.now(dt.UTC)
     assert config.append is not None
-    covered, costs = append_coverage(lake), _costs(lake)
-    impressions = sum(plan.rows[date] for date in config.evaluation.dates)
-    claimed = {leak.name for leak in config.append.future_leaks if isinstance(leak, SimilarItemsLeak)}
-    now, rows = dt.datetime.now(dt.UTC), []
     kinds = {leak.name: leak.kind for leak in config.append.future_leaks}
-    for name, leak in leaks.items():
-        shares = [
-            share
-            for (_, date, of, variant, n), share in covered.items()
-            if (of, variant, n) == (name, leak.decided_by, leak.horizon_days) and date in config.evaluation.dates
-        ]
-        coverage = sum(shares) / len(shares) if shares else None
-        above, tied = _ranked(name, leaks, differences)
-        told = _verdict(leak, coverage, impressions, config, claimed)
-        content = leak.scores.get(CONTENT)
-        threshold = config.evaluation.decision_threshold
-        presence = leak.scores.get(SHUFFLED_GRAPH)
-        ways = warnings(leak.decides, content, leak.gauc, leak.by_horizon, leak.rises, threshold, presence)
+    noise = {leak.name for leak in config.append.future_leaks if isinstance(leak, OwnLeak) and leak.is_noise}
+    rows = []
+    for name, horizon in longest_horizons(headline).items():
+        if name not in wanted:
+            continue
+        scores = {
+            variant: headline[name, variant, horizon] for variant in COMPARED if (name, variant, horizon) in headline
+        }
+        decided_by = HONEST if HONEST in scores else NAIVE
+        decides = scores[decided_by]
+        is_ranked = name in compared.names
+        place = compared.names.index(name) if is_ranked else 0
         rows.append(
             {
                 "row_id": wanted[name],
@@ -146,57 +156,63 @@ def _rows(
                 "config_fingerprint": config.fingerprint,
                 "leak": name,
                 "kind": kinds[name],
-                "horizon_days": leak.horizon_days,
-                "decided_by": leak.decided_by,
-                **_columns("lis_naive", leak.scores.get(NAIVE)),
-                **_columns("lis_honest", leak.scores.get(HONEST)),
-                "sigma_seed": leak.sigma_seed,
-                **_columns("lis_gauc", leak.gauc),
-                "coverage": coverage,
-                **_columns("own_label_share", leak.own_label_share),
-                **_columns("lis_content", content),
+                "is_noise": name in noise,
+                "horizon_days": horizon,
+                "decided_by": decided_by,
+                **_columns("lis_naive", scores.get(NAIVE), "lis"),
+                **_columns("lis_honest", scores.get(HONEST), "lis"),
+                **{name: decides[name] for name in _COPIED},
+                "lis_shrunken": float(compared.shrunken[place]) if is_ranked else None,
+                **_columns("lis_content", scores.get(CONTENT), "lis"),
+                **_columns("lis_row_shuffled", scores.get(ROW_SHUFFLED), "lis"),
                 **dict(zip(("leak_rows", "leak_bytes", "leak_seconds"), costs.get(name, (None,) * 3), strict=True)),
-                "place": above + 1 if leak.decided_by == HONEST else None,
-                "tied_with": ", ".join(tied),
-                "verdict": told,
-                "misleading": json.dumps(ways),
+                "rank_lowest": int(compared.ranks.lowest[place]) if is_ranked else None,
+                "rank_highest": int(compared.ranks.highest[place]) if is_ranked else None,
+                "tied_with": ", ".join(compared.tied_with(name)) if is_ranked else "",
+                "verdict": decides["verdict"] if decided_by == HONEST else NO_HONEST_SCORE,
+                "reason": decides["reason"] if decided_by == HONEST else _NO_HONEST_REASON,
+                "misleading": json.dumps(_warnings(name, headline, scores, name in compared.rising, config)),
                 "created_ts": now,
             }
         )
     return rows
 
 
-def _columns(name: str, score: Score | None) -> dict[str, float | None]:
-    values = (score.value, score.ci_low, score.ci_high) if score else (None, None, None)
+def _warnings(
+    name: str, headline: Mapping[tuple[str, str, int], Row], scores: Mapping[str, Row], rises: bool, config: RunConfig
+) -> list[str]:
+    decided_by = HONEST if HONEST in scores else NAIVE
+    by_horizon = {
+        n: row["lis"] for (leak, variant, n), row in headline.items() if (leak, variant) == (name, decided_by)
+    }
+    return warnings(
+        scores[decided_by],
+        content=scores.get(CONTENT),
+        by_horizon=by_horizon,
+        rises=rises,
+        threshold=config.evaluation.decision_threshold,
+        presence=scores.get(SHUFFLED_GRAPH),
+    )
+
+
+# Columns of ``lis_results`` that stand in ``leak_comparison`` under the same name, of the score that decides.
+_COPIED = (
+    *("sigma_seed", "simultaneous_low", "simultaneous_high", "p_holm", "coverage", "within_pair_share"),
+    *("lis_gauc", "lis_gauc_ci_low", "lis_gauc_ci_high"),
+    *("lis_within_user", "lis_within_user_ci_low", "lis_within_user_ci_high"),
+    *("lis_within_request", "lis_within_request_ci_low", "lis_within_request_ci_high"),
+    *("lis_user_part", "lis_user_part_ci_low", "lis_user_part_ci_high"),
+    *("lis_item_part", "lis_item_part_ci_low", "lis_item_part_ci_high"),
+    *("own_label_share", "own_label_share_ci_low", "own_label_share_ci_high"),
+)
+_NO_HONEST_REASON = (
+    "its only score may hold nothing but the labels that are scored: it comes neither by fold nor without labels"
+)
+
+
+def _columns(name: str, row: Row | None, column: str) -> dict[str, float | None]:
+    values = (row[column], row["ci_low"], row["ci_high"]) if row else (None, None, None)
     return dict(zip((name, f"{name}_ci_low", f"{name}_ci_high"), values, strict=True))
-
-
-def _ranked(
-    name: str, leaks: Mapping[str, LeakScores], differences: Mapping[tuple[str, str], Score]
-) -> tuple[int, list[str]]:
-    """How many leaks are above it with their interval, and which cannot be told from it."""
-    above, tied = 0, []
-    for (first, second), difference in differences.items():
-        if name not in (first, second):
-            continue
-        other = second if name == first else first
-        if difference.ci_low <= 0 <= difference.ci_high:
-            tied.append(other)
-        elif leaks[other].decides.value > leaks[name].decides.value:
-            above += 1
-    return above, tied
-
-
-def _verdict(leak: LeakScores, coverage: float | None, impressions: int, config: RunConfig, claimed: set[str]) -> str:
-    """In words; of leaks that are said to do nothing, by two one-sided tests."""
-    if leak.decided_by != HONEST:
-        return "no honest score"
-    score, threshold = leak.decides, config.evaluation.decision_threshold
-    told = verdict(score.value, score.ci_low, score.ci_high, leak.by_date, threshold, leak.sigma_seed)
-    if leak.leak in claimed:
-        tested, _ = negligible(score.value, score.standard_error, coverage, impressions, threshold)
-        return tested or told
-    return told
 
 
 def _costs(lake: Lake) -> dict[str, tuple[int, int, float]]:

@@ -1,94 +1,165 @@
-"""From measurements to a verdict (method 1.7), and what several training seeds say together."""
+"""From a measured score to a verdict: one function, whose rules are the table of method 1.7."""
 
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-Z_95 = 1.959963984540054
+from scipy.special import ndtri
 
-USEFUL, HARMFUL, NOT_SHOWN, UNUSABLE = "useful", "harmful", "not shown", "threshold not usable"
-NEGLIGIBLE, NOT_MEASURABLE = "negligible", "not measurable"
-# Above this the threshold of .0010 drowns in training randomness (method 1.7).
-LARGEST_SIGMA_SEED = 0.0005
-# TOST at 5 %: the 90 % interval lies inside the threshold on either side.
-Z_90 = 1.6448536269514722
-# Quantiles that a test of a true 0 needs for a power of 80 %: z_.95 + z_.90.
-Z_TOST_POWER = 2.926405192
+from lis_spark.inference import is_negligible, units_needed
+from lis_spark.inference.students_t import critical_value
+
+USEFUL, CLEARLY_USEFUL = "useful", "clearly useful"
+TELLS_USERS_APART, ORDER_NOT_RESOLVED = "tells users apart", "order not resolved"
+NEGLIGIBLE, HARMFUL, CONFLICTING = "negligible", "harmful", "conflicting"
+NOT_SHOWN, NOT_MEASURABLE = "not shown", "not measurable"
+TOO_FEW, ONE_SEED = "too few", "one seed: not judged"
+# What has no honest score is not judged, either.
+NO_HONEST_SCORE = "no honest score"
+VERDICTS = (
+    *(CLEARLY_USEFUL, USEFUL, TELLS_USERS_APART, ORDER_NOT_RESOLVED, NEGLIGIBLE, HARMFUL, CONFLICTING),
+    *(NOT_SHOWN, NOT_MEASURABLE, TOO_FEW, ONE_SEED),
+)
+# Verdicts that say that the data is worth something.
+POSITIVE = (CLEARLY_USEFUL, USEFUL)
+# No interval stands on fewer: three positives cover the truth in 77 % of cases, and an AUC near 1 has an error of 0.
+FEWEST_USERS, FEWEST_OF_A_CLASS = 30, 30
 # Below this share of impressions that have the leak at all, nothing can be said of it (method 1.5).
 SMALLEST_COVERAGE = 0.5
+# Chance with which a test that is planned shall find what is there.
+POWER = 0.8
 
 
-def verdict(
-    lis: float,
-    ci_low: float,
-    ci_high: float,
-    lis_by_date: Sequence[float],
-    threshold: float,
-    sigma_seed: float | None = None,
-) -> str:
-    """The decision on one honest score.
+@dataclass(frozen=True)
+class Score:
+    """A score with its standard error and the 95 % interval that holds together with those of the other scores.
 
-    ``useful``: at least the threshold, its interval above 0, and above 0 on every evaluated date. ``harmful``: its
-    interval below 0. ``threshold not usable``: training seeds scatter by more than half of it.
-
-    Args:
-        lis: the honest score.
-        ci_low: lower end of its 95 % interval.
-        ci_high: upper end.
-        lis_by_date: the same score on each evaluated date.
-        threshold: absolute AUC that counts (paper: .0010).
-        sigma_seed: standard deviation over training seeds, None with one seed.
+    All in AUC. ``clusters``: users behind it.
     """
-    if sigma_seed is not None and sigma_seed > LARGEST_SIGMA_SEED:
-        return UNUSABLE
-    if ci_high < 0:
-        return HARMFUL
-    if lis >= threshold and ci_low > 0 and all(value > 0 for value in lis_by_date):
-        return USEFUL
-    return NOT_SHOWN
+
+    value: float
+    standard_error: float
+    degrees_of_freedom: float
+    low: float
+    high: float
+    clusters: int
 
 
-def negligible(
-    lis: float, standard_error: float, coverage: float | None, impressions: int, threshold: float
-) -> tuple[str | None, str]:
-    """Two one-sided tests of a claim of no effect (method 1.5; Schuirmann 1987): (verdict, what a reader must know).
+@dataclass(frozen=True)
+class Evidence:
+    """What one verdict is made from.
 
-    The verdict is None where the tests do not decide.
-
-    Args:
-        lis: the honest score.
-        standard_error: of it.
-        coverage: share of the impressions that have the leak.
-        impressions: on which it was measured.
+    Attributes:
+        lis: the honest score; None where there are too few users or rows for an interval.
+        within_user: the same over pairs of impressions of one user; None where fewer than two users have such pairs.
+        by_date: the score on each evaluated date, with its interval.
+        users: behind the score.
+        positives: impressions of the positive class.
+        negatives: of the other.
+        impressions: that were scored.
+        coverage: share of them that have the leak; None where that is not counted.
+        is_trained_once: whether arms were trained for the measurement, under one training seed.
         threshold: absolute AUC that counts.
     """
-    needed = math.ceil(impressions * (Z_TOST_POWER * standard_error / threshold) ** 2)
-    note = f"TOST against {threshold}: a true 0 would be told in 8 of 10 cases from about {needed:,} impressions"
-    if coverage is not None and coverage < SMALLEST_COVERAGE:
-        return NOT_MEASURABLE, f"only {coverage:.0%} of the impressions have the leak; {note}"
-    if abs(lis) + Z_90 * standard_error < threshold:
-        return NEGLIGIBLE, note
-    return None, note
+
+    lis: Score | None
+    within_user: Score | None
+    by_date: Sequence[Score]
+    users: int
+    positives: int
+    negatives: int
+    coverage: float | None
+    is_trained_once: bool
+    threshold: float
 
 
-def combine_seeds(values: Sequence[float], cluster_errors: Sequence[float]) -> tuple[float, float, float]:
-    """(mean, standard error, sigma_seed) of the same measurement under several training seeds.
+@dataclass(frozen=True)
+class Verdict:
+    """The decision and, in a sentence, why."""
 
-    Variance = cluster variance + s_seed^2 / R (method 1.7). The users are the same under every seed, so the cluster
-    variance does not shrink with R: its mean over the seeds stands.
-
-    Raises:
-        ValueError: fewer than two seeds.
-    """
-    if len(values) < 2:
-        raise ValueError("sigma_seed needs at least two seeds")
-    sigma_seed = statistics.stdev(values)
-    cluster_variance = statistics.fmean(error**2 for error in cluster_errors)
-    return statistics.fmean(values), math.sqrt(cluster_variance + sigma_seed**2 / len(values)), sigma_seed
+    name: str
+    reason: str
 
 
-def interval(value: float, standard_error: float) -> tuple[float, float]:
-    """The 95 % interval."""
-    return value - Z_95 * standard_error, value + Z_95 * standard_error
+def judge(evidence: Evidence) -> Verdict:
+    """The verdict on one honest score, by the first rule of method 1.7 that applies."""
+    score, threshold = evidence.lis, evidence.threshold
+    if score is None or is_too_few(evidence.users, evidence.positives, evidence.negatives):
+        return Verdict(TOO_FEW, _too_few(evidence))
+    if evidence.is_trained_once:
+        return Verdict(
+            ONE_SEED,
+            "the arms were trained under one seed, and what another seed would change is in no interval: give three "
+            "seeds or more",
+        )
+    shown = f"the honest LIS is {_with_interval(score)}"
+    if score.value >= threshold and score.low > 0:
+        return _judge_gain(evidence, score, shown)
+    if is_negligible(score.value, score.standard_error, score.degrees_of_freedom, threshold):
+        if evidence.coverage is not None and evidence.coverage < SMALLEST_COVERAGE:
+            return Verdict(NOT_MEASURABLE, f"only {100 * evidence.coverage:.0f} % of the impressions have it; {shown}")
+        return Verdict(NEGLIGIBLE, f"{shown}, and its 90 % interval lies within {threshold:.4f} of 0")
+    if any(day.low > 0 for day in evidence.by_date) and any(day.high < 0 for day in evidence.by_date):
+        return Verdict(CONFLICTING, f"{shown}; it is above 0 on one date and below 0 on another")
+    if score.high < 0:
+        return Verdict(HARMFUL, f"{shown}, below 0")
+    below = [f"it is below the {threshold:.4f} that counts"] if score.value < threshold else []
+    touches = ["its interval reaches 0"] if score.low <= 0 else []
+    rows = units_needed(evidence.positives + evidence.negatives, score.standard_error, threshold)
+    return Verdict(
+        NOT_SHOWN,
+        f"{shown}: {' and '.join([*below, *touches])}; 80 % power to show that it is negligible needs about "
+        f"{rows:,} impressions",
+    )
+
+
+def is_too_few(users: int, positives: int, negatives: int) -> bool:
+    """Whether there are too few users, or rows of a class, for an interval."""
+    return users < FEWEST_USERS or min(positives, negatives) < FEWEST_OF_A_CLASS
+
+
+def _judge_gain(evidence: Evidence, score: Score, shown: str) -> Verdict:
+    """Of a score that is at least the threshold with its interval above 0: what it orders."""
+    threshold, within = evidence.threshold, evidence.within_user
+    below = sum(day.value <= 0 for day in evidence.by_date)
+    if below:
+        return Verdict(CONFLICTING, f"{shown}, but not above 0 on {below} of {len(evidence.by_date)} dates")
+    if within is None:
+        return Verdict(ORDER_NOT_RESOLVED, f"{shown}, and fewer than two users have impressions of both classes")
+    order = f"within users it is {_with_interval(within)}"
+    if within.low > 0:
+        if score.low >= threshold:
+            return Verdict(CLEARLY_USEFUL, f"{shown}, at least {threshold:.4f} with its interval; {order}")
+        return Verdict(USEFUL, f"{shown}; {order}")
+    if within.high < threshold:
+        return Verdict(
+            TELLS_USERS_APART,
+            f"{shown}, but {order}, below the {threshold:.4f} that counts: it tells users apart and does not order the "
+            "items that one user sees",
+        )
+    effect = smallest_effect(within)
+    users = math.ceil(within.clusters * (effect / threshold) ** 2)
+    return Verdict(
+        ORDER_NOT_RESOLVED,
+        f"{shown}, but {order}: the smallest gain within users that this data could have shown is {effect:.4f}; about "
+        f"{users:,} users with impressions of both classes would show {threshold:.4f} (there are {within.clusters:,})",
+    )
+
+
+def smallest_effect(score: Score) -> float:
+    """The effect that a two-sided test at 5 % finds with a power of 80 %, in the unit of the score."""
+    quantiles = critical_value(score.degrees_of_freedom, 0.05) + float(ndtri(POWER))
+    return quantiles * score.standard_error
+
+
+def _too_few(evidence: Evidence) -> str:
+    return (
+        f"{evidence.users:,} users, {evidence.positives:,} positives and {evidence.negatives:,} negatives: an interval "
+        f"needs {FEWEST_USERS} users and {FEWEST_OF_A_CLASS} impressions of each class"
+    )
+
+
+def _with_interval(score: Score) -> str:
+    return f"{score.value:+.4f} (95 % simultaneous CI {score.low:+.4f} to {score.high:+.4f})"

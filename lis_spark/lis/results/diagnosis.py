@@ -17,8 +17,8 @@ from lis_spark.lake import Lake
 from lis_spark.lis.plan.arms import RUNG
 from lis_spark.lis.plan.comparisons import Measurement
 from lis_spark.lis.plan.ladder import ALIGNED, LADDER, REACHABLE, STEP
-from lis_spark.lis.results.decision import combine_seeds
-from lis_spark.lis.results.rows import MEAN, ResultRow
+from lis_spark.lis.results.result_row import ResultRow
+from lis_spark.lis.results.rows import MEAN
 from lis_spark.metrics import Comparison, RatioInterval, ratio_interval
 
 T = TypeVar("T")
@@ -153,8 +153,9 @@ def _row_id(identities: Mapping[str, Sequence[str]]) -> str:
 
 def _gains(measurement: Measurement, comparisons: Mapping[str, Comparison]) -> list[float]:
     """Over each draw of the control, in one order for all rungs; the one gain where it has no draws."""
-    over_leaked = [comparisons[name].lis for name in measurement.draws.values()]
-    return [-one for one in over_leaked] or [comparisons[measurement.comparison_id].lis]
+    return [comparisons[name].lis for name in measurement.draws.values()] or [
+        comparisons[measurement.comparison_id].lis
+    ]
 
 
 def _replicate_variance(above: Sequence[Sequence[float]], below: Sequence[Sequence[float]], ratio: float) -> float:
@@ -169,7 +170,8 @@ def _replicate_variance(above: Sequence[Sequence[float]], below: Sequence[Sequen
     errors = [statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0 for values in left]
     if len(left) == 1:
         return errors[0] ** 2
-    return combine_seeds([statistics.fmean(values) for values in left], errors)[1] ** 2
+    # each seed has draws of its own, so what draws add is in the scatter of the seeds
+    return statistics.variance(statistics.fmean(values) for values in left) / len(left)
 
 
 def _name(key: tuple[Any, ...], variant: str) -> str:
@@ -206,5 +208,5 @@ def diagnoses_of(lake: Lake, results: Sequence[Mapping[str, Any]]) -> list[dict[
 
 
 def _columns(name: str, interval: RatioInterval | None) -> dict[str, float | None]:
-    values = (interval.value, interval.ci_low, interval.ci_high) if interval else (None, None, None)
+    values = (interval.value, *interval.interval) if interval else (None, None, None)
     return dict(zip((name, f"{name}_ci_low", f"{name}_ci_high"), values, strict=True))

@@ -15,23 +15,28 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from lis_spark.config import RunConfig, SimilarItemsLeak, fingerprint
+from lis_spark.config import RunConfig, fingerprint
+from lis_spark.config.leaks import HONEST, NAIVE
 from lis_spark.errors import StepFailed
 from lis_spark.lake import Lake
-from lis_spark.lis.plan.arms import CONTROL, TRUTH, TRUTH_BY_FOLD, is_by_fold
+from lis_spark.lis.plan.arms import CONTROL
 from lis_spark.lis.plan.comparisons import Measurement, plan_measurements
 from lis_spark.lis.plan.evaluation import EvaluationPlan, resolve
 from lis_spark.lis.plan.strata import ALL, SEEN, UNSEEN
 from lis_spark.lis.results.coverage import append_coverage, coverage, coverage_key
 from lis_spark.lis.results.diagnosis import Diagnosis, diagnoses, write_diagnoses
+from lis_spark.lis.results.estimates import Found, fill_row, fill_several_rows, with_few_users
+from lis_spark.lis.results.parts_of_naive import add_parts_of_naive, truth_bounds
+from lis_spark.lis.results.pools import Pool
 from lis_spark.lis.results.rankings import scored_steps, strata_of_days, write_influence
-from lis_spark.lis.results.rows import ResultRow, ResultSet, mean_id
-from lis_spark.metrics import Comparison, compare, ratio_interval
+from lis_spark.lis.results.result_row import ResultRow
+from lis_spark.lis.results.rows import MEAN, ResultSet, pool_id, pools_of
+from lis_spark.metrics import Comparison, compare, joint_errors
 from lis_spark.partitions import PartitionKey
 from lis_spark.progress import described
 from lis_spark.step import StepResult
 
-STEP_VERSION = 4
+STEP_VERSION = 5
 
 
 def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: str = "") -> StepResult:
@@ -45,11 +50,11 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
     plan = resolve(lake)
     lake.create("influence")
     lake.create("lis_results")
-    wanted = _fingerprints(lake)
+    wanted = _fingerprints(lake, plan)
     stored = lake.fingerprints("influence")
     todo = {key: value for key, value in wanted.items() if force or stored.get(key) != value}
-    measurements = _measurements(plan)
-    ids = measurement_ids(config, wanted, measurements)
+    measurements = measurements_of(plan)
+    ids = row_ids(config, wanted, measurements)
     known = {row["measurement_id"] for row in lake.read("lis_results").select("measurement_id").collect()}
     unmeasured = force or not known.issuperset(ids)
     if todo or unmeasured:
@@ -57,14 +62,13 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
             lake.pin(name)  # what is gone is told before hours of work, and results name all that was read
     rows_in = rows_out = 0
     if todo:
-        rows_in, rows_out = write_influence(lake, plan, todo)
+        rows_in, rows_out = write_influence(lake, plan, measurements, todo)
     if unmeasured:
-        results, told = _results(lake, plan, measurements, wanted)
-        new = results.rows
+        results, ladder_ratios = _results(lake, plan, measurements, wanted)
         schema = lake.read("lis_results").schema
-        frame = spark.createDataFrame([tuple(asdict(row)[name] for name in schema.names) for row in new], schema)
-        lake.merge("lis_results", frame, "measurement_id", replaces=force)
-        write_diagnoses(lake, told, force)
+        values = [tuple(asdict(row)[name] for name in schema.names) for row in results.rows]
+        lake.merge("lis_results", spark.createDataFrame(values, schema), "measurement_id", replaces=force)
+        write_diagnoses(lake, ladder_ratios, force)
     counts = (rows_in, rows_out, 0, len(todo), len(wanted) - len(todo))
     return StepResult("measure", *counts, versions=dict(lake.pinned), outputs=dict(lake.written))
 
@@ -75,8 +79,11 @@ def _inputs(config: RunConfig) -> list[str]:
     return ["scores", *features, "vocabularies", *(("preference_items",) if config.represents else ())]
 
 
-def _fingerprints(lake: Lake) -> dict[PartitionKey, str]:
-    """Of the influence of each (seed, T): the scores of all steps and the strata."""
+def _fingerprints(lake: Lake, plan: EvaluationPlan) -> dict[PartitionKey, str]:
+    """Of the influence of each (seed, T): the scores of all steps, the arms of this plan, and the strata.
+
+    The scores may hold arms of other configurations; the influence is of those that this plan asks for.
+    """
     evaluation = lake.config.evaluation
     strata: list[object] = [evaluation.update_count_edges, evaluation.item_age_edges]
     preference = lake.config.preference
@@ -85,8 +92,9 @@ def _fingerprints(lake: Lake) -> dict[PartitionKey, str]:
     scores = lake.fingerprints("scores")
     keys = [(str(seed), date.isoformat()) for seed in lake.config.seeds for date in evaluation.dates]
     steps = scored_steps(lake.config)
+    arms = {key: sorted(arm.name for arm in plan.all_arms(int(key[0]), dt.date.fromisoformat(key[1]))) for key in keys}
     return {
-        key: fingerprint("measure", STEP_VERSION, [scores.get((step, *key), "") for step in steps], strata)
+        key: fingerprint("measure", STEP_VERSION, [scores.get((step, *key), "") for step in steps], arms[key], strata)
         for key in keys
     }
 
@@ -102,7 +110,15 @@ def measurement_ids(
     return [fingerprint(state, measurement.comparison_id) for measurement in measurements]
 
 
-def _measurements(plan: EvaluationPlan) -> list[Measurement]:
+def row_ids(config: RunConfig, wanted: Mapping[PartitionKey, str], measurements: Sequence[Measurement]) -> set[str]:
+    """Identities of all rows that the measurements give, those of seeds and dates together among them."""
+    identities = measurement_ids(config, wanted, measurements)
+    ids = {one.comparison_id: identity for one, identity in zip(measurements, identities, strict=True)}
+    return {pool_id(pool, ids) for pool in pools_of(measurements, config.seeds)}
+
+
+def measurements_of(plan: EvaluationPlan) -> list[Measurement]:
+    """All measurements that the configuration asks for, of all seeds and dates."""
     config = plan.config
     strata = (SEEN, UNSEEN) if config.represents else ()
     return [
@@ -118,42 +134,94 @@ def _results(
 ) -> tuple[ResultSet, list[Diagnosis]]:
     config = lake.config
     per_user = lake.read("influence")
-    present = groups_with_both_classes(per_user)
-    pairs: dict[str, list[Mapping[str, object]]] = {}
-    for measurement in measurements:
-        for pair in measurement.pairs(config.evaluation.folds):
-            if measurement.stratum == ALL or group_of(pair) in present:
-                pairs.setdefault(str(pair["comparison_id"]), []).append(pair)
-    with described(lake.spark, f"{len(measurements)} comparisons"):
-        listed = [pair for members in pairs.values() for pair in members]
-        comparisons = {comparison.comparison_id: comparison for comparison in compare(per_user, listed)}
+    identities = measurement_ids(config, wanted, measurements)
+    ids = {one.comparison_id: identity for one, identity in zip(measurements, identities, strict=True)}
+    pools = pools_of(measurements, config.seeds)
+    pairs = possible_pairs(per_user, pools, config.evaluation.folds)
+    with described(lake.spark, f"{len(pairs)} comparisons"):
+        found = comparisons_of(per_user, [pair for members in pairs.values() for pair in members])
     with described(lake.spark, "coverage of the tables"):
         covered = coverage(lake, strata_of_days(lake, plan, set(config.evaluation.dates)))
         appended = append_coverage(lake) if config.append else {}
-    results, ids = ResultSet(), measurement_ids(config, wanted, measurements)
-    for measurement, identity in zip(measurements, ids, strict=True):
-        comparison = comparisons.get(measurement.comparison_id)
-        row = ResultRow.of(config, measurement, identity, lake.pinned)
-        if measurement.protocol == "append" and measurement.stratum == ALL:
-            place = (measurement.evaluated_date, measurement.leak, measurement.variant, measurement.horizon_days)
-            row.coverage = appended.get((str(measurement.seed), *place), appended.get(("", *place)))
-        elif measurement.protocol != "append":
-            row.coverage, row.dead_item_share = covered.get(coverage_key(measurement), (None, None))
-        if comparison is None:
+    results = ResultSet()
+    for pool in pools:
+        row = _row(config, pool, pool_id(pool, ids), lake.pinned)
+        row.coverage, row.dead_item_share = _coverage(pool, covered, appended)
+        if pool.name not in found.comparisons:
             row.note = "no impressions of both classes in this stratum: no AUC"
         else:
-            row.take(comparison, [comparisons[name].lis for name in measurement.draws.values()])
-            if measurement.horizon_days == 0 and measurement.variant in ("naive", "honest"):
-                _assert_zero(comparison)
-            row.share_of_impressions = _share(measurement, comparison, comparisons)
+            fill_row(row, pool, found)
+            fill_several_rows(row, pool, found.comparisons)
+            first = pool.members[0]
+            if first.horizon_days == 0 and first.variant in (NAIVE, HONEST):
+                _assert_zero(found.comparisons[pool.name])
+            row.share_of_impressions = _share(first, found.comparisons)
         results.rows.append(row)
-    _truth_bounds(results, measurements, comparisons)
-    _own_label_shares(results, measurements, per_user, pairs)
-    results.add_seed_means(config.seeds)
-    leaks = config.append.future_leaks if config.append else ()
-    claimed_negligible = [leak.name for leak in leaks if isinstance(leak, SimilarItemsLeak)]
-    results.judge(config.evaluation.decision_threshold, claimed_negligible)
-    return results, diagnoses(lake, measurements, ids, per_user, pairs, results.rows, comparisons)
+        results.pools.append(pool)
+    truth_bounds(results, found.comparisons)
+    with described(lake.spark, "what scores share: parts of the naive score, intervals that hold together"):
+        add_parts_of_naive(results, per_user, pairs)
+        for places in results.families().values():
+            family = [found.comparisons[results.pools[place].name] for place in places]
+            results.add_simultaneous(places, joint_errors(per_user, family))
+    results.judge(config.evaluation.decision_threshold)
+    return results, diagnoses(lake, measurements, identities, per_user, pairs, results.rows, found.comparisons)
+
+
+def _row(config: RunConfig, pool: Pool, identity: str, versions: Mapping[str, int]) -> ResultRow:
+    row = ResultRow.of(config, pool.members[0], identity, versions)
+    if len(pool.seeds) > 1:
+        row.seed = MEAN
+    if pool.dates > 1:
+        row.evaluated_date = None
+    if len(pool.members) > 1:
+        several = [f"{pool.dates} dates"] * (pool.dates > 1) + [f"{len(pool.seeds)} training seeds"] * (
+            len(pool.seeds) > 1
+        )
+        row.note = f"over {' and '.join(several)}"
+    return row
+
+
+def possible_pairs(per_user: DataFrame, pools: Sequence[Pool], folds: int) -> dict[str, list[Mapping[str, object]]]:
+    """comparison_id -> the pairs of arms that have both classes; strata may be too small for an AUC."""
+    present = groups_with_both_classes(per_user)
+    pairs: dict[str, list[Mapping[str, object]]] = {}
+    for pool in pools:
+        for pair in pool.pairs(folds):
+            if pair["stratum"] == ALL or group_of(pair) in present:
+                pairs.setdefault(str(pair["comparison_id"]), []).append(pair)
+    return pairs
+
+
+def comparisons_of(per_user: DataFrame, listed: Sequence[Mapping[str, object]]) -> Found:
+    """All comparisons, with the errors by leaving out users of those with few users in a ranking."""
+    comparisons = {comparison.comparison_id: comparison for comparison in compare(per_user, listed)}
+    few = with_few_users(comparisons)
+    jackknife: dict[str, dict[str, float | None]] = {}
+    if few:
+        for kind, errors in joint_errors(per_user, few, correlated=False).items():
+            for name, error in zip(errors.names, errors.jackknife, strict=True):
+                jackknife.setdefault(name, {})[kind] = error
+    return Found(comparisons, jackknife)
+
+
+def _coverage(
+    pool: Pool, covered: Mapping[Any, tuple[float | None, float | None]], appended: Mapping[Any, float]
+) -> tuple[float | None, float | None]:
+    """Shares of impressions that the table has, and of dead items: means over the members."""
+    found: list[tuple[float | None, float | None]] = []
+    for one in pool.members:
+        if one.protocol == "append":
+            place = (one.evaluated_date, one.leak, one.variant, one.horizon_days)
+            known = appended.get((str(one.seed), *place), appended.get(("", *place)))
+            found.append((known if one.stratum == ALL else None, None))
+        else:
+            found.append(covered.get(coverage_key(one), (None, None)))
+    sides = []
+    for values in zip(*found, strict=True):
+        known_values = [value for value in values if value is not None]
+        sides.append(sum(known_values) / len(known_values) if len(known_values) == len(values) else None)
+    return sides[0], sides[1]
 
 
 def group_of(pair: Mapping[str, object]) -> tuple[object, ...]:
@@ -163,11 +231,14 @@ def group_of(pair: Mapping[str, object]) -> tuple[object, ...]:
 
 def groups_with_both_classes(per_user: DataFrame) -> set[tuple[object, ...]]:
     """(seed, date, fold, stratum) in which an AUC exists; strata may be too small for one."""
+    is_control = F.split_part("arm", F.lit("|"), F.lit(2)) == CONTROL
     rows = (
-        per_user.where(f"split_part(arm, '|', 2) = '{CONTROL}'")
-        .groupBy("seed", "date", "fold", "stratum")
+        per_user.where(is_control | F.col("arm").contains(f"|{CONTROL}_"))
+        .groupBy("seed", "date", "fold", "stratum", "arm")
         .agg(F.sum("positives").alias("positives"), F.sum("negatives").alias("negatives"))
         .where("positives > 0 AND negatives > 0")
+        .select("seed", "date", "fold", "stratum")
+        .distinct()
         .collect()
     )
     return {(row["seed"], row["date"], row["fold"], row["stratum"]) for row in rows}
@@ -184,62 +255,19 @@ def _assert_zero(comparison: Comparison) -> None:
         )
 
 
-def _share(measurement: Measurement, comparison: Comparison, totals: Mapping[str, Comparison]) -> float | None:
+def _share(measurement: Measurement, totals: Mapping[str, Comparison]) -> float | None:
+    own = totals.get(measurement.comparison_id)
     whole = totals.get(measurement.comparison_id.rsplit("|", 1)[0] + f"|{ALL}")
-    if whole is None:
+    if whole is None or own is None:
         return None
-    return (comparison.positives + comparison.negatives) / (whole.positives + whole.negatives)
-
-
-def _truth_bounds(
-    results: ResultSet, measurements: Sequence[Measurement], comparisons: Mapping[str, Comparison]
-) -> None:
-    """AUC(p*) - AUC(control) beside each LIS over all impressions, ranked over all users or fold by fold as it is."""
-    reached: dict[tuple[str, dt.date | None, str], float] = {
-        (str(measurement.seed), measurement.evaluated_date, measurement.variant): comparison.auc_leaked
-        for measurement in measurements
-        if measurement.protocol == "truth" and (comparison := comparisons.get(measurement.comparison_id)) is not None
-    }
-    for row in results.rows:
-        variant = TRUTH_BY_FOLD if is_by_fold(row.protocol, row.variant) else TRUTH
-        best = reached.get((row.seed, row.evaluated_date, variant))
-        if best is not None and row.auc_control is not None and row.stratum == ALL:
-            row.truth_bound = best - row.auc_control
-
-
-def _own_label_shares(
-    results: ResultSet,
-    measurements: Sequence[Measurement],
-    per_user: DataFrame,
-    pairs: Mapping[str, Sequence[Mapping[str, object]]],
-) -> None:
-    """own_label_share = 1 - honest / naive_matched, where the interval of naive_matched keeps off 0 (method 1.2)."""
-    ratios: list[tuple[str, str]] = []
-    for measurement in measurements:
-        if measurement.variant == "honest" and measurement.scope == "both":
-            matched = measurement.comparison_id.replace("|honest|", "|naive_matched|")
-            if measurement.horizon_days > 0 and pairs.get(matched) and pairs.get(measurement.comparison_id):
-                ratios.append((measurement.comparison_id, matched))
-    named = {name for ratio in ratios for name in ratio}
-    listed = [pair for name in sorted(named) for pair in pairs[name]]
-    intervals = ratio_interval(per_user, listed, ratios)
-    by_honest = {above: interval for (above, _), interval in intervals.items()}
-    for row, measurement in zip(results.rows, measurements, strict=True):
-        interval = by_honest.get(measurement.comparison_id)
-        if interval is not None:
-            row.own_label_share = 1 - interval.value
-            row.own_label_share_ci_low, row.own_label_share_ci_high = 1 - interval.ci_high, 1 - interval.ci_low
+    return (own.positives + own.negatives) / (whole.positives + whole.negatives)
 
 
 def results_of(lake: Lake) -> list[dict[str, Any]]:
     """The stored rows of this configuration on the scores as they are now, as JSON data, in reading order."""
     config, plan = lake.config, resolve(lake)
-    measurements = _measurements(plan)
-    ids = measurement_ids(config, _fingerprints(lake), measurements)
-    by_place: dict[tuple[Any, ...], list[str]] = {}
-    for measurement, identity in zip(measurements, ids, strict=True):
-        by_place.setdefault(measurement.place, []).append(identity)
-    wanted = {*ids, *(mean_id(members) for members in by_place.values() if len(members) > 1)}
+    measurements = measurements_of(plan)
+    wanted = row_ids(config, _fingerprints(lake, plan), measurements)
     frame = lake.read("lis_results")
     current = frame.where(F.col("measurement_id").isin(sorted(wanted)))
     ordered = current.orderBy("evaluated_date", "protocol", "variant", "swap_scope", "horizon_days", "stratum", "seed")

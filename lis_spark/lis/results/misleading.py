@@ -3,74 +3,87 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import Any
 
-from lis_spark.lis.results.decision import interval
-
-
-@dataclass(frozen=True)
-class Score:
-    """A score with its standard error and 95 % interval."""
-
-    value: float
-    standard_error: float
-    ci_low: float
-    ci_high: float
-
-    @classmethod
-    def of(cls, value: float, standard_error: float) -> Score:
-        """With the interval that follows."""
-        return cls(value, standard_error, *interval(value, standard_error))
+Row = Mapping[str, Any]
+# From this share on a gain is said to be mostly between users.
+MOSTLY = 0.75
 
 
 def warnings(
-    lis: Score,
-    content: Score | None,
-    gauc: Score | None,
-    by_horizon: Mapping[int, Score],
+    row: Row,
+    content: Row | None,
+    by_horizon: Mapping[int, float],
     rises: bool,
     threshold: float,
-    presence: Score | None = None,
+    presence: Row | None = None,
 ) -> list[str]:
     """What a reader must know before LIS is taken for what an encoder would gain.
 
     Args:
-        lis: the score that decides, at the longest horizon.
-        content: LIS_content, where it was measured.
-        gauc: the same score on GAUC.
+        row: of ``lis_results``: the score that decides, at the longest horizon.
+        content: that of LIS_content, where it was measured.
         by_horizon: the score that decides at each n.
         rises: whether the score at the longest n is above that at the shortest, with the interval of the difference.
         threshold: absolute AUC that counts.
         presence: of similar items, a graph of T + n with the wrong neighbours against no graph.
     """
     found = []
-    if content is not None:
-        if lis.ci_low > 0 and content.ci_low > lis.value:
-            found.append(
-                f"noise in its rows: what content predicts of them scores {content.value:+.4f}, more than they do; an "
-                "encoder averages such noise away, so LIS says too little"
-            )
-        elif lis.ci_low <= 0 < content.ci_low:
-            found.append(
-                f"more than LIS: what content predicts scores {content.value:+.4f} where the leak itself is not told "
-                "from 0"
-            )
-        if lis.ci_low > 0 and lis.value >= threshold and content.ci_low <= 0:
-            found.append(
-                f"not in the content: of {lis.value:+.4f} content predicts {content.value:+.4f} "
-                f"({content.ci_low:+.4f} to {content.ci_high:+.4f}); an encoder of content may gain nothing"
-            )
+    gains = is_above_zero(row)
+    if content is not None and content["ci_low"] is not None:
+        found += _of_content(row, content, gains, threshold)
     if len(by_horizon) > 1 and rises:
-        listed = ", ".join(f"n = {n}: {score.value:+.4f}" for n, score in sorted(by_horizon.items()))
+        listed = ", ".join(f"n = {n}: {value:+.4f}" for n, value in sorted(by_horizon.items()))
         found.append(f"a longer horizon raises LIS ({listed}) and need not raise what an encoder gains")
-    if presence is not None and presence.ci_low > 0 and lis.ci_low > 0:
+    if presence is not None and is_above_zero(presence) and gains:
         found.append(
-            f"presence: with the wrong neighbours a graph of T + n still gains {presence.value:+.4f} over none; that "
+            f"presence: with the wrong neighbours a graph of T + n still gains {presence['lis']:+.4f} over none; that "
             "an item stands in it says that it was clicked"
         )
-    if gauc is not None and lis.ci_low > 0 and lis.value >= threshold and gauc.ci_low <= 0:
+    if gains and row["lis"] >= threshold:
+        found += between_users(row)
+    return found
+
+
+def between_users(row: Row) -> list[str]:
+    """Says how much of a gain is between users, where that is most of it."""
+    whole, part = row["lis_several_rows"], row["lis_user_part"]
+    if not whole or part is None or whole <= 0 or part / whole < MOSTLY:
+        return []
+    share = min(part / whole, 1.0)
+    item = f", the item part {row['lis_item_part']:+.4f}" if row["lis_item_part"] is not None else ""
+    order = ""
+    if row["lis_within_user"] is not None and row["lis_within_user_ci_low"] is not None:
+        order = (
+            f"; within users LIS is {row['lis_within_user']:+.4f} ({row['lis_within_user_ci_low']:+.4f} to "
+            f"{row['lis_within_user_ci_high']:+.4f})"
+        )
+    return [
+        f"between users: what a row's user explains without the row itself gives {part:+.4f}, {100 * share:.0f} % of "
+        f"the gain{item}{order}"
+    ]
+
+
+def is_above_zero(row: Row) -> bool:
+    """Whether the interval of a score is above 0."""
+    return row["ci_low"] is not None and row["ci_low"] > 0
+
+
+def _of_content(row: Row, content: Row, gains: bool, threshold: float) -> list[str]:
+    found = []
+    if gains and content["ci_low"] > row["lis"]:
         found.append(
-            f"popularity: within users it is {gauc.value:+.4f} ({gauc.ci_low:+.4f} to {gauc.ci_high:+.4f}), so the "
-            "gain may be in telling items that everybody clicks"
+            f"noise in its rows: what content predicts of them scores {content['lis']:+.4f}, more than they do; an "
+            "encoder averages such noise away, so LIS says too little"
+        )
+    elif not gains and is_above_zero(content):
+        found.append(
+            f"more than LIS: what content predicts scores {content['lis']:+.4f} where the leak itself is not told from "
+            "0"
+        )
+    if gains and row["lis"] >= threshold and content["ci_low"] <= 0:
+        found.append(
+            f"not in the content: of {row['lis']:+.4f} content predicts {content['lis']:+.4f} "
+            f"({content['ci_low']:+.4f} to {content['ci_high']:+.4f}); an encoder of content may gain nothing"
         )
     return found

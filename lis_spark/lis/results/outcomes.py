@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -22,9 +20,9 @@ from lis_spark.lis.plan.arms import REPRESENTATION
 from lis_spark.lis.plan.comparisons import Measurement
 from lis_spark.lis.plan.strata import ALL, UNSEEN
 from lis_spark.lis.results.agreement import FEWEST_SETS, Outcomes, agreement
-from lis_spark.lis.results.leak_comparison import Entry, entries_of, scatter_of, score_of
-from lis_spark.lis.results.measure import group_of, groups_with_both_classes
-from lis_spark.metrics import compare, sum_intervals
+from lis_spark.lis.results.measure import comparisons_of, group_of, groups_with_both_classes
+from lis_spark.lis.results.pools import Pool, over_dates
+from lis_spark.metrics import LIS, joint_errors
 
 AIS = "ais"
 # Prediction -> variant of the measurements of a leak.
@@ -57,30 +55,31 @@ def outcomes_of(config: RunConfig, per_user: DataFrame, measurements: Sequence[M
     encoders = aligned_leaks(config)
     if len(encoders) < FEWEST_SETS:
         return None
-    seeds, horizon = sorted(config.seeds), max(config.append_horizons)
+    horizon = max(config.append_horizons)
     present = groups_with_both_classes(per_user)
-    unseen = [
+    possible = [
         one
         for one in measurements
-        if one.stratum == UNSEEN and all(group_of(pair) in present for pair in one.pairs(config.evaluation.folds))
+        if one.stratum == ALL or all(group_of(pair) in present for pair in one.pairs(config.evaluation.folds))
     ]
-    of_items = entries_of(unseen, (REPRESENTATION,))
-    of_leaks = entries_of([one for one in measurements if one.stratum == ALL], tuple(PREDICTIONS.values()))
-    sets: dict[str, dict[str, list[Entry | None]]] = {}
-    for leak, representation in encoders.items():
-        own = {AIS: [of_items.get((seed, representation, REPRESENTATION, 0)) for seed in seeds]}
-        for name, variant in PREDICTIONS.items():
-            own[name] = [of_leaks.get((seed, leak, variant, _horizon(config, leak, horizon))) for seed in seeds]
-        sets[leak] = own
+    pools = over_dates(possible, config.seeds, len(config.evaluation.dates))
+    whole = {_key(pool): pool for pool in pools if len(pool.seeds) == len(config.seeds)}
     asked = (AIS, "lis") if config.append is not None and config.append.content is None else (AIS, *PREDICTIONS)
-    whole = {
-        leak: {name: [entry for entry in own[name] if entry] for name in asked}
-        for leak, own in sets.items()
-        if all(all(own[name]) for name in asked)
-    }
-    if len(whole) < FEWEST_SETS:
+    sets: dict[str, dict[str, Pool]] = {}
+    for leak, representation in encoders.items():
+        own = {AIS: whole.get((representation, REPRESENTATION, 0, UNSEEN))}
+        for name, variant in PREDICTIONS.items():
+            own[name] = whole.get((leak, variant, _horizon(config, leak, horizon), ALL))
+        if all(own[name] for name in asked):
+            sets[leak] = {name: pool for name in asked if (pool := own[name])}
+    if len(sets) < FEWEST_SETS:
         return None
-    return _gathered(config, per_user, whole, asked)
+    return _gathered(config, per_user, sets, asked, pools)
+
+
+def _key(pool: Pool) -> tuple[str, str, int, str]:
+    first = pool.members[0]
+    return first.leak, first.variant, first.horizon_days, first.stratum
 
 
 def write_agreement(lake: Lake, outcomes: Outcomes | None, row_id: str, replaces: bool = False) -> None:
@@ -120,34 +119,24 @@ def _horizon(config: RunConfig, leak: str, longest: int) -> int:
 
 
 def _gathered(
-    config: RunConfig, per_user: DataFrame, sets: Mapping[str, Mapping[str, Sequence[Entry]]], asked: Sequence[str]
+    config: RunConfig,
+    per_user: DataFrame,
+    sets: Mapping[str, Mapping[str, Pool]],
+    asked: Sequence[str],
+    pools: Sequence[Pool],
 ) -> Outcomes:
     folds, names = config.evaluation.folds, tuple(sets)
     scores = [sets[leak][name] for name in asked for leak in names]  # AIS of all sets, then each prediction
-    listed = [pair for entries in scores for entry in entries for pair in entry.pairs(folds)]
-    found = {comparison.comparison_id: comparison for comparison in compare(per_user, listed)}
-    by_seed = [[score_of(entry, found).value for entry in entries] for entries in scores]
-    values = [statistics.fmean(each) for each in by_seed]
-    # Var(a + b) of each two gives their covariance; of means over seeds, as the users are the same under each
-    places = [(place, place) for place in range(len(scores))] + list(combinations(range(len(scores)), 2))
-    weights = []
-    for one, other in places:
-        total: dict[str, int] = {}
-        for entry in (*scores[one], *(scores[other] if other != one else ())):
-            total[entry.name] = total.get(entry.name, 0) + entry.sign
-        weights.append(total)
-    errors = [told.standard_error for told in sum_intervals(per_user, listed, weights)]
-    seeds = len(config.seeds)
-    variance = {place: (error / seeds) ** 2 for place, error in zip(places, errors, strict=True)}
-    covariance = np.zeros((len(scores), len(scores)))
-    for one, other in places:
-        if one == other:
-            drawn = statistics.fmean(scatter_of(entry, found) for entry in scores[one])
-            trained = statistics.variance(by_seed[one]) / seeds if seeds > 1 else 0.0
-            covariance[one, one] = variance[one, one] + drawn + trained
-        else:
-            shared = (variance[one, other] - variance[one, one] - variance[other, other]) / 2
-            covariance[one, other] = covariance[other, one] = shared
+    needed = {name for pool in scores for name in (pool.name, *pool.replicates, *pool.draws)}
+    pairs = [pair for pool in pools for pair in pool.pairs(folds) if pair["comparison_id"] in needed]
+    found = comparisons_of(per_user, pairs)
+    estimates = [found.estimate(pool, lambda one: one.auc, LIS) for pool in scores]
+    known = [estimate for estimate in estimates if estimate is not None]
+    joint = joint_errors(per_user, [found.comparisons[pool.name] for pool in scores])[LIS]
+    of_users = [found.cluster_error(pool, found.comparisons[pool.name].auc, LIS) for pool in scores]
+    covariance = joint.correlation * np.outer(of_users, of_users)
+    covariance[np.diag_indices_from(covariance)] = [estimate.standard_error**2 for estimate in known]
+    values = [estimate.value for estimate in known]
     k = len(names)
     assert config.append is not None
     noise = {leak.name for leak in config.append.future_leaks if isinstance(leak, OwnLeak) and leak.is_noise}

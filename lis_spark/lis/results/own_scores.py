@@ -7,28 +7,29 @@ leaked arm has seen the labels that it is scored on: the result is then called n
 from __future__ import annotations
 
 import datetime as dt
-import difflib
 import json
-from typing import Any
+from collections.abc import Iterator, Sequence
 
-from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql import types as T
 
 from lis_spark.config import fingerprint
-from lis_spark.errors import InputError
-from lis_spark.lis.results.decision import verdict
-from lis_spark.lis.results.rows import ResultRow
-from lis_spark.metrics import compare, influence
+from lis_spark.config.leaks import HONEST, NAIVE
+from lis_spark.lis.plan.comparisons import SPLIT_COMPARISONS
+from lis_spark.lis.plan.strata import ALL, SEVERAL_ROWS
+from lis_spark.lis.results.estimates import fill_row, fill_several_rows
+from lis_spark.lis.results.measure import comparisons_of
+from lis_spark.lis.results.pools import Pool
+from lis_spark.lis.results.result_row import ResultRow
+from lis_spark.lis.results.rows import ResultSet
+from lis_spark.lis.results.scores_table import CONTROL, LEAKED, check_columns, check_rows, rankings_of, read_scores
+from lis_spark.metrics import influence, joint_errors, part_arm, split_scores
 from lis_spark.progress import described
-from lis_spark.sources.state import delta_state
-from lis_spark.sources.table import open_table
 
-CONTROL, LEAKED = "control", "leaked"
 NAIVE_NOTE = "naive: may contain the evaluated labels (give the columns fold and evaluated_date for an honest score)"
 _GROUPS = ("evaluated_date", "fold", "stratum", "arm")
-_FLOATS = (T.FloatType, T.DoubleType)
+_PLACE, _ROW = ("evaluated_date", "fold"), ("user_id", "impression_id", "label")
+_ALL_DATES = "all dates"
 
 
 def measure_scores(
@@ -44,7 +45,7 @@ def measure_scores(
         threshold: absolute AUC that counts.
 
     Returns:
-        One row for each evaluated date (one row where there is none).
+        One row for each evaluated date (one row where there is none), and one for all dates together.
 
     Raises:
         InputError: a column is missing or of another type, a score is NaN or null (its row named), a label is not 0
@@ -52,7 +53,7 @@ def measure_scores(
     """
     frame, version = read_scores(spark, table)
     versions = {} if version is None else {table: version}
-    _check_columns(frame, table, columns)
+    check_columns(frame, table, columns)
     has_fold, has_date = columns["fold"] in frame.columns, columns["date"] in frame.columns
     has_impression = columns["impression"] in frame.columns
     rows = frame.select(
@@ -68,164 +69,114 @@ def measure_scores(
         F.col(columns["control"]).alias(CONTROL),
         F.col(columns["leaked"]).alias(LEAKED),
     )
-    _check_rows(rows, table, has_impression, has_fold, has_date)
-    rankings = _rankings(rows, table)
-    dates = list(dict.fromkeys(date for date, _ in rankings))
+    check_rows(rows, table, has_impression, has_fold, has_date)
+    rankings = rankings_of(rows, table)
+    with described(spark, f"LIS of {table}"):
+        per_user = influence(_scores(rows), _GROUPS, table=table)
+        try:
+            return _measured(per_user, rankings, columns, versions or table, threshold, has_fold and has_date)
+        finally:
+            per_user.unpersist()
+
+
+def _scores(rows: DataFrame) -> DataFrame:
+    """Both arms over all impressions, and the parts of the change of logits over users with several of them."""
     arms = F.explode(
         F.array(*[F.struct(F.lit(arm).alias("arm"), F.col(arm).alias("logit")) for arm in (CONTROL, LEAKED)])
     )
-    scores = rows.select(
-        "evaluated_date",
-        "fold",
-        F.lit("all").alias("stratum"),
-        "user_id",
-        "impression_id",
-        "label",
-        arms.alias("scored"),
-    ).select("evaluated_date", "fold", "stratum", "user_id", "impression_id", "label", "scored.*")
-    with described(spark, f"LIS of {table}"):
-        per_user = influence(scores, _GROUPS, table=table)
-        pairs = [
-            {
-                "comparison_id": str(date),
-                "evaluated_date": date,
-                "fold": fold,
-                "stratum": "all",
-                "control_arm": CONTROL,
-                "leaked_arm": LEAKED,
-            }
-            for date, fold in rankings
-        ]
-        comparisons = {comparison.comparison_id: comparison for comparison in compare(per_user, pairs, table)}
-        per_user.unpersist()
-    results = []
-    honest = has_fold and has_date
-    for date in dates:
-        row = ResultRow(
-            measurement_id=fingerprint("scores", versions or table, columns, date),
-            run_name="own_scores",
-            scenario="default",
-            protocol="scores",
-            leak="user_scores",
-            variant="honest" if honest else "naive",
-            slot=None,
-            swap_scope=None,
-            label=columns["label"],
-            evaluated_date=date,
-            horizon_days=None,
-            stratum="all",
-            seed="",
-            config_fingerprint=fingerprint(columns, threshold),
-            created_ts=dt.datetime.now(dt.UTC),
-            table_versions=json.dumps(versions),
-            note="as its fold and evaluated_date columns say, held out by fold" if honest else NAIVE_NOTE,
-        )
-        row.take(comparisons[str(date)])
-        results.append(row)
-    by_date = [row.lis for row in results if row.lis is not None]
-    for row in results:
-        assert row.lis is not None and row.ci_low is not None and row.ci_high is not None
-        judged = verdict(row.lis, row.ci_low, row.ci_high, by_date, threshold)
-        row.verdict = judged if honest else f"{judged} (naive)"
-    return results
-
-
-def read_scores(spark: SparkSession, table: str) -> tuple[DataFrame, int | None]:
-    """A table of scores, a Delta folder, a Parquet file or folder, or a table of the catalog; the version of a Delta
-    table, which is read throughout."""
-    if "/" in table or table.endswith(".parquet"):
-        data_format = "delta" if DeltaTable.isDeltaTable(spark, table) else "parquet"
-    elif spark.catalog.tableExists(table):
-        data_format = "table"
-    else:
-        raise InputError(
-            "there is no such table of scores",
-            table=table,
-            expected="a path or catalog.schema.table",
-            remedy="look at its spelling; a path has a / in it or ends in .parquet",
-        )
-    state = None if data_format == "parquet" else delta_state(spark, table, data_format)
-    version = None if state is None else state[1]
-    return open_table(spark, table, data_format, version), version
-
-
-def _check_columns(frame: DataFrame, table: str, columns: dict[str, str]) -> None:
-    types = {field.name: field.dataType for field in frame.schema.fields}
-    for role in (CONTROL, LEAKED, "user", "label"):
-        name = columns[role]
-        if name not in types:
-            near = difflib.get_close_matches(name, types, 1)
-            raise InputError(
-                f"the column {name!r} ({role}) is missing",
-                table=table,
-                found=", ".join(types),
-                remedy=f"say --{role}-column {near[0] if near else 'NAME'}",
-            )
-        if role in (CONTROL, LEAKED) and not isinstance(types[name], _FLOATS):
-            raise InputError(
-                f"the column {name!r} is not a logit",
-                table=table,
-                found=types[name].simpleString(),
-                expected="float or double",
-                remedy="give logits, not decimals, strings or ranks",
-            )
-
-
-def _check_rows(rows: DataFrame, table: str, has_impression: bool, has_fold: bool, has_date: bool) -> None:
-    checks = {
-        "the arms cover different impressions: a score is null": F.col(CONTROL).isNull() | F.col(LEAKED).isNull(),
-        "a score is NaN": F.isnan(CONTROL) | F.isnan(LEAKED),
-        "a label is not 0 or 1": F.col("label").isNull() | ~F.col("label").isin(0, 1),
-        "a user is null": F.col("user_id").isNull(),
-        "a fold is not a whole number": F.lit(has_fold) & F.col("fold").isNull(),
-        "an evaluated date is not a date": F.lit(has_date) & F.col("evaluated_date").isNull(),
-    }
-    counts = rows.agg(
-        F.count(F.lit(1)).alias("rows"), *[F.count_if(bad).alias(name) for name, bad in checks.items()]
-    ).first()
-    assert counts is not None
-    if counts["rows"] == 0:
-        raise InputError("the table of scores is empty", table=table, remedy="score the impressions of a day first")
-    for name, bad in checks.items():
-        if counts[name]:
-            sample = [_plain(row) for row in rows.where(bad).orderBy("impression_id").limit(3).collect()]
-            raise InputError(
-                f"{name} in {counts[name]:,} of {counts['rows']:,} rows",
-                table=table,
-                found=json.dumps(sample),
-                expected="a number in both arms, a user and a label of 0 or 1 in every row",
-                remedy="score these impressions in both arms, or leave them out of both",
-            )
-    if has_impression:
-        doubled = rows.groupBy("impression_id").count().where("count > 1").limit(3).collect()
-        if doubled:
-            raise InputError(
-                "an impression is scored more than once",
-                table=table,
-                found=", ".join(f"{row['impression_id']} ({row['count']} rows)" for row in doubled),
-                expected="one row an impression",
-                remedy="keep one row of each impression_id",
-            )
-
-
-def _rankings(rows: DataFrame, table: str) -> list[tuple[dt.date | None, int]]:
-    """(evaluated date, fold) of the rankings, each with both classes."""
-    counted = rows.groupBy("evaluated_date", "fold").agg(
-        F.count(F.lit(1)).alias("rows"), F.count_if(F.col("label") == 1).alias("positives")
+    whole = rows.select(*_PLACE, F.lit(ALL).alias("stratum"), *_ROW, arms.alias("scored"))
+    paired = rows.withColumns(
+        {
+            "control_arm": F.lit(CONTROL),
+            "leaked_arm": F.lit(LEAKED),
+            "emits_control": F.lit(True),
+            "emits_leaked": F.lit(True),
+            "request": F.lit(None).cast("bigint"),
+        }
     )
-    found = counted.collect()
-    for row in found:
-        if row["positives"] in (0, row["rows"]):
-            raise InputError(
-                "a ranking has one class only, so it has no AUC",
-                table=table,
-                partition={"evaluated_date": str(row["evaluated_date"]), "fold": row["fold"]},
-                found=f"{row['positives']:,} positives and {row['rows'] - row['positives']:,} negatives",
-                expected="both classes on every evaluated date and in every fold",
-                remedy="leave the date out, or use fewer folds",
-            )
-    return sorted(((row["evaluated_date"], row["fold"]) for row in found), key=str)
+    parts = split_scores(paired, _PLACE).withColumn("stratum", F.lit(SEVERAL_ROWS)).drop("request")
+    logit = F.col("scored.logit").cast("double").alias("logit")
+    return whole.select(*_PLACE, "stratum", *_ROW, "scored.arm", logit).unionByName(parts)
 
 
-def _plain(row: Any) -> dict[str, str]:
-    return {key: str(value) for key, value in row.asDict().items()}
+def _measured(
+    per_user: DataFrame,
+    rankings: Sequence[tuple[dt.date | None, int]],
+    columns: dict[str, str],
+    version: object,
+    threshold: float,
+    is_honest: bool,
+) -> list[ResultRow]:
+    """A row for each date, and one for all of them together where there are several."""
+    dates = list(dict.fromkeys(date for date, _ in rankings))
+    pools = {Pool(str(date)): date for date in dates}
+    if len(dates) > 1:
+        pools[Pool(_ALL_DATES, dates=len(dates))] = None
+    pairs = [pair for pool, date in pools.items() for pair in _pairs(pool, date, rankings)]
+    present = {
+        (row["evaluated_date"], row["fold"])
+        for row in per_user.where((F.col("arm") == CONTROL) & (F.col("stratum") == SEVERAL_ROWS))
+        .groupBy("evaluated_date", "fold")
+        .agg(F.sum("positives").alias("p"), F.sum("negatives").alias("n"))
+        .where("p > 0 AND n > 0")
+        .collect()
+    }
+    possible = [pair for pair in pairs if pair["stratum"] == ALL or (pair["evaluated_date"], pair["fold"]) in present]
+    found = comparisons_of(per_user, possible)
+    results = ResultSet()
+    for pool, date in pools.items():
+        row = _row(columns, version, threshold, date, is_honest)
+        fill_row(row, pool, found)
+        fill_several_rows(row, pool, found.comparisons)
+        results.rows.append(row)
+        results.pools.append(pool)
+    for several in (False, True):
+        places = [
+            place
+            for place, (row, pool) in enumerate(zip(results.rows, results.pools, strict=True))
+            if (pool.dates > 1) == several and row.standard_error is not None
+        ]
+        if places:
+            family = [found.comparisons[results.pools[place].name] for place in places]
+            results.add_simultaneous(places, joint_errors(per_user, family))
+    for row in results.rows:
+        results.decide(row, threshold)
+        row.verdict = row.verdict if is_honest else f"{row.verdict} (naive)"
+    return results.rows
+
+
+def _pairs(
+    pool: Pool, date: dt.date | None, rankings: Sequence[tuple[dt.date | None, int]]
+) -> Iterator[dict[str, object]]:
+    for day, fold in rankings:
+        if pool.dates == 1 and day != date:
+            continue
+        cell = {"evaluated_date": day, "fold": fold, "control_arm": CONTROL}
+        yield {"comparison_id": pool.name, **cell, "stratum": ALL, "leaked_arm": LEAKED}
+        for part in SPLIT_COMPARISONS:
+            arm = LEAKED if part == SEVERAL_ROWS else part_arm(part, LEAKED, CONTROL)
+            yield {"comparison_id": pool.part(part).name, **cell, "stratum": SEVERAL_ROWS, "leaked_arm": arm}
+
+
+def _row(
+    columns: dict[str, str], version: object, threshold: float, date: dt.date | None, is_honest: bool
+) -> ResultRow:
+    return ResultRow(
+        measurement_id=fingerprint("scores", version, columns, date),
+        run_name="own_scores",
+        scenario="default",
+        protocol="scores",
+        leak="user_scores",
+        variant=HONEST if is_honest else NAIVE,
+        slot=None,
+        swap_scope=None,
+        label=columns["label"],
+        evaluated_date=date,
+        horizon_days=None,
+        stratum=ALL,
+        seed="",
+        config_fingerprint=fingerprint(columns, threshold),
+        created_ts=dt.datetime.now(dt.UTC),
+        table_versions=json.dumps(version if isinstance(version, dict) else {}),
+        note="as its fold and evaluated_date columns say, held out by fold" if is_honest else NAIVE_NOTE,
+    )

@@ -8,20 +8,21 @@ from functools import reduce
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.storagelevel import StorageLevel
 
 from lis_spark.config import RunConfig
 from lis_spark.errors import StepFailed
 from lis_spark.folds import NO_FOLD
 from lis_spark.lake import Lake
 from lis_spark.lis.append import step as append
-from lis_spark.lis.plan.arms import CONTROL, TRUTH, control_arm
+from lis_spark.lis.plan.arms import CONTROL, TRUTH, control_arm, is_by_fold
 from lis_spark.lis.plan.chains import base_name
-from lis_spark.lis.plan.comparisons import is_stratified
+from lis_spark.lis.plan.comparisons import Measurement, is_stratified
 from lis_spark.lis.plan.evaluation import EvaluationPlan
-from lis_spark.lis.plan.strata import ALL, item_strata, memberships
+from lis_spark.lis.plan.strata import ALL, SEVERAL_ROWS, item_strata, memberships
 from lis_spark.lis.swap import score
 from lis_spark.lis.swap.features import snapshot_tables
-from lis_spark.metrics import influence
+from lis_spark.metrics import influence, split_scores
 from lis_spark.partitions import PartitionKey
 from lis_spark.progress import described
 from lis_spark.sources.days import hash_sums
@@ -32,18 +33,24 @@ BROADCAST_ROWS = 2_000_000
 GROUPS = ("seed", "date", "arm", "fold", "stratum")
 
 
-def write_influence(lake: Lake, plan: EvaluationPlan, todo: Mapping[PartitionKey, str]) -> tuple[int, int]:
+def write_influence(
+    lake: Lake, plan: EvaluationPlan, measurements: Sequence[Measurement], todo: Mapping[PartitionKey, str]
+) -> tuple[int, int]:
     """Writes the influence of some (seed, T); returns scores in and scores accounted for.
 
+    Scores of arms that this plan does not ask for, which another configuration left in the lake, are not read.
+
     Raises:
-        StepFailed: n = 0 is not the control bit for bit, or scores were lost or doubled.
+        StepFailed: n = 0 is not the control bit for bit, or scores were lost or doubled; nothing is written then.
         InputError: a score is NaN.
     """
     spark = lake.spark
     keys = sorted((int(seed), dt.date.fromisoformat(date)) for seed, date in todo)
     conditions = [(F.col("seed") == seed) & (F.col("date") == F.lit(date)) for seed, date in keys]
     wanted = reduce(lambda left, right: left | right, conditions)
-    scores = lake.read("scores").where(wanted & F.col("step").isin(scored_steps(lake.config)))
+    stored = lake.read("scores").where(wanted & F.col("step").isin(scored_steps(lake.config)))
+    arms = _ranked_arms(spark, plan, keys)
+    scores = stored.join(F.broadcast(arms.select("seed", "date", "arm")), ["seed", "date", "arm"], "left_semi")
     with described(spark, f"n = 0 against the control on {len(todo)} evaluated days"):
         rows_in = _check_identity(scores, plan, keys)
     with described(spark, f"influence of every user on every AUC of {len(todo)} evaluated days"):
@@ -52,13 +59,23 @@ def write_influence(lake: Lake, plan: EvaluationPlan, todo: Mapping[PartitionKey
         strata = strata.localCheckpoint()
         if strata.count() < BROADCAST_ROWS:
             strata = F.broadcast(strata)
-        grouped = grouped_scores(scores, _ranked_arms(spark, plan, keys), strata)
+        of_days = [one for one in measurements if (one.seed, one.evaluated_date) in keys]
+        split = split_rankings(scores, of_days, _requests(lake, dates)).persist(StorageLevel.DISK_ONLY)
+        grouped = grouped_scores(scores, arms, strata).unionByName(split)
         per_user = influence(grouped, GROUPS)
-        lake.write_partitions("influence", per_user, todo)
-        per_user.unpersist()
-    counted = lake.read("influence").where((F.col("stratum") == ALL) & wanted)
+        try:
+            _check_counts(per_user, rows_in, todo)
+            lake.write_partitions("influence", per_user, todo)
+        finally:
+            per_user.unpersist()
+            split.unpersist()
+    return rows_in, rows_in
+
+
+def _check_counts(per_user: DataFrame, rows_in: int, todo: Mapping[PartitionKey, str]) -> None:
     # the control arm stands twice: over all users, and fold by fold
-    once = counted.where(~(F.split_part("arm", F.lit("|"), F.lit(2)).isin(*BOTH_WAYS) & (F.col("fold") > NO_FOLD)))
+    twice = F.split_part("arm", F.lit("|"), F.lit(2)).isin(*BOTH_WAYS) & (F.col("fold") > NO_FOLD)
+    once = per_user.where((F.col("stratum") == ALL) & ~twice)
     rows_out = once.agg(F.sum(F.col("positives") + F.col("negatives")).alias("rows")).first()
     if rows_out is None or rows_out["rows"] != rows_in:
         raise StepFailed(
@@ -69,7 +86,60 @@ def write_influence(lake: Lake, plan: EvaluationPlan, todo: Mapping[PartitionKey
             expected=f"{rows_in:,} scores",
             remedy="run lis-spark measure --force; if it comes back, look for doubled impression ids",
         )
-    return rows_in, rows_in
+
+
+def split_rankings(
+    scores: DataFrame, measurements: Sequence[Measurement], requests: DataFrame | None = None
+) -> DataFrame:
+    """Scores of the user part and the item part of judged changes of logits, and of both arms, on the same rows.
+
+    Args:
+        scores: the table of that name.
+        measurements: of which those that are split are taken.
+        requests: date, impression_id, request (BIGINT), where the source knows its requests.
+
+    Returns:
+        seed, date, arm, fold, stratum, user_id, impression_id, label, logit (double), request (null: not known).
+    """
+    pairs: dict[tuple[int, dt.date, str, bool, int], set[str]] = {}
+    for one in measurements:
+        by_fold = is_by_fold(one.protocol, one.variant)
+        for arm in one.arms if one.is_split else ():
+            for control_name in one.controls:
+                key = (one.seed, one.evaluated_date, control_name, by_fold, arm.held_out_fold)
+                pairs.setdefault(key, set()).add(arm.name)
+    # an arm is ranked once on these rows, with however many others it is compared
+    rows, emitted = [], set()
+    for key, names in sorted(pairs.items()):
+        for place, name in enumerate(sorted(names)):
+            rows.append((*key[:3], name, key[3], place == 0, (*key[:2], name) not in emitted))
+            emitted.add((*key[:2], name))
+    schema = (
+        "seed int, date date, control_arm string, leaked_arm string, by_fold boolean, emits_control boolean, "
+        "emits_leaked boolean"
+    )
+    wanted = scores.sparkSession.createDataFrame(rows, schema)
+    leaked = scores.withColumnsRenamed({"arm": "leaked_arm", "logit": "leaked"})
+    leaked = leaked.join(F.broadcast(wanted), ["seed", "date", "leaked_arm"])
+    controls = wanted.select("seed", "date", F.col("control_arm").alias("arm")).distinct()
+    control = scores.join(F.broadcast(controls), ["seed", "date", "arm"]).select(
+        "seed", "date", F.col("arm").alias("control_arm"), "impression_id", F.col("logit").alias("control")
+    )
+    if requests is None:
+        control = control.withColumn("request", F.lit(None).cast("bigint"))
+    else:
+        control = control.join(requests, ["date", "impression_id"], "left")
+    paired = leaked.join(control, ["seed", "date", "control_arm", "impression_id"])
+    ranked = paired.withColumn("fold", F.when(F.col("by_fold"), F.col("fold")).otherwise(F.lit(NO_FOLD)))
+    return split_scores(ranked, ("seed", "date", "fold")).withColumn("stratum", F.lit(SEVERAL_ROWS))
+
+
+def _requests(lake: Lake, dates: set[dt.date]) -> DataFrame | None:
+    """date, impression_id, request (a number) of the impressions of some days, where the source knows its requests."""
+    if not lake.config.source.knows_requests:
+        return None
+    shown = lake.read("impressions").where(F.col("date").isin(list(dates)))
+    return shown.select("date", "impression_id", F.xxhash64("user_id", "request_id").alias("request"))
 
 
 def scored_steps(config: RunConfig) -> list[str]:
@@ -172,14 +242,7 @@ def grouped_scores(scores: DataFrame, arms: DataFrame, strata: DataFrame) -> Dat
         .otherwise(F.array("fold"))
     )
     strata_of_row = F.when(F.col("stratified"), memberships()).otherwise(F.array(F.lit(ALL)))
-    return joined.withColumn("fold", F.explode(folds)).select(
-        "seed",
-        "date",
-        "arm",
-        "fold",
-        F.explode(strata_of_row).alias("stratum"),
-        "user_id",
-        "impression_id",
-        "label",
-        "logit",
-    )
+    ranked = joined.withColumn("fold", F.explode(folds)).withColumn("stratum", F.explode(strata_of_row))
+    # the order within requests is counted where parts are told apart: a request of one row has no order
+    columns = [F.col("logit").cast("double").alias("logit"), F.lit(None).cast("bigint").alias("request")]
+    return ranked.select(*GROUPS, "user_id", "impression_id", "label", *columns)

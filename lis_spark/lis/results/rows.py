@@ -1,266 +1,192 @@
-"""Rows of ``lis_results``: a comparison with its interval, its control, its versions and its verdict (method 1.7)."""
+"""Rows of ``lis_results``: each measurement, means over seeds and dates, verdicts that hold together (method 1.7)."""
 
 from __future__ import annotations
 
-import datetime as dt
-import json
-import math
-import statistics
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from lis_spark.config import RunConfig, fingerprint
+import numpy as np
+
+from lis_spark.config import fingerprint
+from lis_spark.config.leaks import HONEST, NAIVE
+from lis_spark.inference import holm, simultaneous_intervals
+from lis_spark.inference.students_t import upper_chance
 from lis_spark.lis.plan.append_feature import PORT
 from lis_spark.lis.plan.comparisons import Measurement
-from lis_spark.lis.plan.strata import ALL
-from lis_spark.lis.results.decision import HARMFUL, combine_seeds, interval, negligible, verdict
-from lis_spark.metrics import Comparison
+from lis_spark.lis.results.decision import HARMFUL, Evidence, Score, judge
+from lis_spark.lis.results.pools import Pool, over_dates, over_seeds, single
+from lis_spark.lis.results.result_row import ResultRow
+from lis_spark.metrics import LIS, WITHIN_USER, JointErrors
 
-# Variants that say something of the preference data; the others are controls and carry no verdict.
-JUDGED = ("naive", "naive_matched", "honest")
+# Variants whose scores say something of the preference data; the others are controls.
+JUDGED = (NAIVE, "naive_matched", HONEST)
+# Variants that are pooled over dates: what stands in the first lines of a report.
+POOLED = (*JUDGED, "skip_t", "label_shuffled", "replay", "representation", "row_shuffled")
 # Protocols whose arms are trained for the measurement: another training moves their scores (method 1.7).
 TRAINED = ("swap+refit", "append")
-ONE_SEED = "one training seed: what another training would change is in no interval"
-
-
-@dataclass
-class ResultRow:
-    """One row of ``lis_results``; the columns are explained in ``schemas/lis_results.sql``."""
-
-    measurement_id: str
-    run_name: str
-    scenario: str
-    protocol: str
-    leak: str
-    variant: str
-    slot: str | None
-    swap_scope: str | None
-    label: str
-    evaluated_date: dt.date | None
-    horizon_days: int | None
-    stratum: str
-    seed: str
-    config_fingerprint: str
-    created_ts: dt.datetime
-    positives: int | None = None
-    negatives: int | None = None
-    users: int | None = None
-    u2_control: str | None = None
-    u2_leaked: str | None = None
-    auc_control: float | None = None
-    auc_leaked: float | None = None
-    lis: float | None = None
-    standard_error: float | None = None
-    sigma_seed: float | None = None
-    ci_low: float | None = None
-    ci_high: float | None = None
-    gauc_control: float | None = None
-    gauc_leaked: float | None = None
-    lis_gauc: float | None = None
-    lis_gauc_standard_error: float | None = None
-    lis_gauc_ci_low: float | None = None
-    lis_gauc_ci_high: float | None = None
-    gauc_coverage: float | None = None
-    log_loss_control: float | None = None
-    log_loss_leaked: float | None = None
-    pcoc_control: float | None = None
-    pcoc_leaked: float | None = None
-    coverage: float | None = None
-    dead_item_share: float | None = None
-    own_label_share: float | None = None
-    own_label_share_ci_low: float | None = None
-    own_label_share_ci_high: float | None = None
-    drift_penalty: float | None = None
-    truth_bound: float | None = None
-    share_of_impressions: float | None = None
-    verdict: str | None = None
-    note: str | None = None
-    table_versions: str | None = None
-
-    @classmethod
-    def of(
-        cls, config: RunConfig, measurement: Measurement, measurement_id: str, versions: Mapping[str, int]
-    ) -> ResultRow:
-        """A row that names what is measured and holds no figure yet."""
-        return cls(
-            measurement_id=measurement_id,
-            run_name=config.run_name,
-            scenario=config.scenario,
-            protocol=measurement.protocol,
-            leak=measurement.leak,
-            variant=measurement.variant,
-            slot=config.evaluation.slot,
-            swap_scope=None if measurement.scope == PORT else measurement.scope,
-            label=config.label,
-            evaluated_date=measurement.evaluated_date,
-            horizon_days=measurement.horizon_days,
-            stratum=measurement.stratum,
-            seed=str(measurement.seed),
-            config_fingerprint=config.fingerprint,
-            created_ts=dt.datetime.now(dt.UTC),
-            table_versions=json.dumps(dict(versions), sort_keys=True),
-        )
-
-    def plain(self) -> dict[str, Any]:
-        """The row as JSON data: dates as ISO text, versions as an object."""
-        data = asdict(self)
-        data["evaluated_date"] = self.evaluated_date.isoformat() if self.evaluated_date else None
-        data["created_ts"] = self.created_ts.isoformat()
-        data["table_versions"] = json.loads(self.table_versions) if self.table_versions else {}
-        return data
-
-    def take(self, comparison: Comparison, draws: Sequence[float] = ()) -> None:
-        """Fills in the figures of a comparison.
-
-        Args:
-            comparison: leaked against control; where there are ``draws``, their mean against the leaked arm.
-            draws: of several controls, how far the AUC of each is from the leaked arm's: their scatter is part of the
-                error (method 1.6).
-        """
-        for name in _FIGURES:
-            setattr(self, name, getattr(comparison, name))
-        self.u2_control, self.u2_leaked = str(comparison.u2_control), str(comparison.u2_leaked)
-        if not draws:
-            return
-        for name in ("u2", "auc", "gauc", "log_loss", "pcoc"):
-            control, leaked = getattr(self, f"{name}_control"), getattr(self, f"{name}_leaked")
-            setattr(self, f"{name}_control", leaked)
-            setattr(self, f"{name}_leaked", control)
-        self.lis = -comparison.lis
-        self.standard_error = math.sqrt(comparison.standard_error**2 + statistics.variance(draws) / len(draws))
-        self.ci_low, self.ci_high = interval(self.lis, self.standard_error)
-        if comparison.lis_gauc is not None:
-            self.lis_gauc = -comparison.lis_gauc
-        if comparison.lis_gauc_ci_low is not None and comparison.lis_gauc_ci_high is not None:
-            self.lis_gauc_ci_low, self.lis_gauc_ci_high = -comparison.lis_gauc_ci_high, -comparison.lis_gauc_ci_low
-
-
-_FIGURES = (
-    "positives",
-    "negatives",
-    "users",
-    "auc_control",
-    "auc_leaked",
-    "lis",
-    "standard_error",
-    "ci_low",
-    "ci_high",
-    "gauc_control",
-    "gauc_leaked",
-    "lis_gauc",
-    "lis_gauc_standard_error",
-    "lis_gauc_ci_low",
-    "lis_gauc_ci_high",
-    "gauc_coverage",
-    "log_loss_control",
-    "log_loss_leaked",
-    "pcoc_control",
-    "pcoc_leaked",
-)
-_AVERAGED = (
-    "truth_bound",
-    *(name for name in _FIGURES if name not in ("positives", "negatives", "users")),
-    "coverage",
-    "dead_item_share",
-    "share_of_impressions",
-)
+ONE_TRAINING = "one training seed: what another training would change is in no interval"
+HOLDS_OWN_LABELS = "holds memorised own labels: the decision is made on the honest score"
 # Value of ``seed`` in the rows that stand for all training seeds.
 MEAN = "mean"
 
 
-def mean_id(measurement_ids: Sequence[str]) -> str:
-    """Identity of the mean of the same measurement over training seeds."""
-    return fingerprint("mean", sorted(measurement_ids))
+def pools_of(measurements: Sequence[Measurement], seeds: Sequence[int]) -> list[Pool]:
+    """All rows that are written, as pools: each measurement, its mean over seeds, and over dates where it is told."""
+    dates = len({one.evaluated_date for one in measurements})
+    told = [one for one in measurements if one.is_headline and one.variant in POOLED]
+    return [
+        *map(single, measurements),
+        *over_seeds(measurements, seeds),
+        *(over_dates(told, seeds, dates) if dates > 1 else ()),
+    ]
+
+
+def pool_id(pool: Pool, ids: Mapping[str, str]) -> str:
+    """Identity of a row: of a measurement its own, of a pool that of its members.
+
+    Args:
+        pool: what the row is of.
+        ids: comparison_id of each measurement -> its identity.
+    """
+    members = [ids[one.comparison_id] for one in pool.members]
+    return members[0] if len(members) == 1 else fingerprint("pool", sorted(members))
 
 
 @dataclass
 class ResultSet:
-    """All rows of one configuration, and how a variant's rows refer to each other."""
+    """All rows of one configuration and the pools that they are of, in one order."""
 
     rows: list[ResultRow] = field(default_factory=list)
+    pools: list[Pool] = field(default_factory=list)
 
-    def add_seed_means(self, seeds: Sequence[int]) -> None:
-        """Adds a row ``seed = mean`` for every measurement that all seeds have made, with ``sigma_seed``."""
-        if len(seeds) < 2:
-            return
-        groups: dict[tuple[Any, ...], list[ResultRow]] = {}
-        for row in self.rows:
-            groups.setdefault(_key(row), []).append(row)
-        for members in groups.values():
-            values = [row.lis for row in members if row.lis is not None]
-            errors = [row.standard_error for row in members if row.standard_error is not None]
-            if len(members) != len(seeds) or len(values) != len(seeds) or len(errors) != len(seeds):
-                continue
-            mean = ResultRow(**{**asdict(members[0]), "seed": MEAN})
-            mean.measurement_id = mean_id([row.measurement_id for row in members])
-            for name in _AVERAGED:
-                numbers = [getattr(row, name) for row in members]
-                setattr(mean, name, None if None in numbers else sum(numbers) / len(numbers))
-            mean.u2_control = mean.u2_leaked = None
-            mean.own_label_share = mean.own_label_share_ci_low = mean.own_label_share_ci_high = None
-            mean.lis, mean.standard_error, mean.sigma_seed = combine_seeds(values, errors)
-            mean.ci_low, mean.ci_high = interval(mean.lis, mean.standard_error)
-            _mean_of_gauc(mean, members)
-            mean.note = f"mean over {len(seeds)} training seeds"
-            self.rows.append(mean)
-        self._share_of_means()
+    def families(self) -> dict[str, list[int]]:
+        """The judged rows that are read together: of all dates, and date by date; positions in ``rows``.
 
-    def _share_of_means(self) -> None:
-        """1 - mean honest / mean matched, where the interval of the mean keeps off 0; its own interval is not known."""
-        means = {_key(row): row for row in self.rows if row.seed == MEAN}
-        for row in means.values():
-            if row.variant != "honest" or row.swap_scope != "both" or not row.horizon_days:
-                continue
-            matched = means.get(_key(replace(row, variant="naive_matched")))
-            if matched and matched.lis and row.lis is not None and matched.ci_low is not None and matched.ci_low > 0:
-                row.own_label_share = 1 - row.lis / matched.lis
+        With several seeds their mean is judged, not each seed.
+        """
+        most = max((row.training_seeds for row in self.rows), default=1)
+        found: dict[str, list[int]] = {"by date": [], "all dates": []}
+        for place, (row, pool) in enumerate(zip(self.rows, self.pools, strict=True)):
+            if is_judged(row) and row.training_seeds == most and row.standard_error is not None:
+                found["all dates" if pool.dates > 1 else "by date"].append(place)
+        return {name: places for name, places in found.items() if places}
 
-    def judge(self, threshold: float, claimed_negligible: Collection[str] = ()) -> None:
-        """Writes verdicts and drift penalties; controls and strata carry none, nor does one seed among several.
+    def add_simultaneous(self, places: Sequence[int], joint: Mapping[str, JointErrors]) -> None:
+        """Writes the intervals that hold for all rows of a family together, and p after Holm.
+
+        Args:
+            places: of the family, in the order of the errors.
+            joint: see :func:`lis_spark.metrics.joint_errors`.
+        """
+        rows = [self.rows[place] for place in places]
+        values = [row.lis or 0.0 for row in rows]
+        errors = [row.standard_error or 0.0 for row in rows]
+        degrees = [row.degrees_of_freedom or 1.0 for row in rows]
+        of_users = [row.cluster_standard_error or 0.0 for row in rows]
+        covariance = _covariance(joint[LIS].correlation, of_users, errors)
+        found = simultaneous_intervals(values, covariance, degrees)
+        p_values = [
+            2 * upper_chance(abs(value) / error, df) if error else float(value == 0)
+            for value, error, df in zip(values, errors, degrees, strict=True)
+        ]
+        for place, (row, p_value) in enumerate(zip(rows, holm(p_values), strict=True)):
+            row.simultaneous_low, row.simultaneous_high = float(found.low[place]), float(found.high[place])
+            row.p_holm = p_value
+        _add_within_user(rows, joint[WITHIN_USER].correlation)
+
+    def judge(self, threshold: float) -> None:
+        """Writes verdicts, reasons and drift penalties; controls and strata carry none, nor does one seed of several.
 
         Args:
             threshold: absolute AUC that counts.
-            claimed_negligible: leaks whose effect is said to be none, which takes a test of its own.
         """
+        drift = {_date_and_place(row): row.lis for row in self.rows if row.variant == "label_shuffled"}
         several = any(row.seed == MEAN for row in self.rows)
-        drift = {_place(row): row.lis for row in self.rows if row.variant == "label_shuffled" and row.stratum == ALL}
         for row in self.rows:
-            if row.stratum != ALL or row.variant not in JUDGED or not row.horizon_days or row.lis is None:
+            if row.variant not in JUDGED or not row.is_of_everything or not row.horizon_days or row.lis is None:
                 continue
-            row.drift_penalty = drift.get(_place(row))
+            row.drift_penalty = drift.get((row.seed, row.evaluated_date, row.protocol, row.leak, row.horizon_days))
             if several and row.seed != MEAN:
                 continue
-            assert row.ci_low is not None and row.ci_high is not None
-            if row.variant != "honest":
-                if row.ci_high < 0:
-                    row.verdict = HARMFUL
-                row.note = row.note or "holds memorised own labels: the decision is made on the honest score"
-                continue
-            others = [other.lis for other in self.rows if _key(other)[1:] == _key(row)[1:] and other.seed == row.seed]
-            values = [value for value in others if value is not None]
-            row.verdict = verdict(row.lis, row.ci_low, row.ci_high, values, threshold, row.sigma_seed)
-            if row.protocol in TRAINED and row.sigma_seed is None:
-                row.note = ONE_SEED
-            if row.leak in claimed_negligible and row.standard_error is not None and row.positives is not None:
-                rows = row.positives + (row.negatives or 0)
-                tested, told = negligible(row.lis, row.standard_error, row.coverage, rows, threshold)
-                row.note = "; ".join(note for note in (row.note, told) if note)
-                row.verdict = tested or row.verdict
+            if row.variant != HONEST:
+                row.note = row.note or HOLDS_OWN_LABELS
+                row.verdict = HARMFUL if row.ci_high is not None and row.ci_high < 0 else row.verdict
+            elif is_judged(row):
+                self.decide(row, threshold)
+
+    def decide(self, row: ResultRow, threshold: float) -> None:
+        """Writes the verdict of one row, which looks at the same score on each date; see :func:`judge`."""
+        is_trained_once = row.protocol in TRAINED and row.training_seeds == 1
+        same = [
+            other
+            for other in self.rows
+            if other.place == row.place and other.seed == row.seed and other.evaluated_dates == 1
+        ]
+        days = [day for day in same if row.evaluated_dates > 1 or day.evaluated_date == row.evaluated_date]
+        verdict = judge(
+            Evidence(
+                lis=simultaneous_score(row),
+                within_user=within_user_score(row),
+                by_date=[score for score in map(simultaneous_score, days) if score is not None],
+                users=row.users or 0,
+                positives=row.positives or 0,
+                negatives=row.negatives or 0,
+                coverage=row.coverage,
+                is_trained_once=is_trained_once,
+                threshold=threshold,
+            )
+        )
+        row.verdict, row.reason = verdict.name, verdict.reason
+        if is_trained_once:
+            row.note = ONE_TRAINING
 
 
-def _mean_of_gauc(mean: ResultRow, members: Sequence[ResultRow]) -> None:
-    """The mean of seeds on GAUC, with the scatter of its own."""
-    values = [row.lis_gauc for row in members if row.lis_gauc is not None]
-    errors = [row.lis_gauc_standard_error for row in members if row.lis_gauc_standard_error is not None]
-    if len(values) == len(errors) == len(members):
-        mean.lis_gauc, mean.lis_gauc_standard_error, _ = combine_seeds(values, errors)
-        mean.lis_gauc_ci_low, mean.lis_gauc_ci_high = interval(mean.lis_gauc, mean.lis_gauc_standard_error)
+def is_judged(row: ResultRow) -> bool:
+    """Whether a verdict is made on the row: an honest score of a day of future over all impressions."""
+    scopes = (None, PORT, "both")
+    return row.variant == HONEST and row.is_of_everything and bool(row.horizon_days) and row.swap_scope in scopes
 
 
-def _key(row: ResultRow) -> tuple[Any, ...]:
-    return (row.evaluated_date, row.protocol, row.leak, row.variant, row.swap_scope, row.horizon_days, row.stratum)
+def simultaneous_score(row: ResultRow) -> Score | None:
+    """The LIS of a row with the interval that holds together with those of its family."""
+    if row.lis is None or row.standard_error is None or row.simultaneous_low is None or row.simultaneous_high is None:
+        return None
+    degrees = row.degrees_of_freedom or 1.0
+    return Score(row.lis, row.standard_error, degrees, row.simultaneous_low, row.simultaneous_high, row.users or 0)
 
 
-def _place(row: ResultRow) -> tuple[Any, ...]:
-    return row.seed, row.evaluated_date, row.protocol, row.leak, row.swap_scope, row.horizon_days
+def within_user_score(row: ResultRow) -> Score | None:
+    """The same of the AUC within users."""
+    value, error = row.lis_within_user, row.lis_within_user_standard_error
+    low, high = row.lis_within_user_simultaneous_low, row.lis_within_user_simultaneous_high
+    if value is None or error is None or low is None or high is None:
+        return None
+    degrees = row.lis_within_user_degrees_of_freedom or 1.0
+    return Score(value, error, degrees, low, high, row.within_user_users or 0)
+
+
+def _add_within_user(rows: Sequence[ResultRow], correlation: np.ndarray) -> None:
+    known = [place for place, row in enumerate(rows) if row.lis_within_user_standard_error is not None]
+    if not known:
+        return
+    chosen = [rows[place] for place in known]
+    errors = [row.lis_within_user_standard_error or 0.0 for row in chosen]
+    of_users = [row.lis_within_user_cluster_standard_error or 0.0 for row in chosen]
+    degrees = [row.lis_within_user_degrees_of_freedom or 1.0 for row in chosen]
+    values = [row.lis_within_user or 0.0 for row in chosen]
+    covariance = _covariance(correlation[np.ix_(known, known)], of_users, errors)
+    found = simultaneous_intervals(values, covariance, degrees)
+    for place, row in enumerate(chosen):
+        row.lis_within_user_simultaneous_low = float(found.low[place])
+        row.lis_within_user_simultaneous_high = float(found.high[place])
+
+
+def _covariance(correlation: np.ndarray, of_users: Sequence[float], errors: Sequence[float]) -> np.ndarray:
+    """Of errors that are correlated over users; what draws and seeds add to an error is of each score alone."""
+    covariance = correlation * np.outer(of_users, of_users)
+    covariance[np.diag_indices_from(covariance)] = np.square(errors)
+    return np.asarray(covariance)
+
+
+def _date_and_place(row: ResultRow) -> tuple[object, ...]:
+    return row.seed, row.evaluated_date, row.protocol, row.leak, row.horizon_days

@@ -1,0 +1,124 @@
+"""From comparisons to the estimates of a row: users, draws and training seeds in one error (method 1.7)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from lis_spark.inference import Estimate, combine_seeds
+from lis_spark.lis.plan.strata import SEVERAL_ROWS
+from lis_spark.lis.results.decision import is_too_few
+from lis_spark.lis.results.pools import Pool
+from lis_spark.lis.results.result_row import ResultRow
+from lis_spark.metrics import ITEM_PART, LIS, USER_PART, WITHIN_USER, Comparison, Gain
+
+# With fewer users in a ranking the weights of the rankings are uncertain, too: leaving out one user at a time sees it.
+FEW_USERS = 50
+
+
+@dataclass(frozen=True)
+class Found:
+    """All comparisons by name, and the errors by leaving out users where a ranking has few: name -> kind -> error."""
+
+    comparisons: Mapping[str, Comparison]
+    jackknife: Mapping[str, Mapping[str, float | None]]
+
+    def estimate(self, pool: Pool, kind: Callable[[Comparison], Gain | None], name: str = "") -> Estimate | None:
+        """The mean over the replicates of a pool: its training seeds, or the draws of its control.
+
+        Args:
+            pool: of one measurement or of several.
+            kind: which gain of a comparison.
+            name: :data:`LIS` or :data:`WITHIN_USER`, whose errors are also known by leaving out users.
+        """
+        joint = self.comparisons.get(pool.name)
+        gain = kind(joint) if joint else None
+        if joint is None or gain is None or gain.standard_error is None:
+            return None
+        error = self.cluster_error(pool, gain, name)
+        replicates = [kind(one) for one in map(self.comparisons.get, pool.replicates or pool.draws) if one]
+        values = [one.value for one in replicates if one is not None]
+        if len(values) < 2:
+            return combine_seeds([gain.value], error**2, gain.clusters)
+        found = combine_seeds(values, error**2, gain.clusters)
+        sigma_seed = found.sigma_seed if pool.replicates else None
+        return Estimate(gain.value, found.standard_error, found.degrees_of_freedom, sigma_seed)
+
+    def cluster_error(self, pool: Pool, gain: Gain, name: str) -> float:
+        """The standard error over users alone."""
+        error = self.jackknife.get(pool.name, {}).get(name)
+        return error if error is not None else gain.standard_error or 0.0
+
+
+def with_few_users(comparisons: Mapping[str, Comparison]) -> list[Comparison]:
+    """Those in which a ranking has so few users that their errors are made by leaving out users."""
+    return [one for one in comparisons.values() if one.smallest_fold_users < FEW_USERS]
+
+
+def fill_row(row: ResultRow, pool: Pool, found: Found) -> None:
+    """Writes the figures of a pool into its row; no interval where there are too few users or rows of a class."""
+    comparison = found.comparisons[pool.name]
+    _fill_counts(row, pool, comparison)
+    estimates = {
+        "lis_gauc": found.estimate(pool, lambda one: one.gauc),
+        "lis_within_user": found.estimate(pool, lambda one: one.within_user, WITHIN_USER),
+        **_parts(pool, found),
+    }
+    lis = found.estimate(pool, lambda one: one.auc, LIS)
+    if lis is None or is_too_few(comparison.users, row.positives or 0, row.negatives or 0):
+        row.lis = comparison.lis
+        for name, estimate in estimates.items():
+            setattr(row, name, estimate.value if estimate else None)
+        return
+    row.lis, row.standard_error, row.sigma_seed = lis.value, lis.standard_error, lis.sigma_seed
+    row.degrees_of_freedom = lis.degrees_of_freedom
+    row.cluster_standard_error = found.cluster_error(pool, comparison.auc, LIS)
+    within = estimates["lis_within_user"]
+    if within is not None and comparison.within_user is not None:
+        error = found.cluster_error(pool, comparison.within_user, WITHIN_USER)
+        row.lis_within_user_cluster_standard_error = error
+        row.lis_within_user_degrees_of_freedom = within.degrees_of_freedom
+    row.ci_low, row.ci_high = lis.interval()
+    for name, estimate in estimates.items():
+        row.fill(name, estimate)
+
+
+def _fill_counts(row: ResultRow, pool: Pool, comparison: Comparison) -> None:
+    seeds = len(pool.seeds)
+    row.training_seeds, row.evaluated_dates = seeds, pool.dates
+    # the same impressions stand there once for each training seed
+    row.positives, row.negatives = comparison.positives // seeds, comparison.negatives // seeds
+    row.users = comparison.users
+    if seeds == 1:
+        row.u2_control, row.u2_leaked = str(comparison.u2_control), str(comparison.u2_leaked)
+    row.auc_control, row.auc_leaked = comparison.auc.control, comparison.auc.leaked
+    row.gauc_coverage, row.within_pair_share = comparison.gauc_coverage, comparison.within_pair_share
+    if comparison.gauc:
+        row.gauc_control, row.gauc_leaked = comparison.gauc.control, comparison.gauc.leaked
+    if comparison.within_user:
+        row.within_user_control = comparison.within_user.control
+        row.within_user_leaked = comparison.within_user.leaked
+        row.within_user_users = comparison.within_user.clusters
+    for name in ("log_loss_control", "log_loss_leaked", "pcoc_control", "pcoc_leaked"):
+        setattr(row, name, getattr(comparison, name))
+
+
+def _parts(pool: Pool, found: Found) -> dict[str, Estimate | None]:
+    """User part and item part, and the order within requests, over users with several impressions."""
+    parts: dict[str, Estimate | None] = {}
+    for part in (USER_PART, ITEM_PART):
+        parts[f"lis_{part}"] = found.estimate(pool.part(part), lambda one: one.auc, LIS)
+    parts["lis_within_request"] = found.estimate(pool.part(SEVERAL_ROWS), lambda one: one.within_request)
+    return parts
+
+
+def fill_several_rows(row: ResultRow, pool: Pool, comparisons: Mapping[str, Comparison]) -> None:
+    """Writes the LIS over users with several impressions, and their share of all impressions."""
+    several, everything = comparisons.get(pool.part(SEVERAL_ROWS).name), comparisons[pool.name]
+    if several is None:
+        return
+    row.lis_several_rows = several.lis
+    rows = everything.positives + everything.negatives
+    row.several_rows_share = (several.positives + several.negatives) / rows
+    if several.within_request is not None:
+        row.request_pair_share = several.request_pair_share * several.pairs / everything.pairs
