@@ -1,42 +1,51 @@
-"""The answer in one sentence, from the honest rows alone, with its interval and its control (method 1.7)."""
+"""The answer in one sentence, from the honest rows alone, with its intervals and its controls (method 1.7)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lis_spark.lis.results.decision import CONFLICTING
 from lis_spark.report.context import ReportContext
-from lis_spark.report.format import MISSING, interval, percent, plain, signed, with_interval
-from lis_spark.report.measurements import Row, Subject, may_contain_own_labels, split_subjects
+from lis_spark.report.format import confidence, plain, share_with_interval, signed, with_interval
+from lis_spark.report.measurements import Row, Subject, date_text, is_over_dates, may_contain_own_labels, split_subjects
+from lis_spark.report.phrases import LEAK_NOT_JUDGED, OF_LEAK, OF_SCORES, SCORES_NOT_JUDGED
 
-# Verdict of the rows whose training noise drowns the threshold (method 1.7).
-UNUSABLE = "threshold not usable"
 OWN_SCORES_LABEL = "naive: may contain the evaluated labels"
+UNAVAILABLE = "unavailable"
+# What the controls without information are called: their tables move and know nothing.
+WITHOUT_INFORMATION = {"label_shuffled": "shuffled labels", "replay": "a replay of the days before T"}
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A sentence with one emphasised part.
+    """A sentence with one emphasised part, and what a reader must hear next.
 
     Attributes:
-        kind: useful, harmful, negligible, not measurable, not shown, conflicting, no decision, unavailable, or naive
-            (scores of one's own).
+        kind: the verdict, unavailable, or naive (scores of one's own).
+        beside: sentences on the order within users, the first day and the controls; empty where there is none.
+        why: the figures that the verdict rests on; empty where there is no verdict.
     """
 
     kind: str
     before: str
     emphasis: str
     after: str
+    beside: str = ""
+    why: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """The first sentence."""
+        return f"{self.before}{self.emphasis}{self.after}"
 
     def __str__(self) -> str:
-        return f"{self.before}{self.emphasis}{self.after}"
+        return f"{self.sentence} {self.beside}".strip()
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A mean over dates. ``low`` and ``high`` are means of the bounds: users return on other days, and the mean of
-    the bounds is an interval that holds whatever the correlation between the days.
-    """
+    """A score over all evaluated dates with its 95 % interval."""
 
     value: float | None
     low: float | None
@@ -48,29 +57,11 @@ class Figure:
         return with_interval(self.value, self.low, self.high)
 
 
-def mean_over_dates(rows: Sequence[Row], value: str = "lis", bounds: str = "ci") -> Figure:
-    """The mean of one column and of its interval's bounds; None where a date lacks it."""
-
-    def mean(key: str) -> float | None:
-        found = [row.get(key) for row in rows]
-        return sum(found) / len(found) if found and None not in found else None  # type: ignore[arg-type]
-
-    return Figure(mean(value), mean(f"{bounds}_low"), mean(f"{bounds}_high"))
-
-
-def own_label_range(rows: Sequence[Row]) -> str:
-    """The own-label share over the dates, ``74 to 80 %``; a dash where the data does not give it on every date."""
-    shares = [row.get("own_label_share") for row in rows]
-    known = sorted(share for share in shares if share is not None)
-    if not known or len(known) < len(shares):
-        return MISSING
-    low, high = percent(known[0]), percent(known[-1])
-    return low if low == high else f"{low.removesuffix(' %')} to {high}"
-
-
-def sigma_seed(rows: Sequence[Row]) -> float | None:
-    """The largest standard deviation over training seeds, or None with one seed."""
-    return max((row["sigma_seed"] for row in rows if row.get("sigma_seed") is not None), default=None)
+def figure(row: Row | None, name: str = "lis", bounds: str = "ci") -> Figure:
+    """One column of a row with its interval; all None where there is no row."""
+    if row is None:
+        return Figure(None, None, None)
+    return Figure(row.get(name), row.get(f"{bounds}_low"), row.get(f"{bounds}_high"))
 
 
 def answers_of(rows: Sequence[Row], context: ReportContext) -> list[Answer]:
@@ -83,157 +74,115 @@ def answers_of(rows: Sequence[Row], context: ReportContext) -> list[Answer]:
     answers = [subject_answer(subject, context) for subject in split_subjects(rows)]
     scores = [row for row in rows if row.get("protocol") == "scores" and (row.get("stratum") or "all") == "all"]
     if scores:
-        answers.append(scores_answer(sorted(scores, key=lambda row: row.get("evaluated_date") or ""), context))
+        answers.append(scores_answer(scores, context))
     return answers
 
 
 def subject_answer(subject: Subject, context: ReportContext) -> Answer:
-    """The decision about one leak, from its honest rows at the headline horizon."""
-    honest = subject.headline("honest")
-    name = subject.name
-    days = _days(subject.headline_horizon)
+    """The decision about one leak, from its honest row at the headline horizon, all dates together."""
     if not subject.horizons:
         return _baseline(subject)
-    if not honest:
+    honest = subject.headline("honest")
+    if honest is None:
         return _unavailable(subject, context)
-    gain = mean_over_dates(honest)
-    assert gain.value is not None
-    beside = _beside(subject)
-    noise = sigma_seed(honest)
-    threshold = plain(context.decision_threshold)
-    verdicts = [str(row.get("verdict") or "unavailable") for row in honest]
-    if noise is not None and (noise > context.sigma_seed_limit or UNUSABLE in verdicts):
-        return Answer(
-            "no decision",
-            "There is ",
-            "no decision",
-            f" about the {name}: from one training seed to another the honest LIS with {days} of future moves by "
-            f"{plain(noise)} (sigma_seed, above {plain(context.sigma_seed_limit)}), so the threshold of {threshold} "
-            f"is not usable; the mean over seeds is {gain.text}{beside}.",
-        )
-    where = _on_dates(honest)
-    if set(verdicts) == {"useful"}:
-        return Answer(
-            "useful",
-            f"The {name} is ",
-            "useful",
-            f" preference data: with {days} of future the ranker gains {signed(gain.value)} AUC honestly "
-            f"(95 % CI {interval(gain.low, gain.high)}; {threshold} counts) {where}{beside}.",
-        )
-    if set(verdicts) == {"harmful"}:
-        return Answer(
-            "harmful",
-            f"The {name} is ",
-            "harmful",
-            f" as preference data: with {days} of future the honest score of the ranker changes by "
-            f"{signed(gain.value)} AUC (95 % CI {interval(gain.low, gain.high)}) {where}{beside}.",
-        )
-    if set(verdicts) == {"negligible"}:
-        return Answer(
-            "negligible",
-            f"The {name} is ",
-            "negligible",
-            f" as preference data: with {days} of future the honest LIS is {gain.text} {where}, and its 90 % CI lies "
-            f"inside +-{threshold} (two one-sided tests){beside}.",
-        )
-    if set(verdicts) == {"not measurable"}:
-        return Answer(
-            "not measurable",
-            f"The {name} is ",
-            "not measurable",
-            f" here: only {percent(min(row.get('coverage') or 0.0 for row in honest))} of the impressions have it; "
-            f"with {days} of future the honest LIS is {gain.text} {where}{beside}.",
-        )
-    if set(verdicts) <= {"not shown", "unavailable"}:
-        return Answer(
-            "not shown",
-            "It is ",
-            "not shown",
-            f" that the {name} is useful preference data: with {days} of future the honest LIS is {gain.text} "
-            f"{where}, and {_why_not(honest, context)}{beside}.",
-        )
-    said = _by_date(honest)
+    verdict = str(honest.get("verdict"))
+    phrase = OF_LEAK.get(verdict, LEAK_NOT_JUDGED).about(subject.name)
+    days = "1 day" if subject.headline_horizon == 1 else f"{subject.headline_horizon} days"
+    gain = figure(honest)
+    folds = f", {honest['folds']} user folds" if honest.get("folds") else ""
+    by_date = [subject.find("honest", day, subject.headline_horizon or 0) for day in subject.dates]
+    told = (
+        f": with {days} of future the ranker changes by {signed(gain.value)} AUC honestly "
+        f"({confidence(gain.low, gain.high)}; {plain(context.decision_threshold)} counts{folds}) "
+        f"{_on_dates(honest, by_date)}."
+    )
+    beside = [*_dates(verdict, by_date), _order(honest), *_first_day(honest), *_controls(subject)]
     return Answer(
-        "conflicting",
-        "The evaluated dates are ",
-        "conflicting",
-        f" about the {name} at {days} of future: {said}{beside}.",
+        kind=verdict if verdict in OF_LEAK else UNAVAILABLE,
+        before=phrase.before,
+        emphasis=phrase.emphasis,
+        after=phrase.after + told,
+        beside=" ".join(beside),
+        why=str(honest.get("reason") or ""),
     )
 
 
 def scores_answer(rows: Sequence[Row], context: ReportContext) -> Answer:
-    """The decision about somebody's own two columns of scores, a row per evaluated date (method 1.7)."""
-    verdicts = {str(row.get("verdict") or "unavailable") for row in rows}
+    """The decision about somebody's own two columns of scores, all dates together (method 1.7)."""
     label = f" ({OWN_SCORES_LABEL})" if any(may_contain_own_labels(row) for row in rows) else ""
-    scored = [row for row in rows if row.get("lis") is not None]
-    if len(verdicts) > 1 or not scored:
-        said = _by_date(rows)
-        return Answer(
-            "conflicting", "The evaluated dates are ", "conflicting", f" about the leaked scores{label}: {said}."
-        )
-    verdict = verdicts.pop()
-    emphasis = {"useful": "useful", "harmful": "harmful", "not shown": "not shown to be useful"}.get(
-        verdict, "not judged"
-    )
-    day = scored[0].get("evaluated_date")
-    where = (
-        f", on average over {len(scored)} dates, {_signs(scored)}" if len(scored) > 1 else f" on {day}" if day else ""
-    )
+    row = max(rows, key=lambda one: one.get("evaluated_dates") or 1)
+    by_date = sorted((one for one in rows if one.get("evaluated_date")), key=date_text)
+    verdict = str(row.get("verdict")).removesuffix(" (naive)")
+    name = "Taken naively, the leaked scores" if label else "The leaked scores"
+    phrase = OF_SCORES.get(verdict, SCORES_NOT_JUDGED).about(name)
+    where = f" on {date_text(row)}" if row.get("evaluated_date") else ""
+    where = f" {_on_dates(row, by_date)}" if is_over_dates(row) else where
+    told = f": against the control scores the LIS is {figure(row).text}{where}"
     return Answer(
-        "naive" if label else verdict,
-        "Taken naively, the leaked scores are " if label else "The leaked scores are ",
-        emphasis,
-        f"{label}: against the control scores the LIS is {mean_over_dates(scored).text}{where}; "
-        f"{plain(context.decision_threshold)} counts.",
+        kind="naive" if label else verdict if verdict in OF_SCORES else UNAVAILABLE,
+        before=phrase.before,
+        emphasis=phrase.emphasis,
+        after=f"{phrase.after}{label}{told}; {plain(context.decision_threshold)} counts.",
+        beside=" ".join([*_dates(verdict, by_date), _order(row)]),
+        why=str(row.get("reason") or ""),
     )
 
 
-def _by_date(rows: Sequence[Row]) -> str:
-    return "; ".join(
-        f"{row.get('evaluated_date')} says {row.get('verdict') or 'unavailable'}, "
-        f"{with_interval(row.get('lis'), row.get('ci_low'), row.get('ci_high'))}"
-        for row in rows
-    )
+def _order(row: Row) -> str:
+    """What the gain orders for one user, and the part of it that the user of a row explains."""
+    if row.get("lis_within_user") is None:
+        some = "too few users have" if row.get("within_user_users") else "no user has"
+        return f"What it orders for one user cannot be told: {some} impressions of both classes."
+    within = figure(row, "lis_within_user", "lis_within_user_ci")
+    if row.get("lis_user_part") is None:
+        return f"Within users the change is {within.text}."
+    user = figure(row, "lis_user_part", "lis_user_part_ci")
+    return f"Within users the change is {within.text}; what the user alone explains is {user.text}."
 
 
-def _days(horizon_days: int | None) -> str:
-    return "1 day" if horizon_days == 1 else f"{horizon_days} days"
+def _first_day(honest: Row) -> list[str]:
+    """How much of the gain is day T itself, which decides what it is worth to a ranker that is trained daily."""
+    share = honest.get("first_day_share")
+    if share is None or (honest.get("ci_low") or 0) <= 0:
+        return []
+    told = share_with_interval(share, honest.get("first_day_share_ci_low"), honest.get("first_day_share_ci_high"))
+    return [
+        f"Day T itself, seen through other users, is {told} of the gain: a ranker that is trained every day lacks "
+        "that day, one that is trained as events come in lacks little of it."
+    ]
 
 
-def _on_dates(rows: Sequence[Row]) -> str:
-    if len(rows) == 1:
-        return f"on {rows[0]['evaluated_date']}, the only evaluated date"
-    return f"on average over {len(rows)} dates, {_signs(rows)}"
+def _controls(subject: Subject) -> list[str]:
+    """What a table costs or gains that moves without information, beside the gain."""
+    found = []
+    for variant, name in WITHOUT_INFORMATION.items():
+        row = subject.headline(variant)
+        if row is not None:
+            found.append(f"by {figure(row).text} with {name}")
+    return [f"A table that moves without information changes AUC {' and '.join(found)}."] if found else []
 
 
-def _signs(rows: Sequence[Row]) -> str:
-    above = sum(row["lis"] > 0 for row in rows)
-    if above == len(rows):
-        return "above 0 on every one"
-    return "below 0 on every one" if all(row["lis"] < 0 for row in rows) else f"above 0 on {above} of them"
+def _dates(verdict: str, by_date: Sequence[Row | None]) -> list[str]:
+    """The scores of single dates where they are what the verdict is about."""
+    scored = [row for row in by_date if row is not None and row.get("lis") is not None]
+    if verdict != CONFLICTING or not scored:
+        return []
+    return [f"By date: {', '.join(f'{date_text(row)} {figure(row).text}' for row in scored)}."]
 
 
-def _why_not(rows: Sequence[Row], context: ReportContext) -> str:
-    reasons = []
-    if any(row["lis"] < context.decision_threshold for row in rows):
-        below = sum(row["lis"] < context.decision_threshold for row in rows)
-        dates = "" if len(rows) == 1 else f" on {below} of {len(rows)} dates"
-        reasons.append(f"it is below the {plain(context.decision_threshold)} that counts{dates}")
-    if any(row.get("ci_low") is not None and row["ci_low"] <= 0 for row in rows):
-        reasons.append("its interval reaches 0")
-    return " and ".join(reasons) or "no honest verdict came with it"
-
-
-def _beside(subject: Subject) -> str:
-    """The control and the own-label share, so that no number comes alone."""
-    parts = []
-    shuffled = mean_over_dates(subject.headline("label_shuffled"))
-    if shuffled.value is not None:
-        parts.append(f"shuffled labels give {shuffled.text}")
-    share = own_label_range(subject.headline("honest"))
-    if share != MISSING:
-        parts.append(f"{share} of the matched naive gain is memorised own labels")
-    return "; " + ", and ".join(parts) if parts else ""
+def _on_dates(row: Row, by_date: Sequence[Row | None]) -> str:
+    """Over how many dates a score is, and on how many of them it is above 0."""
+    if not is_over_dates(row):
+        return f"on {date_text(row)}, the only evaluated date"
+    dates = row["evaluated_dates"]
+    values = [one["lis"] for one in by_date if one is not None and one.get("lis") is not None]
+    above = sum(value > 0 for value in values)
+    if not values:
+        return f"over {dates} dates"
+    if above == len(values):
+        return f"over {dates} dates, above 0 on every one"
+    none = all(value < 0 for value in values)
+    return f"over {dates} dates, " + ("below 0 on every one" if none else f"above 0 on {above} of them")
 
 
 def _baseline(subject: Subject) -> Answer:
@@ -243,7 +192,7 @@ def _baseline(subject: Subject) -> Answer:
     dates = f"on {rows[0]['evaluated_date']}" if len(rows) == 1 else f"on average over {len(rows)} dates"
     seeds = " (mean of the training seeds)" if any(str(row.get("seed")) == "mean" for row in rows) else ""
     return Answer(
-        "unavailable",
+        UNAVAILABLE,
         "The ranker of day T reaches an ",
         f"AUC of {plain(auc)}",
         f" on that day {dates}{seeds}; no day of future was asked for, so there is no LIS.",
@@ -251,12 +200,23 @@ def _baseline(subject: Subject) -> Answer:
 
 
 def _unavailable(subject: Subject, context: ReportContext) -> Answer:
-    naive = mean_over_dates(subject.headline("naive"))
+    horizon = subject.headline_horizon or 0
+    by_date = [subject.find("honest", day, horizon) for day in subject.dates]
+    scored = sum(row is not None and row.get("lis") is not None for row in by_date)
+    if scored:
+        return Answer(
+            UNAVAILABLE,
+            "There is ",
+            "no honest score over all dates",
+            f" of the {subject.name}, so nothing is decided: at n = {horizon} there is one on {scored} of "
+            f"{len(subject.dates)} evaluated dates, and they were not taken together.",
+        )
+    naive = figure(subject.headline("naive"))
     seen = f"the naive LIS, {naive.text}, may be nothing but memorised own labels" if naive.value is not None else ""
     reasons = [item.reason for item in context.unavailable if "honest" in item.what]
     tail = "; ".join([seen, *reasons] if seen else reasons) or "no honest chain was measured"
     return Answer(
-        "unavailable",
+        UNAVAILABLE,
         "There is ",
         "no honest score",
         f" of the {subject.name}, so nothing can be decided: {tail}.",

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lis_spark.report.format import ascii_text, percent, signed
+from lis_spark.report.format import ascii_text, half_interval, percent
 
 _STYLES = {"leak": "bold red", "suspect": "yellow", "no sign": "green"}
 
@@ -21,8 +21,9 @@ def print_audit(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
         console: at least 110 columns wide.
         rows: in order of ``place``.
     """
+    title = f"Columns of {rows[0]['audited_table']}: what they know of labels before, above what they know after"
     table = Table(
-        title=f"Columns of {rows[0]['audited_table']}: what they know of labels before, above what they know after",
+        title=Text(title, "table.title"),
         caption="95 % intervals; excess: variance of later labels explained beyond what can be known of them",
     )
     for name in ("", "column", "key", "covers", "alone", "by request", "by day", "excess", "verdict"):
@@ -30,13 +31,13 @@ def print_audit(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
     for row in rows:
         table.add_row(
             str(row["place"]),
-            row["audited_column"],
-            row["key"],
+            Text(row["audited_column"]),
+            Text(row["key"]),
             ascii_text(percent(row["coverage"])),
             "-" if row["auc_alone"] is None else f"{row['auc_alone']:.3f}",
-            _with_half(row, "added_by_request"),
-            _with_half(row, "added_by_day"),
-            _with_half(row, "excess"),
+            half_interval(row, "added_by_request"),
+            half_interval(row, "added_by_day"),
+            half_interval(row, "excess"),
             Text(row["verdict"], _STYLES[row["verdict"]]),
         )
     console.print(Text(ascii_text(audit_answer(rows)), "bold"))
@@ -56,9 +57,3 @@ def audit_answer(rows: Sequence[Mapping[str, Any]]) -> str:
         else f"None of {len(rows)} columns shows that it knows what came after the impression."
     )
     return answer + (f" Suspect: {', '.join(suspects)}." if suspects else "")
-
-
-def _with_half(row: Mapping[str, Any], name: str) -> str:
-    if row[name] is None:
-        return "-"
-    return f"{ascii_text(signed(row[name]))}±{(row[f'{name}_ci_high'] - row[f'{name}_ci_low']) / 2:.4f}"

@@ -51,8 +51,7 @@ class ReportContext:
         unavailable: what could not be measured.
         warnings: what a reader must know before the figures.
         decision_threshold: absolute AUC gain that counts (paper: 0.0010).
-        sigma_seed_limit: above it the threshold is not usable (method 1.7).
-        shuffled_tolerance: how far the label-shuffled control may be from 0 (method 1.6).
+        shuffled_tolerance: what a table without information may gain (method 1.6).
     """
 
     run_name: str
@@ -73,5 +72,4 @@ class ReportContext:
     unavailable: Sequence[Unavailable] = ()
     warnings: Sequence[str] = ()
     decision_threshold: float = 0.0010
-    sigma_seed_limit: float = 0.0005
     shuffled_tolerance: float = 0.0005

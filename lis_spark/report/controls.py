@@ -13,6 +13,8 @@ from lis_spark.report.measurements import VARIANT_NAMES, Row, Subject, is_exact_
 # Every one swaps in the table of day T itself at n = 0; a permuted table is another table at any n.
 IDENTICAL_AT_ZERO = frozenset(VARIANT_NAMES) - {"row_permuted", "truth", "truth_by_fold"}
 
+# What a control without information may do: it is told, and is no reason to doubt the scores.
+_COSTS = "costs"
 Judge = Callable[[Sequence[Row], ReportContext], str]
 
 
@@ -40,7 +42,8 @@ def control_lines(subject: Subject, context: ReportContext) -> list[ControlLine]
     lines = [_identity(subject, day) for day in subject.dates]
     lines = [line for line in lines if line is not None]
     for variant, expected, judge in (
-        ("label_shuffled", f"within {plain(context.shuffled_tolerance)} of 0, or falling with n", _shuffled),
+        ("label_shuffled", f"no gain above {plain(context.shuffled_tolerance)}", _without_information),
+        ("replay", f"no gain above {plain(context.shuffled_tolerance)}", _without_information),
         ("backward", "below 0, falling with |n|", _backward),
         ("row_permuted", "strongly below 0", _permuted),
     ):
@@ -60,8 +63,7 @@ def control_lines(subject: Subject, context: ReportContext) -> list[ControlLine]
                 continue
             ordered = [cells[n] for n in sorted(cells)]
             finding = judge(ordered, context)
-            # A table that drifts downwards without information makes the honest score too small, not too large.
-            attention = bool(finding) and not finding.startswith("drift")
+            attention = bool(finding) and not finding.startswith(_COSTS)
             lines.append(ControlLine(VARIANT_NAMES[variant], day, expected, cells, "", finding, attention))
     lines += [line for day in subject.dates if (line := _bound(subject, day)) is not None]
     return lines  # type: ignore[return-value]
@@ -73,7 +75,7 @@ def _bound(subject: Subject, day: str) -> ControlLine | None:
     rows = [row for row in found if row is not None and row.get("truth_bound") is not None]
     if not rows:
         return None
-    above = [row for row in rows if row["lis"] > row["truth_bound"]]
+    above = [row for row in rows if row.get("lis") is not None and row["lis"] > row["truth_bound"]]
     summary = f"{plain(rows[0]['truth_bound'])} would be the gain of the truth itself"
     finding = f"the honest score is above the gain of the truth {_places(above)}" if above else ""
     return ControlLine("truth bound", day, "no honest score above it", {}, summary, finding, bool(above))
@@ -97,18 +99,16 @@ def _identity(subject: Subject, day: str) -> ControlLine | None:
     )
 
 
-def _shuffled(rows: Sequence[Row], context: ReportContext) -> str:
+def _without_information(rows: Sequence[Row], context: ReportContext) -> str:
+    """A table that moves and knows nothing may cost AUC, and is told beside the verdict; it must not gain."""
     tolerance = context.shuffled_tolerance
-    above = [row for row in rows if row["lis"] > tolerance]
+    above = [row for row in rows if (row["lis"] if row.get("ci_low") is None else row["ci_low"]) > tolerance]
     if above:
-        return f"gains {_places(above)}, though its labels are shuffled"
+        return f"gains {_places(above)}, though it holds no information of later days"
     below = [row for row in rows if row["lis"] < -tolerance]
-    if not below:
-        return ""
-    falling = all(later["lis"] <= earlier["lis"] for earlier, later in pairwise(rows))
-    if falling and abs(rows[0]["lis"]) <= tolerance:
-        return "drift: falls with n, so the honest score is too small by about as much"
-    return f"loses {_places(below)} without falling steadily from 0"
+    if below:
+        return f"{_COSTS} {_places(below)}: a table that moves without information loses so much"
+    return ""
 
 
 def _backward(rows: Sequence[Row], context: ReportContext) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from lis_spark.report.format import interval, plain, signed
+from lis_spark.report.format import confidence, plain, signed, with_interval
 
 WIDTH, HEIGHT = 360, 270
 LEFT, RIGHT, TOP, BOTTOM = 50, 72, 44, 36
@@ -103,7 +103,7 @@ class _Canvas:
         lines = []
         for series in self.panel.series:
             said = ", ".join(
-                f"{signed(p.value)} at {self._place(p)} (95 % CI {interval(p.low, p.high)})" for p in series.points
+                f"{signed(p.value)} at {self._place(p)} ({confidence(p.low, p.high)})" for p in series.points
             )
             lines.append(f"{series.label}: {said}.")
         if self.threshold is not None:
@@ -161,10 +161,8 @@ class _Canvas:
             places = [(self.x(p.place), self.y(p.value)) for p in series.points]
             parts.append(f'<polyline class="curve-line {series.style}" points="{_path(places)}"/>')
             for point, (x, y) in zip(series.points, places, strict=True):
-                said = (
-                    f"{series.label}, {self._place(point)}: {signed(point.value)} "
-                    f"(95 % CI {interval(point.low, point.high)})"
-                )
+                value = with_interval(point.value, point.low, point.high)
+                said = f"{series.label}, {self._place(point)}: {value}"
                 parts.append(
                     f'<circle class="dot {series.style}" cx="{x:.1f}" cy="{y:.1f}" r="3.2">'
                     f"<title>{escape(said)}</title></circle>"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
+
+from lis_spark.lis.results.decision import CONFLICTING, HARMFUL, NOT_SHOWN, POSITIVE
 
 MISSING = "–"
 
@@ -59,9 +62,21 @@ def short_interval(low: float | None, high: float | None) -> str:
     return "no interval" if low is None or high is None else f"{plain(low)} to {plain(high)}"
 
 
+def confidence(low: float | None, high: float | None) -> str:
+    """``95 % CI`` with its bounds, or that there is no interval."""
+    found = interval(low, high)
+    return found if low is None or high is None else f"95 % CI {found}"
+
+
 def with_interval(value: float | None, low: float | None, high: float | None) -> str:
     """A figure and its 95 % interval in one phrase."""
-    return f"{signed(value)} (95 % CI {interval(low, high)})"
+    return f"{signed(value)} ({confidence(low, high)})"
+
+
+def share_with_interval(value: float | None, low: float | None, high: float | None) -> str:
+    """A share and its 95 % interval in one phrase."""
+    bounds = "no interval" if low is None or high is None else f"95 % CI {percent(low)} to {percent(high)}"
+    return f"{percent(value)} ({bounds})"
 
 
 def data_size(count: int) -> str:
@@ -97,3 +112,29 @@ def lifts(low: float | None, high: float | None) -> str:
 def p_value(value: float) -> str:
     """Four places, and no 0 where there is none."""
     return f"{value:.4f}".removeprefix("0") if value >= 0.00005 else "<.0001"
+
+
+def half_interval(row: Mapping[str, Any], name: str, bounds: str | None = None) -> str:
+    """``+0.0024±0.0009`` for the terminal: a score and half of its 95 % interval, which is what ± means everywhere.
+
+    Args:
+        row: with the columns.
+        name: of the score.
+        bounds: the columns of the interval begin with it; ``name`` and ``_ci`` where absent.
+    """
+    value = row.get(name)
+    if value is None:
+        return "-"
+    low, high = (row.get(f"{bounds or name + '_ci'}_{side}") for side in ("low", "high"))
+    text = ascii_text(signed(value))
+    return text if low is None or high is None else f"{text}±{(high - low) / 2:.4f}"
+
+
+def verdict_style(verdict: str) -> str:
+    """How a verdict is printed; a naive one is no reason to be glad."""
+    name = verdict.removesuffix(" (naive)")
+    if name in POSITIVE:
+        return "bold green" if name == verdict else "yellow"
+    if name == HARMFUL:
+        return "bold red"
+    return "yellow" if name in (NOT_SHOWN, CONFLICTING) else ""

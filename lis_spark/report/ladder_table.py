@@ -15,7 +15,7 @@ from lis_spark.lis.plan.append_feature import CONTENT
 from lis_spark.lis.plan.arms import RUNG
 from lis_spark.lis.plan.ladder import ALIGNED, ALIGNED_ABOVE, LADDER, LOST_IN_USE, RUNGS, STEP, UNALIGNED
 from lis_spark.lis.plan.strata import ALL, UNSEEN
-from lis_spark.report.format import ascii_text, percent, signed, with_interval
+from lis_spark.report.format import ascii_text, half_interval, share_with_interval, with_interval
 from lis_spark.report.measurements import Row, of_all_seeds
 
 # Rung -> what the ranker is given, and what the step up to it is.
@@ -66,11 +66,10 @@ class LadderView:
         row = self.lost_in_use
         if row is None:
             return []
-        if row["ci_low"] <= 0:
-            found = with_interval(row["lis"], row["ci_low"], row["ci_high"])
+        found = with_interval(row["lis"], row["ci_low"], row["ci_high"])
+        if row["ci_low"] is None or row["ci_low"] <= 0:
             return [f"That anything is lost in use is not shown: a stronger port makes {found} of the same vectors."]
-        gained = with_interval(row["lis"], row["ci_low"], row["ci_high"])
-        return [f"A stronger port makes {gained} more of the same vectors, the ID vector among them: lost in use."]
+        return [f"A stronger port makes {found} more of the same vectors, the ID vector among them: lost in use."]
 
     @property
     def _above(self) -> list[str]:
@@ -85,7 +84,7 @@ class LadderView:
         if value is None:
             return "What alignment could reach is not shown to be above 0, so its efficiency is undefined."
         over = ""
-        if self.diagnosis["efficiency_ci_low"] > 1:
+        if self._is_above_one("efficiency"):
             over = (
                 " The encoder knows more of these items than the regressor on content, so that is no upper bound here."
             )
@@ -98,13 +97,15 @@ class LadderView:
         value = self.diagnosis.get("eta")
         if value is None:
             return "The honest LIS is not shown to be above 0, so eta is undefined."
-        is_over = self.diagnosis["eta_ci_low"] > 1
-        over = " It knows items that the future's ID vector has not learned." if is_over else ""
+        over = " It knows items that the future's ID vector has not learned." if self._is_above_one("eta") else ""
         return f"The encoder gives {self._share('eta')} of what the future would give (eta).{over}"
 
+    def _is_above_one(self, name: str) -> bool:
+        low = self.diagnosis[f"{name}_ci_low"]
+        return low is not None and low > 1
+
     def _share(self, name: str) -> str:
-        value, low, high = (percent(self.diagnosis[f"{name}{end}"]) for end in ("", "_ci_low", "_ci_high"))
-        return f"{value} (95 % CI {low} to {high})"
+        return share_with_interval(*(self.diagnosis[f"{name}{end}"] for end in ("", "_ci_low", "_ci_high")))
 
 
 def ladder_views(rows: Sequence[Row], diagnoses: Sequence[Mapping[str, Any]]) -> list[LadderView]:
@@ -151,20 +152,16 @@ def print_ladders(console: Console, views: Sequence[LadderView]) -> None:
     """
     for view in views:
         console.print(Text(ascii_text(view.answer), "bold"))
-        table = Table(title=f"The ladder of {view.date}, {view.items}: AUC over noise beside the same ID vector")
+        title = f"The ladder of {view.date}, {view.items}: AUC over noise beside the same ID vector"
+        table = Table(title=Text(title, "table.title"))
         table.add_column("the ranker is given")
         for heading in ("over noise", "step up"):
             table.add_column(heading, justify="right", no_wrap=True)
         table.add_column("the step is")
         for rung in view.rungs:
-            table.add_row(rung.given, _with_error(rung.over_noise), _with_error(rung.step), rung.meaning)
+            scores = (half_interval(row, "lis", "ci") for row in (rung.over_noise, rung.step))
+            table.add_row(rung.given, *scores, rung.meaning)
         if view.lost_in_use is not None:
             table.add_section()
-            table.add_row(THROUGH_STRONGER, "", _with_error(view.lost_in_use), IN_USE)
+            table.add_row(THROUGH_STRONGER, "", half_interval(view.lost_in_use, "lis", "ci"), IN_USE)
         console.print(table)
-
-
-def _with_error(row: Row) -> str:
-    if row["lis"] is None:
-        return "-"
-    return f"{ascii_text(signed(row['lis']))}±{(row['ci_high'] - row['ci_low']) / 2:.4f}"

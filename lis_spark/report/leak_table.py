@@ -9,63 +9,116 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lis_spark.report.format import ascii_text, data_size, percent, signed, with_interval
-
-_STYLES = {"useful": "bold green", "harmful": "bold red", "not shown": "yellow"}
+from lis_spark.lis.results.decision import NO_HONEST_SCORE, POSITIVE
+from lis_spark.report.format import ascii_text, data_size, half_interval, signed, verdict_style, with_interval
+from lis_spark.report.measurements import Row
 
 
 def print_leaks(console: Console, leaks: Sequence[Mapping[str, Any]]) -> None:
-    """Prints the comparison, and below it in which ways each LIS may mislead.
+    """Prints the comparison, and below it why each verdict, and in which ways each LIS may mislead.
 
     Args:
-        console: at least 110 columns wide.
+        console: at least 120 columns wide.
         leaks: rows of ``leak_comparison``, in reading order.
     """
     if not leaks:
         return
     table = Table(
-        title="Leaks compared: LIS over all evaluated dates, and of what content predicts of the leak",
-        caption="± half of the 95 % interval; content: the leak as content predicts it; =: not to be told from",
+        title="Leaks compared: LIS over all evaluated dates, protocol append",
+        caption="± half of the 95 % interval; ranks that the data allows; noise stands last",
     )
-    for name in ("", "leak", "honest", "naive", "GAUC", "content", "covers", "own", "verdict", "="):
-        left = name in ("leak", "verdict", "=")
-        table.add_column(name, justify="left" if left else "right", no_wrap=name not in ("verdict", "="))
-    numbers = {row["leak"]: str(number) for number, row in enumerate(leaks, 1)}
+    table.add_column("leak", overflow="fold")  # folded rather than that figures are cut
+    for name in ("n", "honest", "within users", "by user", "naive", "content", "ranks"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("verdict", min_width=11, overflow="fold")
     for row in leaks:
         table.add_row(
-            numbers[row["leak"]],
-            row["leak"],
-            _with_error(row, "lis_honest"),
+            Text(f"{row['leak']}{' (noise)' if row['is_noise'] else ''}"),
+            str(row["horizon_days"]),
+            half_interval(row, "lis_honest"),
+            half_interval(row, "lis_within_user"),
+            _plain(row["lis_user_part"]),
             _plain(row["lis_naive"]),
-            _plain(row["lis_gauc"]),
-            _with_error(row, "lis_content"),
-            ascii_text(percent(row["coverage"])),
-            ascii_text(percent(row["own_label_share"])),
-            Text(row["verdict"], _STYLES.get(row["verdict"], "dim")),
-            " ".join(numbers[name] for name in row["tied_with"]),
+            half_interval(row, "lis_content"),
+            ranks(row),
+            Text(row["verdict"], verdict_style(row["verdict"])),
         )
     console.print(Text(ascii_text(leaks_answer(leaks)), "bold"))
     console.print(table)
     for row in leaks:
+        reason = f": {row['reason']}" if row["reason"] else ""
+        console.print(Text(ascii_text(f"{row['leak']}, {row['verdict']}{reason}")))
         for way in row["misleading"]:
-            console.print(Text(f"{row['leak']}: {way}"))
+            console.print(Text(ascii_text(f"  {way}")))
 
 
 def leaks_answer(leaks: Sequence[Mapping[str, Any]]) -> str:
     """The comparison in a sentence: which are useful, the best, and what cannot be told from it.
 
-    The planted truth of a simulated world is a control, and no preference data.
+    The planted truth of a simulated world and noise are controls, and no preference data. The best of several is too
+    large by chance, so its score is also told as shrunken towards the mean of all.
     """
-    data = [row for row in leaks if row["kind"] != "planted"]
-    useful = [row for row in data if row["verdict"] == "useful"]
+    data = [row for row in leaks if row["kind"] != "planted" and not row["is_noise"]]
+    judged = [row for row in data if row["verdict"] != NO_HONEST_SCORE]
+    unjudged = len(data) - len(judged)
+    without = f" ({unjudged} of {len(data)} have no honest score)" if unjudged else ""
+    useful = [row for row in judged if row["verdict"] in POSITIVE]
     if not useful:
-        return f"None of {len(data)} leaks is shown to be useful."
+        return (
+            f"None of {len(judged)} leaks is shown to be useful, as one more feature of the retrained ranker{without}."
+        )
     best = useful[0]
     score = with_interval(best["lis_honest"], best["lis_honest_ci_low"], best["lis_honest_ci_high"])
-    tied = f", not to be told from {' and '.join(best['tied_with'])}" if best["tied_with"] else ""
+    shrunken = best["lis_shrunken"]
+    drawn = (
+        ""
+        if shrunken in (None, best["lis_honest"])
+        else f", shrunken to {signed(shrunken)} as the best of {len(judged)}"
+    )
+    tied = f", not told apart from {' and '.join(best['tied_with'])}" if best["tied_with"] else ""
     names = ", ".join(row["leak"] for row in useful)
     several = f"{len(useful)} are useful" if len(useful) > 1 else "one is useful"
-    return f"Of {len(data)} leaks {several} ({names}); the best is {best['leak']}, {score}{tied}."
+    return (
+        f"Of {len(judged)} leaks {several} ({names}) as one more feature of the retrained ranker{without}; the best is "
+        f"{best['leak']}, {score}{drawn}{tied}."
+    )
+
+
+def swapped_beside(leaks: Sequence[Mapping[str, Any]], rows: Sequence[Row]) -> list[str]:
+    """What the same ID table says when it is swapped in, and why that may differ; empty where it is no leak here.
+
+    Args:
+        leaks: rows of ``leak_comparison``.
+        rows: rows of ``lis_results``.
+    """
+    table = next((row for row in leaks if row["kind"] == "id_table"), None)
+    if table is None:
+        return []
+    swapped = [
+        row
+        for row in rows
+        if (row.get("protocol"), row.get("variant"), row.get("stratum")) == ("swap", "honest", "all")
+        and row.get("horizon_days") == table["horizon_days"]
+        and (row.get("swap_scope") or "both") == "both"
+        and row.get("verdict")
+    ]
+    if not swapped:
+        return []
+    row = max(swapped, key=lambda one: one.get("evaluated_dates") or 1)
+    return [
+        f"The ID table of T + {table['horizon_days']} as one more feature ({table['leak']}): "
+        f"{with_interval(table['lis_honest'], table['lis_honest_ci_low'], table['lis_honest_ci_high'])}, "
+        f"{table['verdict']}; substituted for the ranker's own (protocol swap): "
+        f"{with_interval(row['lis'], row['ci_low'], row['ci_high'])}, {row['verdict']}. The first asks what the later "
+        "table adds to what the ranker has, after a few days of training with it, the second what the ranker would be "
+        "with it in place of its own: of leaks compared the first decides, of the ID table alone the second."
+    ]
+
+
+def ranks(row: Mapping[str, Any]) -> str:
+    """The ranks that the data allows, 1 for the largest score."""
+    low, high = row["rank_lowest"], row["rank_highest"]
+    return "-" if low is None else str(low) if low == high else f"{low}-{high}"
 
 
 def cost(row: Mapping[str, Any]) -> str:
@@ -73,12 +126,6 @@ def cost(row: Mapping[str, Any]) -> str:
     if row["leak_bytes"] is None:
         return "-"
     return f"{data_size(row['leak_bytes'])}, {row['leak_seconds']:.0f} s"
-
-
-def _with_error(row: Mapping[str, Any], name: str) -> str:
-    if row[name] is None:
-        return "-"
-    return f"{_plain(row[name])}±{(row[f'{name}_ci_high'] - row[f'{name}_ci_low']) / 2:.4f}"
 
 
 def _plain(value: float | None) -> str:

@@ -6,22 +6,26 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
+from lis_spark.lis.results.result_row import ResultRow
 from lis_spark.lis.results.rows import MEAN
+from lis_spark.report.format import MISSING
 
 Row = dict[str, Any]
 
 SCOPES = ("both", "target", "history")
+COLUMNS = tuple(one.name for one in fields(ResultRow))
 VARIANT_NAMES = {
     "naive": "naive",
     "naive_matched": "naive, matched",
     "honest": "honest",
     "skip_t": "skip-T",
     "label_shuffled": "label-shuffled",
+    "replay": "replay",
     "backward": "backward",
     "row_permuted": "row-permuted",
     "whole": "whole model",
@@ -37,8 +41,8 @@ def of_all_seeds(rows: Sequence[Mapping[str, Any]]) -> list[Row]:
 
 
 def clean(row: Row) -> Row:
-    """A copy with NaN as None, dates as ISO text, and ``table_versions`` as a dict."""
-    result: Row = {}
+    """A copy with every column, NaN as None, dates as ISO text, and ``table_versions`` as a dict."""
+    result: Row = dict.fromkeys(COLUMNS)
     for key, value in row.items():
         if isinstance(value, float) and not math.isfinite(value):
             value = None
@@ -54,6 +58,16 @@ def clean(row: Row) -> Row:
         except ValueError:
             result["table_versions"] = {}
     return result
+
+
+def is_over_dates(row: Row) -> bool:
+    """Whether a row is of several evaluated dates together."""
+    return (row.get("evaluated_dates") or 1) > 1
+
+
+def date_text(row: Row) -> str:
+    """The evaluated date of a row, or that it is of all of them together; a dash where it has none."""
+    return str(row.get("evaluated_date") or ("all dates" if is_over_dates(row) else MISSING))
 
 
 def is_exact_zero(row: Row) -> bool:
@@ -116,14 +130,14 @@ class Subject:
     def find(
         self,
         variant: str,
-        evaluated_date: str,
+        evaluated_date: str | None,
         horizon_days: int,
         *,
         protocol: str | None = None,
         scope: str = "both",
         stratum: str = "all",
     ) -> Row | None:
-        """The row of one arm, the mean over seeds where there is one, or None."""
+        """The row of one arm, the mean over seeds where there is one, or None; without a date that of all dates."""
         return self._index.get((protocol or self.protocol, variant, scope, evaluated_date, horizon_days, stratum))
 
     def baseline(self, day: str) -> Row | None:
@@ -169,12 +183,17 @@ class Subject:
         most = max(scored.values())
         return max(n for n, dates in scored.items() if dates == most)
 
-    def headline(self, variant: str) -> list[Row]:
-        """The rows of a variant at the headline horizon, one per date that has a score."""
+    def headline(self, variant: str) -> Row | None:
+        """The row of a variant at the headline horizon, all dates together, or on the one date; None: no score."""
         if self.headline_horizon is None:
-            return []
-        found = (self.find(variant, day, self.headline_horizon) for day in self.dates)
-        return [row for row in found if row is not None and row.get("lis") is not None]
+            return None
+        return self.over_dates(variant, self.headline_horizon)
+
+    def over_dates(self, variant: str, horizon_days: int) -> Row | None:
+        """The row of a variant at a horizon, all dates together, or on the one date; None where there is no score."""
+        day = self.dates[0] if len(self.dates) == 1 else None
+        row = self.find(variant, day, horizon_days)
+        return row if row is not None and row.get("lis") is not None else None
 
     @cached_property
     def unmerged_seeds(self) -> list[str]:
@@ -220,10 +239,10 @@ def split_subjects(rows: Sequence[Row]) -> list[Subject]:
 def may_contain_own_labels(row: Row) -> bool:
     """Whether a score of protocol ``scores`` must be labelled naive (method 1.7).
 
-    It must, unless the row came with an evaluated date and with folds: those rows are ``honest``, or their note
-    names the fold.
+    It must, unless the row came with evaluated dates and with folds: those rows are ``honest``, or their note names the
+    fold.
     """
     note = str(row.get("note") or "").lower()
-    if "may contain" in note or row.get("evaluated_date") is None:
+    if "may contain" in note or (row.get("evaluated_date") is None and not is_over_dates(row)):
         return True
     return row.get("variant") != "honest" and "fold" not in note

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +12,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lis_spark.inference.students_t import critical_value
 from lis_spark.lis.results.agreement import CONCORDANCE, FEWEST_PAIRS, PEARSON, SPEARMAN, WITHOUT_NOISE
-from lis_spark.lis.results.decision import interval as around
 from lis_spark.report.figures import axis_ticks, svg_line, svg_panel, svg_text, tick_text
-from lis_spark.report.format import ascii_text, percent, signed
+from lis_spark.report.format import MISSING, ascii_text, half_interval, percent, signed
 
 SCORES = {"lis": "LIS, honest", "lis_content": "LIS of what content predicts"}
 MEASURES = {
@@ -62,7 +63,8 @@ class OutcomeView:
             )
         row = self.told(PEARSON, "lis_content - lis")
         if row is not None and row["value"] is not None:
-            better = "better" if row["ci_low"] > 0 else "worse" if row["ci_high"] < 0 else "not shown to be better"
+            low, high = row["ci_low"] or 0.0, row["ci_high"] or 0.0
+            better = "better" if low > 0 else "worse" if high < 0 else "not shown to be better"
             said.append(
                 f"What content predicts is {better} as a forecast: its correlation with AIS less that of LIS is "
                 f"{correlation(row)}."
@@ -86,13 +88,17 @@ class OutcomeView:
 def share(row: Mapping[str, Any], interval_is: str = "95 % CI ") -> str:
     """A share of pairs, or a difference of two, with its interval, and what that is."""
     value, low, high = (percent(row[name]) for name in ("value", "ci_low", "ci_high"))
-    return f"{value} ({interval_is}{low} to {high})"
+    return f"{value} ({_bounds(low, high, interval_is)})"
 
 
 def correlation(row: Mapping[str, Any], interval_is: str = "95 % of true scores: ") -> str:
     """A correlation, or a difference of two, with its interval, and what that is."""
     value, low, high = (signed(row[name], 2) for name in ("value", "ci_low", "ci_high"))
-    return f"{value} ({interval_is}{low} to {high})"
+    return f"{value} ({_bounds(low, high, interval_is)})"
+
+
+def _bounds(low: str, high: str, interval_is: str) -> str:
+    return "no interval" if MISSING in (low, high) else f"{interval_is}{low} to {high}"
 
 
 def print_outcomes(console: Console, view: OutcomeView | None) -> None:
@@ -112,7 +118,7 @@ def print_outcomes(console: Console, view: OutcomeView | None) -> None:
         table.add_column(name, justify="right")
     for row in view.outcomes:
         name = f"{row['leak']} (noise)" if row["is_noise"] else row["leak"]
-        table.add_row(name, *(_with_error(row, score) for score in (*view.scores, "ais")))
+        table.add_row(Text(name), *(_with_error(row, score) for score in (*view.scores, "ais")))
     console.print(table)
     table = Table(
         title="Did it tell beforehand?",
@@ -128,8 +134,8 @@ def print_outcomes(console: Console, view: OutcomeView | None) -> None:
 
 
 def _with_error(row: Mapping[str, Any], score: str) -> str:
-    low, high = around(row[score], row[f"{score}_standard_error"])
-    return f"{ascii_text(signed(row[score]))}±{(high - low) / 2:.4f}"
+    low, high = _ends(row, score) if row[f"{score}_standard_error"] is not None else (None, None)
+    return half_interval({"value": row[score], "ci_low": low, "ci_high": high}, "value", "ci")
 
 
 def draw_outcomes(view: OutcomeView) -> list[Markup]:
@@ -195,10 +201,16 @@ def free_height(x: float, y: float, labels: Sequence[tuple[float, float]]) -> fl
 
 
 def _ends(row: Mapping[str, Any], score: str) -> tuple[float, float]:
-    return around(row[score], row[f"{score}_standard_error"])
+    return _around(row[score], row[f"{score}_standard_error"])
 
 
 def _span(values: Sequence[float]) -> tuple[float, float]:
     low, high = min(values), max(values)
     margin = 0.05 * (high - low) or 0.001
     return low - margin, high + margin
+
+
+def _around(value: float, error: float | None) -> tuple[float, float]:
+    """The 95 % interval of one score, errors taken for known; the score itself where there is no error."""
+    half = critical_value(math.inf, 0.05) * (error or 0.0)
+    return value - half, value + half

@@ -12,12 +12,14 @@ from lis_spark.report.answer import OWN_SCORES_LABEL, answers_of
 from lis_spark.report.context import ReportContext, Unavailable
 from lis_spark.report.files import write_whole
 from lis_spark.report.ladder_table import IN_USE, THROUGH_STRONGER
-from lis_spark.report.leak_table import cost, leaks_answer
+from lis_spark.report.leak_table import cost, leaks_answer, ranks, swapped_beside
 from lis_spark.report.measurements import (
     VARIANT_NAMES,
     Row,
     Subject,
     clean,
+    date_text,
+    is_over_dates,
     may_contain_own_labels,
     split_subjects,
     stratum_order,
@@ -49,7 +51,7 @@ def render(rows: list[dict[str, Any]], context: ReportContext) -> str:
     subjects = split_subjects(cleaned)
     scores = sorted(
         (row for row in cleaned if row.get("protocol") == "scores"),
-        key=lambda row: (row.get("evaluated_date") or "", stratum_order(row.get("stratum") or "all")),
+        key=lambda row: (is_over_dates(row), date_text(row), stratum_order(row.get("stratum") or "all")),
     )
     views = [subject_view(subject, context, number) for number, subject in enumerate(subjects)]
     return (
@@ -60,7 +62,10 @@ def render(rows: list[dict[str, Any]], context: ReportContext) -> str:
             views=views,
             answers=answers_of(cleaned, context),
             leaks_answer=leaks_answer(context.leaks),
+            swapped_beside=swapped_beside(context.leaks, cleaned),
+            ranks=ranks,
             cost=cost,
+            date_text=date_text,
             outcome_figures=draw_outcomes(context.outcomes) if context.outcomes else [],
             score_names=SCORES,
             ladder_figures=[draw_ladder(view, f"ladder-{number}") for number, view in enumerate(context.ladders)],

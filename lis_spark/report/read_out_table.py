@@ -82,13 +82,14 @@ def _named(rows: Sequence[Row]) -> str:
 def print_read_out(console: Console, rows: Sequence[Row]) -> None:
     """Prints rows of ``experiment_results``; the console at least 110 columns wide."""
     first = rows[0]
+    days = f"{first['start_date']} to {first['end_date']}"
+    caption = (
+        f"{first['users_control']:,} users in {first['control_arm']}; sample ratio p = {first['sample_ratio_p']:.3f}; "
+        "p after Holm over the registered metrics; detectable: found with 80 % power"
+    )
     table = Table(
-        title=f"{first['experiment']}: lift over {first['control_arm']}, {first['start_date']} to {first['end_date']}",
-        caption=(
-            f"{first['users_control']:,} users in {first['control_arm']}; "
-            f"sample ratio p = {first['sample_ratio_p']:.3f}; p after Holm over the registered metrics; "
-            "detectable: found with 80 % power"
-        ),
+        title=Text(f"{first['experiment']}: lift over {first['control_arm']}, {days}", "table.title"),
+        caption=Text(caption, "table.caption"),
     )
     for name in ("arm", "metric", "lift", "95 % interval", "p", "without CUPED", "detectable", "paper", "verdict"):
         table.add_column(name, justify="left" if name in ("arm", "metric", "verdict") else "right", no_wrap=True)
@@ -96,8 +97,8 @@ def print_read_out(console: Console, rows: Sequence[Row]) -> None:
     for row in headlines(rows):
         without = plain[row["arm"], row["metric"]]
         table.add_row(
-            row["arm"],
-            row["metric"] if row["is_primary"] else f"({row['metric']})",
+            Text(row["arm"]),
+            Text(row["metric"] if row["is_primary"] else f"({row['metric']})"),
             ascii_text(lift(row["lift"])),
             ascii_text(lifts(row["lift_low"], row["lift_high"])),
             p_value(row["p_value"] if row["p_holm"] is None else row["p_holm"]),

@@ -13,7 +13,7 @@ from rich.text import Text
 from lis_spark.lis.plan.append_arms import ABOVE
 from lis_spark.lis.plan.arms import REPRESENTATION
 from lis_spark.lis.plan.strata import ALL, SEEN, UNSEEN
-from lis_spark.report.format import ascii_text, percent, signed, with_interval
+from lis_spark.report.format import ascii_text, half_interval, percent, with_interval
 from lis_spark.report.measurements import Row, is_exact_zero, of_all_seeds, stratum_order
 
 OWN_CONTROL = "its control"
@@ -48,7 +48,7 @@ class Represented:
     @property
     def is_shown_to_gain(self) -> bool:
         """Whether its interval is above 0."""
-        return bool(self.row["ci_low"] > 0)
+        return self.row["ci_low"] is not None and bool(self.row["ci_low"] > 0)
 
 
 def represented(rows: Sequence[Row]) -> list[Represented]:
@@ -98,7 +98,8 @@ def representation_answers(lines: Sequence[Represented]) -> list[str]:
         if is_exact_zero(row) and row["standard_error"] == 0:
             told.append(f"{line.name} on {line.date} leaves every ranking as it is: AIS is exactly 0.")
             continue
-        shown = "gains" if line.is_shown_to_gain else "costs" if row["ci_high"] < 0 else "is not shown to gain"
+        is_below = row["ci_high"] is not None and row["ci_high"] < 0
+        shown = "gains" if line.is_shown_to_gain else "costs" if is_below else "is not shown to gain"
         value = with_interval(row["lis"], row["ci_low"], row["ci_high"])
         told.append(f"{line.name} on {line.date} {shown} the ranker on items that it was not aligned on: AIS {value}.")
     return told
@@ -127,9 +128,8 @@ def print_representations(console: Console, lines: Sequence[Represented]) -> Non
         if before is not None and name != before:
             table.add_section()
         row = line.row
-        value = f"{ascii_text(signed(row['lis']))}±{(row['ci_high'] - row['ci_low']) / 2:.4f}"
-        cells = name if name != before else ("", "")
-        share = ascii_text(percent(line.share))
-        table.add_row(*cells, line.date, line.items, share, Text(value, "bold green" if line.is_shown_to_gain else ""))
+        value = Text(half_interval(row, "lis", "ci"), "bold green" if line.is_shown_to_gain else "")
+        cells = (Text(text) for text in (*(name if name != before else ("", "")), line.date, line.items))
+        table.add_row(*cells, ascii_text(percent(line.share)), value)
         before = name
     console.print(table)

@@ -18,14 +18,14 @@ from lis_spark.lis.plan.arms import SLOT_PERMUTED
 from lis_spark.lis.plan.evaluation import resolve
 from lis_spark.lis.plan.ladder import LADDER
 from lis_spark.lis.results.compare import compared_leaks, compared_outcomes
-from lis_spark.lis.results.decision import LARGEST_SIGMA_SEED
 from lis_spark.lis.results.diagnosis import diagnoses_of
 from lis_spark.lis.results.measure import results_of
 from lis_spark.lis.results.slots import rank_slots
 from lis_spark.report.context import ReportContext, Unavailable
 from lis_spark.report.files import write_whole
+from lis_spark.report.format import ascii_text
 from lis_spark.report.ladder_table import ladder_views, print_ladders
-from lis_spark.report.leak_table import print_leaks
+from lis_spark.report.leak_table import print_leaks, swapped_beside
 from lis_spark.report.measurements import clean
 from lis_spark.report.outcome_table import OutcomeView, print_outcomes
 from lis_spark.report.page import write_report
@@ -65,6 +65,8 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
     console = Console(width=120)
     print_results(console, shown, context)
     print_leaks(console, context.leaks)
+    for beside in swapped_beside(context.leaks, shown):
+        console.print(ascii_text(beside), markup=False, highlight=False)
     print_outcomes(console, context.outcomes)
     print_representations(console, context.representations)
     print_ladders(console, context.ladders)
@@ -95,7 +97,7 @@ def _context(lake: Lake, rows: list[dict[str, object]], config_yaml: str, comman
         Unavailable(entry.variant, entry.reason, entry.evaluated_date.isoformat(), entry.horizon_days)
         for entry in plan.unavailable()
     ]
-    ranker, cleaned = config.ranker, [clean(row) for row in rows]
+    cleaned = [clean(row) for row in rows]
     probe, outcomes = stored_probe(lake), compared_outcomes(lake)
     return ReportContext(
         run_name=config.run_name,
@@ -105,17 +107,7 @@ def _context(lake: Lake, rows: list[dict[str, object]], config_yaml: str, comman
         config_yaml=config_yaml,
         rerun_commands=[command],
         days=days,
-        model={
-            "architecture": ranker.architecture,
-            "table width": ranker.dimension,
-            "history": f"last {config.history.length} clicks and last {config.history.length} skips",
-            "features": ", ".join(feature.name for feature in config.features),
-            "tables": f"row-wise Adagrad, learning rate {ranker.table_learning_rate}",
-            "dense part": f"learning rate {ranker.dense_learning_rate}, hidden {list(ranker.hidden)}",
-            "batch": ranker.batch_size,
-            "seeds": list(config.seeds),
-            "leaked tables": _leaked_tables(config),
-        },
+        model=_model(config),
         timings={row["step"]: row["seconds"] for row in runs if row["seconds"] is not None},
         read_by={row["step"]: json.loads(row["inputs"]) for row in runs},
         slots=[asdict(slot) for slot in rank_slots(rows)],
@@ -126,8 +118,22 @@ def _context(lake: Lake, rows: list[dict[str, object]], config_yaml: str, comman
         unavailable=unavailable,
         warnings=_quarantined(lake),
         decision_threshold=config.evaluation.decision_threshold,
-        sigma_seed_limit=LARGEST_SIGMA_SEED,
     )
+
+
+def _model(config: RunConfig) -> dict[str, object]:
+    ranker = config.ranker
+    return {
+        "architecture": ranker.architecture,
+        "table width": ranker.dimension,
+        "history": f"last {config.history.length} clicks and last {config.history.length} skips",
+        "features": ", ".join(feature.name for feature in config.features),
+        "tables": f"row-wise Adagrad, learning rate {ranker.table_learning_rate}",
+        "dense part": f"learning rate {ranker.dense_learning_rate}, hidden {list(ranker.hidden)}",
+        "batch": ranker.batch_size,
+        "seeds": list(config.seeds),
+        "leaked tables": _leaked_tables(config),
+    }
 
 
 def _leaked_tables(config: RunConfig) -> str:

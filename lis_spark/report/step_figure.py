@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 
 from lis_spark.lis.plan.ladder import ALIGNED, RUNGS
 from lis_spark.report.figures import axis_ticks, svg_line, svg_panel, svg_text, tick_text
-from lis_spark.report.format import interval, signed
+from lis_spark.report.format import signed, with_interval
 from lis_spark.report.ladder_table import LadderView
 from lis_spark.report.measurements import Row
 
@@ -47,7 +47,7 @@ def draw_ladder(view: LadderView, identifier: str) -> Markup:
     bars = _bars(view)
     reach = [0.0, *(bar.end for bar in bars)]
     for bar in bars:
-        reach += [bar.start + bar.row["ci_low"], bar.start + bar.row["ci_high"]]
+        reach += [bar.start + bar.row[side] for side in ("ci_low", "ci_high") if bar.row[side] is not None]
     low = min(reach)
     high = max(*reach, low + 1e-4)  # where all steps are exactly 0 there is an axis all the same
     span = high - low
@@ -74,7 +74,8 @@ def draw_ladder(view: LadderView, identifier: str) -> Markup:
             f"<title>{escape(told)}</title></rect>"
         )
         middle = y + BAR / 2
-        parts.append(svg_line(x(start + row["ci_low"]), middle, x(start + row["ci_high"]), middle, "axis"))
+        if row["ci_low"] is not None and row["ci_high"] is not None:
+            parts.append(svg_line(x(start + row["ci_low"]), middle, x(start + row["ci_high"]), middle, "axis"))
         parts.append(svg_text(WIDTH - 2, y + BAR - 3, signed(row["lis"]), "end"))
     described = "; ".join(f"{bar.said} {_scored(bar.row)}" for bar in bars)
     title = f"The ladder of {view.date}, {view.items}"
@@ -82,4 +83,4 @@ def draw_ladder(view: LadderView, identifier: str) -> Markup:
 
 
 def _scored(row: Row) -> str:
-    return f"{signed(row['lis'])} (95 % CI {interval(row['ci_low'], row['ci_high'])})"
+    return with_interval(row["lis"], row["ci_low"], row["ci_high"])

@@ -38,8 +38,8 @@ def templates() -> Environment:
 
 
 def _tie(text: str) -> Markup:
-    """Keeps dates, intervals, and numbers with their units on one line."""
-    tied = str(escape(text)).replace(" % CI ", " %\N{NO-BREAK SPACE}CI ")
-    tied = re.sub(r"(\d) %", "\\1\N{NO-BREAK SPACE}%", tied)
+    """Keeps dates, intervals, and numbers with their units on one line, and writes a minus where one is meant."""
+    tied = re.sub(r"(?<![^\s(])-(?=\d)", "−", str(escape(text))).replace(" % CI ", " %\N{NO-BREAK SPACE}CI ")
+    tied = re.sub(r"(\d) ?%", "\\1\N{NO-BREAK SPACE}%", tied)
     tied = re.sub(r"([\d.]+) to ([+−]?[\d.])", "\\1\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}\\2", tied)
     return Markup(re.sub(r"(\d{4}-\d\d-\d\d)", r'<span class="nowrap">\1</span>', tied))

@@ -11,14 +11,20 @@ from rich.text import Text
 
 from lis_spark.report.answer import answers_of
 from lis_spark.report.context import ReportContext
-from lis_spark.report.format import ascii_text, percent, signed
-from lis_spark.report.measurements import Row, Subject, clean, may_contain_own_labels, split_subjects
-
-VERDICT_STYLES = {"useful": "bold green", "harmful": "bold red", "not shown": "yellow", "unavailable": "dim"}
+from lis_spark.report.format import ascii_text, half_interval, plain, signed, verdict_style
+from lis_spark.report.measurements import (
+    Row,
+    Subject,
+    clean,
+    date_text,
+    is_over_dates,
+    may_contain_own_labels,
+    split_subjects,
+)
 
 
 def print_results(console: Console, rows: Sequence[dict[str, Any]], context: ReportContext) -> None:
-    """Prints the answers, and below them the table where there is a day of future in it.
+    """Prints the answers with why, and below them the table where there is a day of future in it.
 
     Args:
         console: at least 110 columns wide.
@@ -26,50 +32,57 @@ def print_results(console: Console, rows: Sequence[dict[str, Any]], context: Rep
         context: thresholds, and what could not be measured.
     """
     for answer in answers_of([clean(row) for row in rows], context):
-        console.print(Text(ascii_text(str(answer)), "bold"))
-    table = results_table(rows)
+        console.print(Text(ascii_text(answer.sentence), "bold"))
+        if answer.beside:
+            console.print(Text(ascii_text(answer.beside)))
+        if answer.why and not context.leaks:  # of leaks compared the reasons stand below their table
+            console.print(Text(ascii_text(f"Why: {answer.why}.")))
+    table = results_table(rows, context.decision_threshold)
     if table.row_count:
         console.print(table)
 
 
-def results_table(rows: Sequence[dict[str, Any]]) -> Table:
+def results_table(rows: Sequence[dict[str, Any]], threshold: float = 0.0010) -> Table:
     """Builds the table from the rows of lis_results.
 
-    The columns are the LIS of scope ``both`` on all impressions; the interval of the honest score is 1.96 times the
-    standard error beside it. Scores of one's own stand below, marked where they may contain the evaluated labels.
+    The columns are scores of scope ``both`` on all impressions. Scores of one's own stand below, marked where they may
+    contain the evaluated labels. On simulated worlds the truth bound stands where skip-T does on others: the page has
+    both.
+
+    Args:
+        rows: rows of lis_results.
+        threshold: absolute AUC that counts.
     """
     cleaned = [clean(row) for row in rows]
     table = Table(
         title="LIS = AUC with the future's table minus AUC with today's",
-        caption="honest ± standard error (clustered by user); 0.0010 counts; own = memorised own labels",
+        caption=f"± half of the 95 % interval, clustered by user; {plain(threshold)} counts",
     )
-    table.add_column("date", no_wrap=True)
-    bounded = any(row.get("truth_bound") is not None for row in cleaned)  # of simulated worlds only
-    names = ("n", "naive", "matched", "honest ± SE", *(["bound"] if bounded else []), "skip-T", "shuffled", "own")
-    for name in names:
+    bounded = any(row.get("truth_bound") is not None for row in cleaned)
+    # As wide as a date: a long name of a leak is folded, and so is a verdict, rather than that figures are cut.
+    table.add_column("date", width=10, overflow="fold")
+    for name in ("n", "honest", "within users", "by user", "naive", "bound" if bounded else "skip-T", "shuffled"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
+    table.add_column("verdict", min_width=11, overflow="fold")
     subjects = split_subjects(cleaned)
     for subject in subjects:
         if len(subjects) > 1:
             table.add_section()
-            # The date's column has 16 places to spare, so a long name is cut rather than the figures.
-            table.add_row(Text(_distinction(subject, subjects)[:16], "bold"))
+            table.add_row(Text(_distinction(subject, subjects), "bold"))
         _add_subject(table, subject, bounded)
     scores = [row for row in cleaned if row.get("protocol") == "scores" and (row.get("stratum") or "all") == "all"]
     if scores:
         table.add_section()
-    for row in scores:
+    for row in sorted(scores, key=lambda one: (is_over_dates(one), date_text(one))):
         labelled = may_contain_own_labels(row)
-        value = _with_error(row)
+        value = half_interval(row, "lis", "ci")
         table.add_row(
-            row.get("evaluated_date") or "scores",
-            "",
-            value if labelled else "",
+            Text(date_text(row) if row.get("evaluated_date") or is_over_dates(row) else "scores"),
             "",
             "" if labelled else value,
-            *([""] if bounded else []),
-            "",
+            half_interval(row, "lis_within_user"),
+            _score(row, "lis_user_part"),
+            value if labelled else "",
             "",
             "",
             _verdict(row),
@@ -85,41 +98,32 @@ def _distinction(subject: Subject, subjects: Sequence[Subject]) -> str:
 
 
 def _add_subject(table: Table, subject: Subject, bounded: bool) -> None:
-    for day in subject.dates:
+    for day in (*subject.dates, *([None] if len(subject.dates) > 1 else [])):
         table.add_section()
         for horizon in subject.horizons:
-            found = {
-                variant: subject.find(variant, day, horizon)
-                for variant in ("naive", "naive_matched", "honest", "skip_t", "label_shuffled")
-            }
-            if not any(found.values()):
+            naive, honest, skipped, shuffled = (
+                subject.find(variant, day, horizon) for variant in ("naive", "honest", "skip_t", "label_shuffled")
+            )
+            main = honest or naive
+            if main is None:
                 continue
-            honest = found["honest"]
             table.add_row(
-                day,
+                Text(date_text(main)),
                 str(horizon),
-                _score(found["naive"]),
-                _score(found["naive_matched"]),
-                _with_error(honest),
-                *([ascii_text(signed((honest or found["naive"] or {}).get("truth_bound")))] if bounded else []),
-                _score(found["skip_t"]),
-                _score(found["label_shuffled"]),
-                ascii_text(percent(honest.get("own_label_share"))) if honest else "-",
+                half_interval(honest, "lis", "ci") if honest else "-",
+                half_interval(main, "lis_within_user"),
+                _score(main, "lis_user_part"),
+                _score(naive),
+                _score(main, "truth_bound") if bounded else _score(skipped),
+                _score(shuffled),
                 _verdict(honest),
             )
 
 
-def _score(row: Row | None) -> str:
-    return ascii_text(signed(row.get("lis"))) if row else "-"
-
-
-def _with_error(row: Row | None) -> str:
-    if row is None or row.get("lis") is None:
-        return "-"
-    error = row.get("standard_error")
-    return _score(row) if error is None else f"{_score(row)} ± {error:.4f}"
+def _score(row: Row | None, name: str = "lis") -> str:
+    return ascii_text(signed(row.get(name))) if row and row.get(name) is not None else "-"
 
 
 def _verdict(row: Row | None) -> Text:
     verdict = str((row or {}).get("verdict") or "-")
-    return Text(verdict, VERDICT_STYLES.get(verdict, ""))
+    return Text(verdict, verdict_style(verdict))

@@ -9,12 +9,14 @@ from typing import Any
 
 from markupsafe import Markup
 
+from lis_spark.lis.results.misleading import between_users
 from lis_spark.report import format as formats
-from lis_spark.report.answer import Answer, Figure, mean_over_dates, own_label_range, sigma_seed, subject_answer
+from lis_spark.report.answer import WITHOUT_INFORMATION, Answer, Figure, figure, subject_answer
 from lis_spark.report.context import ReportContext
 from lis_spark.report.controls import ControlLine, control_horizons, control_lines
 from lis_spark.report.figures import Panel, Point, Series, draw_panels
 from lis_spark.report.measurements import SCOPES, VARIANT_NAMES, Subject
+from lis_spark.report.parts_figure import draw_parts
 
 CURVES = (
     ("naive", "naive"),
@@ -39,6 +41,8 @@ class SubjectView:
     remarks: list[str]
     curves: list[Markup]
     close_up: list[Markup]
+    parts: Markup | None
+    without_information: list[tuple[str, str]]
     controls: list[tuple[str, list[ControlLine]]]
     control_horizons: list[int]
     protocol_columns: list[tuple[str, str, str]]
@@ -65,6 +69,10 @@ def subject_view(subject: Subject, context: ReportContext, number: int) -> Subje
         remarks=_remarks(subject),
         curves=draw_panels(_panels(subject, CURVES), context.decision_threshold, f"curve-{number}"),
         close_up=draw_panels(_panels(subject, CURVES[2:]), context.decision_threshold, f"close-{number}"),
+        parts=draw_parts(subject, f"parts-{number}"),
+        without_information=[
+            (variant, name) for variant, name in WITHOUT_INFORMATION.items() if (subject.protocol, variant) in present
+        ],
         controls=[(control, list(group)) for control, group in groupby(lines, key=lambda line: line.control)],
         control_horizons=control_horizons(lines),
         protocol_columns=[
@@ -107,44 +115,50 @@ def _strata_panels(subject: Subject, families: dict[str, list[str]]) -> list[Pan
     panels = []
     horizon = subject.headline_horizon
     for family, strata in families.items():
-        series = []
-        for variant, label in CURVES[:3]:
-            points = []
-            for place, stratum in enumerate(strata):
-                found = [subject.find(variant, day, horizon or 0, stratum=stratum) for day in subject.dates]
-                scored = [row for row in found if row is not None and row.get("lis") is not None]
-                figure = mean_over_dates(scored)
-                if figure.value is not None:
-                    points.append(Point(place, figure.value, figure.low, figure.high))
-            if points:
-                series.append(Series(variant, label, tuple(points)))
+        by_date = {day: _strata_series(subject, day, strata) for day in reversed(subject.dates)}
+        day, series = next(((day, series) for day, series in by_date.items() if series), ("", ()))
         if series:
             names = tuple(stratum.partition(":")[2] or stratum for stratum in strata)
-            dates = f"mean over {len(subject.dates)} dates" if len(subject.dates) > 1 else subject.dates[0]
             title = STRATUM_TITLES.get(family, family)
-            panels.append(Panel(title, f"LIS within the stratum at n = {horizon}, {dates}", tuple(series), names))
+            panels.append(Panel(title, f"LIS within the stratum at n = {horizon}, T = {day}", series, names))
     return panels
 
 
+def _strata_series(subject: Subject, day: str, strata: Sequence[str]) -> tuple[Series, ...]:
+    """The scores of one date within the strata; a stratum with too little to score has no point."""
+    series = []
+    for variant, label in CURVES[:3]:
+        found = [subject.find(variant, day, subject.headline_horizon or 0, stratum=stratum) for stratum in strata]
+        points = tuple(
+            Point(place, row["lis"], row.get("ci_low"), row.get("ci_high"))
+            for place, row in enumerate(found)
+            if row is not None and row.get("lis") is not None
+        )
+        if points:
+            series.append(Series(variant, label, points))
+    return tuple(series)
+
+
 def _tiles(subject: Subject, lines: Sequence[ControlLine]) -> list[dict[str, Any]]:
-    def tile(name: str, figure: Figure, missing: str) -> dict[str, Any]:
-        known = figure.value is not None
-        below = f"95 % CI {formats.interval(figure.low, figure.high)}" if known else missing
-        return {"name": name, "value": formats.signed(figure.value), "below": below}
+    def tile(name: str, found: Figure, missing: str = "not measured") -> dict[str, Any]:
+        known = found.value is not None
+        below = formats.confidence(found.low, found.high) if known else missing
+        return {"name": name, "value": formats.signed(found.value), "below": below}
 
     honest = subject.headline("honest")
-    share = own_label_range(honest)
     attention = sum(line.attention for line in lines)
+    some = "too few users have" if honest and honest.get("within_user_users") else "no user has"
+    reasons = (f"{some} both classes", "too few users have two impressions") if honest else ("not measured",) * 2
     return [
-        tile("Honest LIS", mean_over_dates(honest), "not measured"),
-        tile("Naive LIS", mean_over_dates(subject.headline("naive")), "not measured"),
-        {
-            "name": "Own-label share",
-            "value": share,
-            "below": "of the matched naive gain" if share != formats.MISSING else "matched naive interval touches 0",
-        },
-        tile("Shuffled labels", mean_over_dates(subject.headline("label_shuffled")), "not measured"),
-        tile("Honest, on GAUC", mean_over_dates(honest, "lis_gauc", "lis_gauc_ci"), "not measured"),
+        tile("Honest LIS", figure(honest)),
+        tile("Within users", figure(honest, "lis_within_user", "lis_within_user_ci"), reasons[0]),
+        tile("By the user alone", figure(honest, "lis_user_part", "lis_user_part_ci"), reasons[1]),
+        tile("Naive LIS", figure(subject.headline("naive"))),
+        *(
+            tile(name[0].upper() + name[1:], figure(subject.headline(variant)))
+            for variant, name in WITHOUT_INFORMATION.items()
+            if subject.headline(variant) is not None
+        ),
         {
             "name": "Controls",
             "value": f"{len(lines) - attention} of {len(lines)}",
@@ -173,22 +187,23 @@ def _remarks(subject: Subject) -> list[str]:
         rows = [subject.find("honest", day, horizon) for day in subject.dates]
         verdicts = [row["verdict"] for row in rows if row is not None and row.get("verdict")]
         if verdicts:
-            useful = sum(verdict == "useful" for verdict in verdicts)
-            by_horizon.append(f"n = {horizon} on {useful} of {len(verdicts)}")
-    if len(by_horizon) > 1:
-        remarks.append(f"Dates with the verdict “useful”, by horizon: {', '.join(by_horizon)}.")
+            counted = [f"{verdict} on {verdicts.count(verdict)}" for verdict in dict.fromkeys(verdicts)]
+            by_horizon.append(f"n = {horizon} {', '.join(counted)}")
+    if len(subject.dates) > 1 and by_horizon:
+        remarks.append(f"Verdicts of single dates: {'; '.join(by_horizon)}.")
     honest = subject.headline("honest")
-    gauc = [row for row in honest if row.get("lis_gauc") is not None and row.get("lis_gauc_ci_low") is not None]
-    unconfirmed = [row["evaluated_date"] for row in gauc if row["lis_gauc_ci_low"] <= 0 <= row["lis_gauc_ci_high"]]
-    if unconfirmed:
-        shares = [row["gauc_coverage"] for row in gauc if row.get("gauc_coverage") is not None]
-        least = "" if len(set(shares)) < 2 else "at least "
-        covered = f" (it covers {least}{formats.percent(min(shares))} of the impressions)" if shares else ""
+    if honest is None:
+        return remarks
+    if honest.get("reason"):
+        remarks.append(f"Why this verdict: {honest['reason']}.")
+    remarks += [f"Mostly {part}." for part in between_users(honest)] if (honest.get("ci_low") or 0) > 0 else []
+    if honest.get("gauc_coverage") is not None and honest.get("lis_gauc_ci_low") is not None:
+        found = figure(honest, "lis_gauc", "lis_gauc_ci")
         remarks.append(
-            f"GAUC, the order within a user, does not confirm the honest score on {', '.join(unconfirmed)}: its "
-            f"interval contains 0{covered}."
+            f"On GAUC, the mean AUC of the users with both classes weighed by their impressions, it is {found.text}; "
+            f"GAUC covers {formats.percent(honest['gauc_coverage'])} of the impressions."
         )
-    if honest and sigma_seed(honest) is None:
+    if honest.get("training_seeds") == 1:
         remarks.append(
             "One training seed: the intervals hold the sampling of users, not the randomness of training (sigma_seed)."
         )

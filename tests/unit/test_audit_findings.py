@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from lis_spark.audit.findings import Finding, ranked
 from lis_spark.audit.movement import Estimate
-from lis_spark.report.audit_table import audit_answer
+from lis_spark.report.audit_table import audit_answer, print_audit
+from tests.report_rows import printed
 
 NOTHING = Estimate(0.0, 0.01, 39)
 HONEST = Finding("honest", "user", 1.0, 0.0, 0.6, {"request": NOTHING, "day": NOTHING}, {"7 days": NOTHING}, 100)
@@ -50,3 +53,13 @@ def test_an_outcome_is_suspect_and_the_accused_come_first() -> None:
     assert answer.startswith("3 of 5 columns know what came after the impression: strong, weak, dated.")
     assert answer.endswith("Suspect: seconds watched.")
     assert audit_answer(rows[-1:]).startswith("None of 1 columns")
+
+
+@pytest.mark.parametrize("name", ["next_click", "[/bold]", ":warning:"])
+def test_print_audit_of_any_column_prints_it_as_it_is(name: str) -> None:
+    row = {"place": 1, "audited_table": name, "audited_column": name, "key": name, "coverage": 0.97, "auc_alone": None}
+    for score in ("added_by_request", "added_by_day"):
+        row |= {score: 0.034, f"{score}_ci_low": 0.03, f"{score}_ci_high": 0.038}
+    row |= {"excess": 0.01, "excess_ci_low": None, "excess_ci_high": None, "verdict": "leak", "reasons": [name]}
+    shown = printed(lambda console: print_audit(console, [row]))
+    assert "+0.0340±0.0040" in shown and "+0.0100 " in shown and shown.count(name) >= 6

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -11,6 +13,9 @@ from rich.console import Console
 from lis_spark.report.context import ReportContext
 from lis_spark.report.outcome_table import LABEL_GAP, LABEL_WIDTH, OutcomeView, free_height, print_outcomes
 from lis_spark.report.page import render
+from tests.report_rows import printed
+
+SCORES_AND_AIS = ("lis", "lis_content", "ais")
 
 OUTCOMES = [
     {"leak": name, "is_noise": name == "noise", "lis": lis, "lis_content": lis / 2, "ais": ais}
@@ -76,3 +81,22 @@ def test_labels_of_a_drawing_do_not_stand_on_each_other(points: list[tuple[float
     for number, (x, height) in enumerate(labels):
         for other, (near, beside) in enumerate(labels):
             assert number == other or abs(x - near) >= LABEL_WIDTH or abs(height - beside) >= LABEL_GAP - 1e-9
+
+
+def test_outcomes_without_intervals_are_shown_all_the_same() -> None:
+    outcomes = [{**row, **{f"{score}_standard_error": None for score in SCORES_AND_AIS}} for row in OUTCOMES]
+    agreement = [{**row, "ci_low": None, "ci_high": None} for row in VIEW.agreement]
+    view = OutcomeView(outcomes, agreement)
+    assert view.answers[0].startswith("LIS, honest put 91 % (no interval) of the 22 pairs")
+    assert "is not shown to be better as a forecast" in view.answers[2] and "+0.16 (no interval)" in view.answers[2]
+    shown = printed(lambda console: print_outcomes(console, view))
+    assert "+0.0200 " in shown and "91 % (no interval)" in shown and not re.search(r"\d±", shown)
+    page = render([], ReportContext(run_name="sets", source="a world", outcomes=view))
+    assert "table: LIS, honest +0.0200, AIS +0.0060" in page
+
+
+@pytest.mark.parametrize("name", ["[/bold]", ":warning:", "<b>x</b>"])
+def test_outcomes_of_hostile_names_are_text(name: str) -> None:
+    view = OutcomeView([{**OUTCOMES[0], "leak": name}, *OUTCOMES[1:]], VIEW.agreement)
+    assert name in printed(lambda console: print_outcomes(console, view))
+    assert "<b>" not in render([], ReportContext("run", "a world", outcomes=view)).split("</style>")[1]

@@ -11,6 +11,8 @@ import pytest
 
 from lis_spark.config.experiment import Budgets
 from lis_spark.report.read_out_page import write_read_out
+from lis_spark.report.read_out_table import print_read_out
+from tests.report_rows import printed
 
 
 def a_row(arm: str, adjusted: bool = True) -> dict[str, Any]:
@@ -44,3 +46,10 @@ def test_numbers_are_told_as_people_read_them(tmp_path: Path) -> None:
     assert "43,109,000" in page and "0.41663" in page and "e+07" not in page
     assert "version 56" in page and "an id" not in page and "a view: read anew each time" in page
     assert page.index("treatment is higher") < page.index("raw_old_vectors is higher"), "as they are configured"
+
+
+@pytest.mark.parametrize("name", ["[/bold]", ":warning:"])
+def test_print_read_out_of_hostile_names_prints_them_as_they_are(name: str) -> None:
+    row = a_row(name) | {"experiment": name, "control_arm": name, "metric": name}
+    rows = [row, {**row, "adjusted": False, "is_headline": False}]
+    assert printed(lambda console: print_read_out(console, rows), 140).count(name) >= 5

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from rich.console import Console
 
 from lis_spark.report.context import ReportContext
 from lis_spark.report.page import render
 from lis_spark.report.representation_table import print_representations, representation_answers, represented
+from tests.report_rows import printed
 
 
 def row(
@@ -91,3 +93,25 @@ def test_terminal_and_page_say_the_same() -> None:
     for text in ("unseen in alignment", "examples >=300", "+0.0061±0.0020", "-0.0100±0.0020"):
         assert text in printed
     assert "What representations" not in render([], ReportContext("run", "a world"))
+
+
+def test_representations_without_intervals_are_shown_and_not_shown_to_gain() -> None:
+    lacking = [{**one, "ci_low": None, "ci_high": None, "standard_error": None} for one in ROWS]
+    lines = represented(lacking)
+    assert not any(line.is_shown_to_gain for line in lines)
+    assert representation_answers(lines)[0] == (
+        "aligned on 2026-03-16 is not shown to gain the ranker on items that it was not aligned on: "
+        "AIS +0.0061 (no interval)."
+    )
+    shown = printed(lambda console: print_representations(console, lines))
+    assert "+0.0061 " in shown and "±0" not in shown
+    page = render([], ReportContext("run", "a world", representations=lines))
+    assert "no interval" in page and "None" not in page
+
+
+@pytest.mark.parametrize("name", ["[/bold]", ":warning:", "<b>x</b>"])
+def test_representations_of_hostile_names_are_text(name: str) -> None:
+    lines = represented([row(name, "representation", "alignment:unseen", 0.0061), row(name, "above_[/x]", "all", 0.1)])
+    shown = printed(lambda console: print_representations(console, lines))
+    assert shown.count(name) >= 2 and "[/x]" in shown
+    assert "<b>" not in render([], ReportContext("run", "a world", representations=lines)).split("</style>")[1]
