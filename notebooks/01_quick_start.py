@@ -48,7 +48,7 @@ answer = (
     Lake(spark, config, measurement=True)
     .read("lis_results")
     .where("protocol = 'swap' AND variant = 'honest' AND swap_scope = 'both' AND stratum = 'all'")
-    .select("evaluated_date", "horizon_days", "auc_control", "lis", "ci_low", "ci_high", "verdict")
+    .select("evaluated_date", "horizon_days", "auc_control", "lis", "ci_low", "ci_high", "lis_within_user", "verdict")
     .orderBy("evaluated_date", "horizon_days")
 )
 answer.show()

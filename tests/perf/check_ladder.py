@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lis_spark.alignment.progress import Progress
-from lis_spark.lis.results.decision import Z_95
+from lis_spark.inference.students_t import critical_value
 
 STEPS = 200  # at most: of these the state with the highest mean recall is kept
 FEWER_STEPS = {"early": 5, "middle": 30}  # encoders of the same that stop there, whatever their mean recall is
@@ -111,7 +111,7 @@ def _pooled(ladders: Sequence[Ladder], share: float) -> Iterator[Statement]:
     for name in _steps(ladders[0]):
         rows = [_steps(ladder)[name] for ladder in ladders]
         mean = statistics.fmean(row["lis"] for row in rows)
-        half = Z_95 * math.sqrt(sum(row["standard_error"] ** 2 for row in rows)) / len(rows)
+        half = critical_value(math.inf, 0.05) * math.sqrt(sum(row["standard_error"] ** 2 for row in rows)) / len(rows)
         said = f"share {share:g}, mean of {len(rows)} worlds: the step to {name} is not below 0"
         yield f"{said} ({mean:+.4f}, half interval {half:.4f})", mean + half >= 0
 

@@ -13,8 +13,8 @@ from collections import defaultdict
 
 import numpy as np
 
+from lis_spark.inference.students_t import critical_value
 from lis_spark.lis.results.agreement import CONCORDANCE, PEARSON, SPEARMAN, Outcomes, agreement, pearson, spearman
-from lis_spark.lis.results.decision import Z_95
 
 TRUE = (0.0, 0.5, 0.7, 0.9, 0.97)
 # Of errors, in units of the spread of the true scores.
@@ -52,7 +52,9 @@ def main() -> None:
                 none = np.zeros(sets, bool)
                 covariance = np.kron(of_errors, np.eye(sets))
                 outcomes = Outcomes(tuple(map(str, range(sets))), none, measured[0], predictions, covariance)
-                resolved = np.abs(measured[0][first] - measured[0][second]) > Z_95 * error * np.sqrt(2)
+                resolved = np.abs(measured[0][first] - measured[0][second]) > critical_value(
+                    np.inf, 0.05
+                ) * error * np.sqrt(2)
                 truth = {
                     CONCORDANCE: [in_order(true[0], one, resolved) for one in true[1:]],
                     SPEARMAN: [spearman(true[0], one) for one in true[1:]],

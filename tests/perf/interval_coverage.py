@@ -22,7 +22,7 @@ from lis_spark.lake import Lake
 from lis_spark.lis.plan.arms import control_arm
 from lis_spark.lis.plan.evaluation import resolve
 from lis_spark.lis.results.rankings import GROUPS
-from lis_spark.metrics import compare, influence
+from lis_spark.metrics import Comparison, compare, influence
 from lis_spark.pipeline import run_steps
 from lis_spark.session import get_session
 
@@ -106,10 +106,16 @@ def coverage(spark: SparkSession, config: RunConfig) -> dict[str, float]:
         "users of a sample": sum(sample.users for sample in found.values()) / len(found),
         "truth": truth.lis,
         "mean of the samples": mean,
-        "covered": sum(sample.ci_low <= truth.lis <= sample.ci_high for sample in found.values()) / len(found),
+        "covered": sum(holds(sample, truth.lis) for sample in found.values()) / len(found),
         "mean standard error": sum(sample.standard_error for sample in found.values()) / len(found),
         "spread of the samples": (sum((value - mean) ** 2 for value in values) / (len(values) - 1)) ** 0.5,
     }
+
+
+def holds(sample: Comparison, truth: float) -> bool:
+    """Whether the 95 % interval of a sample holds the truth."""
+    low, high = sample.auc.interval
+    return low is not None and high is not None and low <= truth <= high
 
 
 def deal(users: DataFrame, number: int) -> DataFrame:
