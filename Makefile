@@ -1,4 +1,5 @@
-# make demo: LIS of the item-ID table on real impressions, end to end.   make test: every test.
+# make demo: LIS of the item-ID table on real impressions, end to end.
+# make test-unit: linters and unit tests.   make test: Spark, the main job and a cluster, too.   make test-all: every test.
 # make demo-world: the same on a simulated world whose truth is known.
 # make demo-align: encoders aligned on preference data of such a world, and what they are worth to the ranker.
 # make demo-experiment: such encoders put to an experiment whose rankers choose what users see, in a feed and for ads.
@@ -18,7 +19,7 @@ install() { $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/pyt
  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $$1; }; }; install
 endef
 
-.PHONY: demo demo-world demo-align demo-experiment test lint lock clean prerequisites
+.PHONY: demo demo-world demo-align demo-experiment test test-unit test-slow test-all lint lock clean prerequisites
 .DEFAULT_GOAL := help
 
 help:
@@ -59,8 +60,21 @@ demo-experiment: $(VENV)/.runtime
 	$(SPARK_ENV) $(BIN)/lis-spark experiment --config conf/experiment_ads.yaml closed_loop.name=shared_logs \
 	  closed_loop.logs=shared output_path=build/experiment_ads/shared_logs
 
+# As many processes as tests/processes.py says; tests/groups.py has the order.
+PYTEST := $(SPARK_ENV) $(BIN)/python -m pytest -n auto --dist loadgroup --no-loadscope-reorder
+
+test-unit: $(VENV)/.dev lint
+	$(PYTEST) tests/unit
+
 test: $(VENV)/.dev lint
-	$(SPARK_ENV) $(BIN)/python -m pytest -n auto --dist loadgroup --no-loadscope-reorder
+	$(PYTEST) -m "not slow"
+
+# What is left of make test-all after make test.
+test-slow: $(VENV)/.dev
+	$(PYTEST) -m slow
+
+test-all: $(VENV)/.dev lint
+	$(PYTEST)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -12,7 +12,13 @@ OF_FIXTURES: Mapping[str, tuple[str, ...]] = {
 }
 NOT_IN_UNIT = ("spark", "ranks", "cluster", "slow")
 # The groups that take longest, longest first: whoever starts one of them last is waited for.
-LONGEST_FIRST: tuple[str, ...] = ()
+LONGEST_FIRST: tuple[str, ...] = (
+    "alignment_world",
+    "tests.e2e.test_align",
+    *("tests.e2e.test_append", "tests.e2e.test_changes", "tests.e2e.test_audit", "tests.e2e.test_curate"),
+    *("tests.e2e.test_closed_loop", "tests.e2e.test_world", "tests.e2e.test_retrained", "tests.e2e.test_forget"),
+    *("tests.e2e.test_main_job", "tests.e2e.test_commands", "tests.e2e.test_wheel"),
+)
 
 
 def marks_of(fixtures: Collection[str]) -> list[str]:
