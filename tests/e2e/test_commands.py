@@ -19,6 +19,7 @@ from lis_spark import analyze, cli
 from lis_spark.config import RunConfig, load_config, load_read_out
 from lis_spark.lake import Lake
 from lis_spark.lis.results import slots
+from lis_spark.lis.results.decision import VERDICTS
 from lis_spark.lis.results.measure import results_of
 from tests.e2e.conftest import ROOT, SMALL, SmallRun, small_config, small_overrides
 from tests.e2e.readme import BLOCKS, COMMANDS, README
@@ -207,7 +208,7 @@ def test_the_python_of_the_readme_runs(spark: Any, small_run: SmallRun) -> None:
 def test_the_notebook_shows_the_honest_scores(small_run: SmallRun) -> None:
     shown = {row["horizon_days"]: row for row in small_run.answer}
     assert sorted(shown) == [0, 1, 3] and shown[0]["lis"] == 0.0
-    assert shown[3]["verdict"] in ("useful", "not shown", "harmful")
+    assert shown[3]["verdict"] in VERDICTS
     assert [result.step for result in small_run.results][-1] == "report"
 
 
@@ -259,7 +260,7 @@ def test_analyze_says_what_each_step_would_do(
     swing = "graphs=[{name: swing, window_days: 2}]"
     assert analyze.run(spark, small_config(small_run.source.parent, small_run.source, leaks % 2, swing)) == 0
     shown = capsys.readouterr().out
-    assert "append (2 arms)" in shown
+    assert "append (4 arms)" in shown, "the leak and its control, and both in the wrong order"
     assert re.search(r"swing: \d+ graphs of [\d,]+ clicks, at most [\d.e+]+ steps", shown)
     assert "graph swing (" in shown
     assert analyze.run(spark, small_config(small_run.source.parent, small_run.source, leaks % 6)) == 2

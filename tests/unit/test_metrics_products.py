@@ -55,6 +55,7 @@ def test_pairs_of_units_of_one_user_are_multiplied_across_days() -> None:
     measures = _measures(len(users), 3)
     measures["positives"] = np.where(users == 5, 0, users)
     measures["negatives"] = users * 2
+    measures["pairs_within_request"] = users * 3
     found = {
         (row.left, row.right): row
         for row in pair_sums(rankings, users, measures, [Unit(0, (1,)), Unit(2, (3,))], [[0, 1]])
@@ -96,6 +97,7 @@ def test_users_whose_arms_differ_are_counted(change: str, expected: int) -> None
         rankings, users = np.append(rankings, 0), np.append(users, 2)
     measures = _measures(len(users), 1)
     measures["positives"] = measures["negatives"] = np.ones(len(users), np.int64)
+    measures["pairs_within_request"] = np.ones(len(users), np.int64)
     if change == "other positives":
         measures["positives"] = np.array([1, 1, 1, 2])
     (row,) = pair_sums(rankings, users, measures, [Unit(0, (1,))], [[0]])
