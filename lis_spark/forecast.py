@@ -47,11 +47,16 @@ class PlannedRows:
         return read + self.features * BYTES_PER_FEATURE_ROW + self.scores * BYTES_PER_SCORE
 
 
-def _share(chain: Chain, folds: int) -> float:
+def _trained_share(chain: Chain) -> float:
     """Of a day's rows, those that a chain trains on."""
     if chain.trained_folds:
-        return len(chain.trained_folds) / folds
-    return 1 - 1 / folds if chain.held_out_fold >= 0 else 1.0
+        return len(chain.trained_folds) / chain.folds
+    return 1 - 1 / chain.folds if chain.held_out_fold >= 0 else 1.0
+
+
+def _served_share(served: str, folds: int) -> float:
+    """Of a day's rows, those that a snapshot or an arm is for."""
+    return {"all": 1.0, "own": 1 / folds, "others": 1 - 1 / folds}[served]
 
 
 def planned_rows(config: RunConfig, days: dict[dt.date, Day]) -> PlannedRows:
@@ -63,22 +68,20 @@ def planned_rows(config: RunConfig, days: dict[dt.date, Day]) -> PlannedRows:
     evaluation = config.evaluation
     chains = all_chains(config, ordered[0], ordered[-1])
     trained = sum(
-        present.get(chain.day_of_data(day), 0) * _share(chain, evaluation.folds)
+        present.get(chain.day_of_data(day), 0) * _trained_share(chain)
         for chain in chains
         for day in chain.days
         if day not in chain.skip_days
     )
-    share = {"all": 1.0, "own": 1 / evaluation.folds, "others": 1 - 1 / evaluation.folds}
     names = [feature.name for feature in config.features] if evaluation.slots else []
     truth = knows_truth(config)
     features = scores = 0.0
     for seed in config.seeds:
         for date in evaluation.dates:
             requests = feature_requests(evaluation, seed, date, first_full)
-            features += present[date] * sum(share[request.served] for request in requests)
-            scores += present[date] * sum(
-                share[arm.served] for arm in plan_arms(evaluation, requests, date, names, truth)
-            )
+            planned = plan_arms(evaluation, requests, date, names, truth)
+            features += present[date] * sum(_served_share(request.served, request.folds) for request in requests)
+            scores += present[date] * sum(_served_share(arm.served, arm.folds) for arm in planned)
     arms, retrained, appended = 0, 0.0, 0.0
     for date in evaluation.dates if config.append else ():
         of_date = len(config.seeds) * len(append_features(config, date))

@@ -4,6 +4,7 @@
 CREATE TABLE IF NOT EXISTS {table} (
   arm STRING NOT NULL COMMENT 'Which model and which table: protocol|variant|horizon|scope|held-out fold, and the leak',
   fold INT NOT NULL COMMENT 'Fold of the user',
+  bucket INT COMMENT 'Bucket of the user, as in training_rows',
   impression_id STRING NOT NULL COMMENT 'As in impressions',
   user_id STRING NOT NULL COMMENT 'As in impressions',
   slot_row INT NOT NULL COMMENT 'Row in the vocabulary of the swapped table; -1 where the impression has none',

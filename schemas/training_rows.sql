@@ -5,6 +5,7 @@ CREATE TABLE IF NOT EXISTS {table} (
   user_id STRING NOT NULL COMMENT 'As in impressions',
   item_id STRING NOT NULL COMMENT 'As in impressions',
   user_fold INT NOT NULL COMMENT 'Fold of the user, by hash; honest chains never train on the evaluated fold',
+  user_bucket INT COMMENT 'Part of the users by the same hash, of which the folds of every number of folds are made',
   {label_columns},
   {row_columns},
   history_clicks BINARY NOT NULL COMMENT 'Last K clicked items strictly before request_ts, newest first: int32 rows of the item vocabulary, little endian, -1 where there are fewer',

@@ -88,7 +88,7 @@ def readable(lake: Lake, rows: DataFrame) -> DataFrame:
             vector = F.when(F.col("arm") == number, F.col(f"vector_{number}")).otherwise(vector)
     empty = F.lit(np.full(config.history.length, -1, "<i4").tobytes())
     return named.withColumns(
-        {"vector": vector, "user_fold": user_fold(config.evaluation.folds), "history_clicks": empty}
+        {"vector": vector, "user_bucket": user_fold(config.evaluation.buckets), "history_clicks": empty}
     ).withColumn("history_skips", empty)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from typing import Literal, get_args
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from lis_spark.config.section import Section
 
@@ -13,6 +14,7 @@ Variant = Literal["naive", "naive_matched", "honest", "skip_t", "label_shuffled"
 SwapScope = Literal["both", "target", "history"]
 LeakChains = Literal["continued", "retrained"]
 Align = Literal["none", "procrustes"]
+MOST_FOLDS = 100
 
 
 class RefitConfig(Section):
@@ -29,7 +31,12 @@ class EvaluationConfig(Section):
     dates: tuple[dt.date, ...] = Field(min_length=1)
     horizons: tuple[int, ...] = (0, 1, 3, 5, 7)
     backward_horizons: tuple[int, ...] = (1, 3)
-    folds: int = Field(5, ge=2, le=100)
+    folds: int = Field(5, ge=2, le=MOST_FOLDS, description="of users: the honest score withholds one at a time")
+    folds_sensitivity: tuple[int, ...] = Field(
+        (),
+        description="numbers of folds, [2, 5, 10] say, under which the honest score of the longest horizon is measured "
+        "as well, and extrapolated to a table that lacks nobody's events",
+    )
     slot: str = "item"
     variants: tuple[Variant, ...] = get_args(Variant)
     scopes: tuple[SwapScope, ...] = ("both", "target", "history")
@@ -53,6 +60,16 @@ class EvaluationConfig(Section):
     layout: Literal["packed", "reference"] = "packed"
 
     @property
+    def other_folds(self) -> tuple[int, ...]:
+        """Numbers of folds that are measured beside ``folds``, ascending."""
+        return tuple(sorted(set(self.folds_sensitivity) - {self.folds}))
+
+    @property
+    def buckets(self) -> int:
+        """Into how many parts users are hashed: each fold of every number of folds is made of whole parts."""
+        return math.lcm(self.folds, *self.other_folds)
+
+    @property
     def refit_horizons(self) -> tuple[int, ...]:
         """Horizons of swap+refit; none where it is switched off."""
         if not self.swap_refit:
@@ -67,3 +84,20 @@ class EvaluationConfig(Section):
         if 0 not in value:
             raise ValueError("horizon 0 is the identity control and cannot be left out")
         return tuple(sorted(set(value)))
+
+    @model_validator(mode="after")
+    def _folds_fit_together(self) -> EvaluationConfig:
+        wrong = [folds for folds in self.folds_sensitivity if not 2 <= folds <= MOST_FOLDS]
+        if wrong:
+            raise ValueError(f"folds_sensitivity holds {wrong[0]}: users are split into 2 to {MOST_FOLDS} folds")
+        if self.other_folds and ("honest" not in self.variants or max(self.horizons) == 0):
+            raise ValueError(
+                "folds_sensitivity measures the honest score: it needs variant honest and a horizon above 0"
+            )
+        if self.buckets > MOST_FOLDS:
+            numbers = ", ".join(map(str, (self.folds, *self.other_folds)))
+            raise ValueError(
+                f"folds of {numbers} cut users into {self.buckets} parts, and {MOST_FOLDS} is the most: choose numbers "
+                "that share factors, 2, 5 and 10 for instance"
+            )
+        return self

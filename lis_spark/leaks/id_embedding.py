@@ -18,7 +18,7 @@ LEAK = "id_embedding"
 ROWS_PER_FILE = 4_000_000
 _REQUESTS_DDL = (
     "variant string, horizon_days int, chain string, snapshot_date date, evaluated_date date, held_out_fold int, "
-    "served string, first_date date, leak string"
+    "served string, first_date date, leak string, folds int"
 )
 
 
@@ -26,7 +26,7 @@ _REQUESTS_DDL = (
 class FeatureRequest:
     """One snapshot that the impressions of ``first_date`` .. ``evaluated_date`` are joined to; of T alone without it.
 
-    ``served``: ``all`` impressions, those of the held-out fold (``own``), or those of the ``others``.
+    ``served``: ``all`` impressions, those of the held-out fold of ``folds`` (``own``), or those of the ``others``.
     """
 
     variant: str
@@ -38,6 +38,11 @@ class FeatureRequest:
     served: Literal["all", "own", "others"] = "all"
     first_date: dt.date | None = None
     leak: str = LEAK
+    folds: int = 1
+
+    def serves(self, bucket: int) -> bool:
+        """Whether it is for the users of a bucket."""
+        return self.served == "all" or (self.served == "own") == (bucket % self.folds == self.held_out_fold)
 
     @property
     def is_leaked(self) -> bool:
@@ -62,7 +67,7 @@ def feature_rows(
 
     Args:
         spark: session.
-        impressions: impression_id, item_id, row (of the item), fold (of the user), date.
+        impressions: impression_id, item_id, row (of the item), fold and bucket (of the user), date.
         tables: the tables with the day that each is used on (:func:`lis_spark.ranker.procrustes.tables_in_use`).
         requests: all leaked, or all not.
         vector_column: ``leaked_vector`` or ``control_vector``.
@@ -70,12 +75,9 @@ def feature_rows(
         layout: ``packed`` carries the vector, ``reference`` only the row and the snapshot.
     """
     wanted = spark.createDataFrame([tuple(vars(request).values()) for request in requests], _REQUESTS_DDL)
-    narrow = impressions.select("impression_id", "item_id", "row", "fold", "date")
-    serves = (
-        (F.col("served") == "all")
-        | ((F.col("served") == "own") & (F.col("fold") == F.col("held_out_fold")))
-        | ((F.col("served") == "others") & (F.col("fold") != F.col("held_out_fold")))
-    )
+    narrow = impressions.select("impression_id", "item_id", "row", "fold", "bucket", "date")
+    is_held_out = F.pmod("bucket", "folds") == F.col("held_out_fold")
+    serves = (F.col("served") == "all") | ((F.col("served") == "own") == is_held_out)
     first = F.coalesce("first_date", "evaluated_date")
     asked = narrow.join(F.broadcast(wanted), F.col("date").between(first, F.col("evaluated_date")) & serves)
     vectors = tables.select(

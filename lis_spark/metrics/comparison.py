@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 from pyspark.sql import DataFrame
@@ -81,7 +82,7 @@ def ratio_interval(
 
 
 def sum_intervals(
-    influences: DataFrame, pairs: Pairs, sums: Sequence[Mapping[str, int]], table: str = "influence"
+    influences: DataFrame, pairs: Pairs, sums: Sequence[Mapping[str, int | Fraction]], table: str = "influence"
 ) -> list[SumInterval]:
     """Weighted sums of LIS, for instance differences, with intervals that know of their covariance, in one Spark job.
 
@@ -112,7 +113,10 @@ def sum_intervals(
             )
     bundles = [[unit for name in weights for unit in members[name]] for weights in sums]
     moments = collect_moments(influences, units, bundles, table)
-    return [estimate_sum(units, rows, weights) for rows, weights in zip(moments, sums, strict=True)]
+    return [
+        estimate_sum(units, rows, {name: Fraction(weight) for name, weight in weights.items()})
+        for rows, weights in zip(moments, sums, strict=True)
+    ]
 
 
 def _units_by_comparison(units: Sequence[ArmPair]) -> dict[str, list[int]]:

@@ -219,7 +219,7 @@ def estimate_ratio(
     return RatioInterval(numerator_id, denominator_id, float(ratio), error, users)
 
 
-def estimate_sum(units: Sequence[ArmPair], moments: Sequence[Moments], weights: Mapping[str, int]) -> SumInterval:
+def estimate_sum(units: Sequence[ArmPair], moments: Sequence[Moments], weights: Mapping[str, Fraction]) -> SumInterval:
     """Sum of weight x LIS, its interval from the users that the comparisons share.
 
     Args:
@@ -232,7 +232,7 @@ def estimate_sum(units: Sequence[ArmPair], moments: Sequence[Moments], weights: 
         (_difference(units, {unit: row for unit, row in own.items() if units[unit].comparison_id == name}), weight)
         for name, weight in weights.items()
     ]
-    form = combine_forms(*((part.lis_form, Fraction(weight)) for part, weight in parts))
+    form = combine_forms(*((part.lis_form, weight) for part, weight in parts))
     users = sum(row.users for row in own.values())
     value = float(sum(part.lis * weight for part, weight in parts))
     return SumInterval(value, standard_error(moments, form, users, " and ".join(weights)), users)

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import torch
 import torch.distributed as dist
 
-from lis_spark.ranker.arm_scoring import LOGITS_SCHEMA, fold_batches, logits_table
+from lis_spark.ranker.arm_scoring import LOGITS_SCHEMA, bucket_batches, logits_table
 from lis_spark.ranker.day_reader import DayReader, DayRows, check_count
 from lis_spark.ranker.model_state import load_state
 from lis_spark.ranker.network import assemble, keyed_rows
@@ -91,13 +91,13 @@ class AppendTrainer:
         return rows
 
     def _scored(self, chunk: DayRows, port: Port | None) -> tuple[np.ndarray, torch.Tensor]:
-        """Row numbers and logits [rows, labels] of a chunk, in the batches of :func:`fold_batches`."""
+        """Row numbers and logits [rows, labels] of a chunk, in the batches of :func:`bucket_batches`."""
         batch = chunk if len(chunk) else nothing(self.plan.ranker, chunk.vectors.shape[1])
         with torch.no_grad():
             looked_up = self.model.tables(keyed_rows(self.plan.ranker, batch).to(self.rank.device))
             inputs = assemble(self.plan.ranker, batch, looked_up)
             if not len(chunk):
                 return np.empty(0, np.int64), torch.empty((0, len(self.plan.ranker.labels)))
-            served = [index for _, index in fold_batches(chunk.folds)]
+            served = [index for _, index in bucket_batches(chunk.buckets)]
             parts = [self.model.dense(inputs[torch.from_numpy(i).to(self.rank.device)], port) for i in served]
         return np.concatenate(served), torch.cat(parts).cpu()

@@ -87,11 +87,11 @@ class Scorer:
         self, evaluation: EvaluationSpec, chunk: DayRows, refitted: dict[str, nn.Module]
     ) -> Iterator[tuple[ArmSpec, np.ndarray, Tensor]]:
         own = self._lookup(chunk)
-        batches = fold_batches(chunk.folds)
+        batches = bucket_batches(chunk.buckets)
         for arm in evaluation.arms:
             inputs = self._arm_inputs(evaluation, arm, chunk, own)
             dense = refitted.get(arm.name, self.model.dense)
-            served = [index for fold, index in batches if _serves(arm, fold)]
+            served = [index for bucket, index in batches if _serves(arm, bucket)]
             with torch.inference_mode():
                 parts = [dense(inputs[torch.from_numpy(index).to(self.rank.device)]) for index in served]
             if arm.model_state is not None:
@@ -211,7 +211,7 @@ class Scorer:
 LOGITS_SCHEMA = pa.schema(
     [
         ("arm", pa.string()),
-        ("fold", pa.int32()),
+        ("bucket", pa.int32()),
         ("impression_id", pa.string()),
         ("user_id", pa.string()),
         ("slot_row", pa.int32()),
@@ -234,7 +234,7 @@ def logits_table(arm: str, rows: DayRows, logits: Tensor, slot: int, label: int)
     return pa.table(
         {
             "arm": pa.array([arm]).take(pa.array(np.zeros(len(rows), np.int64))),
-            "fold": pa.array(rows.folds),
+            "bucket": pa.array(rows.buckets),
             "impression_id": pa.array(rows.impression_ids, pa.string()),
             "user_id": pa.array(rows.user_ids, pa.string()),
             "slot_row": pa.array(rows.rows[:, slot]),
@@ -255,21 +255,21 @@ def put_rows(shard: TableShard, rows: np.ndarray, vectors: np.ndarray) -> None:
         )
 
 
-def fold_batches(folds: np.ndarray) -> list[tuple[int, np.ndarray]]:
-    """(fold, row numbers) of the batches of a chunk; no batch holds two folds.
+def bucket_batches(buckets: np.ndarray) -> list[tuple[int, np.ndarray]]:
+    """(bucket of users, row numbers) of the batches of a chunk; no batch holds two buckets, hence none two folds.
 
     The last bits of a matrix product depend on which rows stand in it. An arm that scores one fold and an arm that
     scores all of them therefore see the same batches, and equal tables give bit-equal logits.
     """
     batches = []
-    for fold in np.unique(folds):
-        index = np.flatnonzero(folds == fold)
-        batches += [(int(fold), index[first : first + BATCH_ROWS]) for first in range(0, len(index), BATCH_ROWS)]
+    for bucket in np.unique(buckets):
+        index = np.flatnonzero(buckets == bucket)
+        batches += [(int(bucket), index[first : first + BATCH_ROWS]) for first in range(0, len(index), BATCH_ROWS)]
     return batches
 
 
-def _serves(arm: ArmSpec, fold: int) -> bool:
-    return arm.served == "all" or (arm.served == "own") == (fold == arm.held_out_fold)
+def _serves(arm: ArmSpec, bucket: int) -> bool:
+    return arm.served == "all" or (arm.served == "own") == (bucket % arm.folds == arm.held_out_fold)
 
 
 def _joined(shares: list[DayRows]) -> DayRows:

@@ -173,9 +173,9 @@ class ChainTrainer:
         if skipped:
             return rows[:0]
         if chain.held_out_fold >= 0:
-            rows = rows[rows.folds != chain.held_out_fold]
+            rows = rows[rows.buckets % chain.folds != chain.held_out_fold]
         if chain.trained_folds:
-            rows = rows[np.isin(rows.folds, chain.trained_folds)]
+            rows = rows[np.isin(rows.buckets % chain.folds, chain.trained_folds)]
         if chain.permute_labels:
             # within this rank's share of the day: the number of clicks stays, what they are tied to does not
             order = np.random.default_rng([chain.seed, ordinal(spec.date), self.rank.place]).permutation(len(rows))

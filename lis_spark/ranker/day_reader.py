@@ -30,22 +30,23 @@ class DayRows:
     """One rank's share of a day, in the order of the files.
 
     ``rows`` is int32 [rows, features], ``clicks`` and ``skips`` int32 [rows, K] with -1 where there are fewer,
-    ``labels`` float32 [rows, labels], ``folds`` int32 [rows]. ``vectors`` float32 [rows, v] are those of a port, zero
-    where ``vector_mask`` [rows] says that there is none; v = 0 where no port was asked for.
+    ``labels`` float32 [rows, labels], ``buckets`` int32 [rows] those of the users, of which folds are made. ``vectors``
+    float32 [rows, v] are those of a port, zero where ``vector_mask`` [rows] says that there is none; v = 0 where no
+    port was asked for.
     """
 
     rows: np.ndarray
     clicks: np.ndarray
     skips: np.ndarray
     labels: np.ndarray
-    folds: np.ndarray
+    buckets: np.ndarray
     impression_ids: np.ndarray
     user_ids: np.ndarray
     vectors: np.ndarray
     vector_mask: np.ndarray
 
     def __len__(self) -> int:
-        return len(self.folds)
+        return len(self.buckets)
 
     def __getitem__(self, index: np.ndarray | slice) -> DayRows:
         def part(values: np.ndarray) -> np.ndarray:
@@ -147,7 +148,7 @@ class DayReader:
         labels = [f"label_{label}" for label in self.ranker.labels]
         identity = list(IDENTITY_COLUMNS) if self.with_ids else []
         port = [] if self.port is None else [self.port.column]
-        return [*features, *labels, "history_clicks", "history_skips", "user_fold", *identity, *port]
+        return [*features, *labels, "history_clicks", "history_skips", "user_bucket", *identity, *port]
 
     def _assemble(self, batches: list[dict[str, np.ndarray]]) -> DayRows:
         def column(name: str, dtype: type) -> np.ndarray:
@@ -163,14 +164,14 @@ class DayReader:
             clicks=history("history_clicks"),
             skips=history("history_skips"),
             labels=np.stack([column(f"label_{label}", np.float32) for label in self.ranker.labels], axis=1),
-            folds=column("user_fold", np.int32),
+            buckets=column("user_bucket", np.int32),
             impression_ids=column("impression_id", object) if self.with_ids else np.empty(0, object),
             user_ids=column("user_id", object) if self.with_ids else np.empty(0, object),
             **self._vectors(batches),
         )
 
     def _vectors(self, batches: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-        rows = sum(len(batch["user_fold"]) for batch in batches)
+        rows = sum(len(batch["user_bucket"]) for batch in batches)
         if self.port is None:
             return {"vectors": np.zeros((rows, 0), np.float32), "vector_mask": np.zeros(rows, np.float32)}
         if self.table is not None:

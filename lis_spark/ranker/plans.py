@@ -116,6 +116,7 @@ class ChainSpec(Plain):
     seed: int
     fork_date: dt.date
     parent: StateSpec | None
+    folds: int
     held_out_fold: int
     trained_folds: tuple[int, ...]
     skip_days: tuple[dt.date, ...]
@@ -172,6 +173,7 @@ class ArmSpec(Plain):
 
     name: str
     served: str
+    folds: int
     held_out_fold: int
     target_vectors: str | None
     history_vectors: str | None

@@ -135,8 +135,9 @@ def training_rows(
     labels = [f"label_{label}" for label in config.labels]
     rows = [f"row_{feature.name}" for feature in config.features]
     keyed = _with_rows(_window(impressions, config, wanted), items, vocabularies, config)
-    output = ["impression_id", "request_ts", "user_id", "item_id", "user_fold", *labels, *rows, "date"]
-    prepared = keyed.withColumn("user_fold", user_fold(config.evaluation.folds)).select(
+    parts = {"user_fold": config.evaluation.folds, "user_bucket": config.evaluation.buckets}
+    output = ["impression_id", "request_ts", "user_id", "item_id", *parts, *labels, *rows, "date"]
+    prepared = keyed.withColumns({name: user_fold(count) for name, count in parts.items()}).select(
         *output, F.unix_date("date").alias("day"), "wanted"
     )
     ordered = prepared.sortWithinPartitions("user_id", "request_ts", "impression_id")
@@ -200,6 +201,7 @@ def day_fingerprints(
         config.scenario,
         config.time_zone,
         config.evaluation.folds,
+        config.evaluation.buckets,
         config.ranker.row_groups_per_day,
     )
     back = dt.timedelta(days=config.history.lookback_days)

@@ -96,7 +96,8 @@ def subject_answer(subject: Subject, context: ReportContext) -> Answer:
         f"({confidence(gain.low, gain.high)}; {plain(context.decision_threshold)} counts{folds}) "
         f"{_on_dates(honest, by_date)}."
     )
-    beside = [*_dates(verdict, by_date), _order(honest), *_first_day(honest), *_controls(subject)]
+    told_beside = [_order(honest), *_all_data(honest), *_first_day(honest), *_controls(subject)]
+    beside = [*_dates(verdict, by_date), *told_beside]
     return Answer(
         kind=verdict if verdict in OF_LEAK else UNAVAILABLE,
         before=phrase.before,
@@ -138,6 +139,17 @@ def _order(row: Row) -> str:
         return f"Within users the change is {within.text}."
     user = figure(row, "lis_user_part", "lis_user_part_ci")
     return f"Within users the change is {within.text}; what the user alone explains is {user.text}."
+
+
+def _all_data(honest: Row) -> list[str]:
+    """What the score would be of a table that lacks nobody's events, where several numbers of folds were measured."""
+    found = figure(honest, "lis_all_data", "lis_all_data_ci")
+    if found.value is None:
+        return []
+    return [
+        f"The honest table lacks the events of one user in {honest['folds']}; extrapolated to one that lacks nobody's, "
+        f"the gain is {found.text}."
+    ]
 
 
 def _first_day(honest: Row) -> list[str]:

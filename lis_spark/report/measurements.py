@@ -11,6 +11,7 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
+from lis_spark.lis.plan.chains import OTHER_FOLDS
 from lis_spark.lis.results.result_row import ResultRow
 from lis_spark.lis.results.rows import MEAN
 from lis_spark.report.format import MISSING
@@ -23,6 +24,7 @@ VARIANT_NAMES = {
     "naive": "naive",
     "naive_matched": "naive, matched",
     "honest": "honest",
+    OTHER_FOLDS: "honest, other folds",
     "skip_t": "skip-T",
     "label_shuffled": "label-shuffled",
     "replay": "replay",
@@ -138,7 +140,20 @@ class Subject:
         stratum: str = "all",
     ) -> Row | None:
         """The row of one arm, the mean over seeds where there is one, or None; without a date that of all dates."""
-        return self._index.get((protocol or self.protocol, variant, scope, evaluated_date, horizon_days, stratum))
+        key = (protocol or self.protocol, variant, scope, evaluated_date, horizon_days, stratum, None)
+        return self._index.get(key)
+
+    def by_folds(self, evaluated_date: str | None) -> dict[int, Row]:
+        """Number of folds -> the honest row of the longest horizon that was measured under several, ascending."""
+        found = {
+            row["folds"]: row
+            for row in self.chosen
+            if row.get("variant") == OTHER_FOLDS and row.get("evaluated_date") == evaluated_date
+        }
+        for row in list(found.values())[:1]:
+            own = self.find("honest", evaluated_date, row["horizon_days"])
+            found |= {own["folds"]: own} if own is not None else {}
+        return dict(sorted(found.items()))
 
     def baseline(self, day: str) -> Row | None:
         """A row whose control is the ranker itself on all impressions of the day: naive scores all of them."""
@@ -217,6 +232,7 @@ def _key(row: Row) -> tuple[Any, ...]:
         row.get("evaluated_date"),
         row.get("horizon_days"),
         row.get("stratum") or "all",
+        row.get("folds") if row.get("variant") == OTHER_FOLDS else None,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -15,7 +15,7 @@ from lis_spark.report.answer import WITHOUT_INFORMATION, Answer, Figure, figure,
 from lis_spark.report.context import ReportContext
 from lis_spark.report.controls import ControlLine, control_horizons, control_lines
 from lis_spark.report.figures import Panel, Point, Series, draw_panels
-from lis_spark.report.measurements import SCOPES, VARIANT_NAMES, Subject
+from lis_spark.report.measurements import SCOPES, VARIANT_NAMES, Row, Subject
 from lis_spark.report.parts_figure import draw_parts
 
 CURVES = (
@@ -42,6 +42,7 @@ class SubjectView:
     curves: list[Markup]
     close_up: list[Markup]
     parts: Markup | None
+    by_folds: list[tuple[str | None, dict[int, Row]]]
     without_information: list[tuple[str, str]]
     controls: list[tuple[str, list[ControlLine]]]
     control_horizons: list[int]
@@ -68,8 +69,9 @@ def subject_view(subject: Subject, context: ReportContext, number: int) -> Subje
         alarms=_alarms(subject, lines),
         remarks=_remarks(subject),
         curves=draw_panels(_panels(subject, CURVES), context.decision_threshold, f"curve-{number}"),
-        close_up=draw_panels(_panels(subject, CURVES[2:]), context.decision_threshold, f"close-{number}"),
+        close_up=draw_panels(_close_up(subject), context.decision_threshold, f"close-{number}"),
         parts=draw_parts(subject, f"parts-{number}"),
+        by_folds=[(day, rows) for day in (*subject.dates, None) if (rows := subject.by_folds(day))],
         without_information=[
             (variant, name) for variant, name in WITHOUT_INFORMATION.items() if (subject.protocol, variant) in present
         ],
@@ -109,6 +111,30 @@ def _panels(subject: Subject, curves: Sequence[tuple[str, str]]) -> list[Panel]:
             auc = baseline["auc_control"] if baseline else None
             panels.append(Panel(day, f"LIS, on a baseline AUC of {formats.plain(auc)}", tuple(series)))
     return panels
+
+
+def _close_up(subject: Subject) -> list[Panel]:
+    """The honest score of each date, and the band of the controls that move the table without information."""
+    panels = []
+    for panel in _panels(subject, CURVES[2:3]):
+        band = _without_information(subject, panel.title)
+        panels.append(replace(panel, series=(*panel.series, *([band] if band else []))))
+    return panels
+
+
+def _without_information(subject: Subject, day: str) -> Series | None:
+    """From the lowest to the highest bound of the controls' intervals; their mean as the line."""
+    points = []
+    for horizon in [0, *subject.horizons]:
+        found = [subject.find(variant, day, horizon) for variant in WITHOUT_INFORMATION]
+        rows = [row for row in found if row is not None and row.get("lis") is not None]
+        if horizon == 0:  # the table itself
+            points.append(Point(0, 0.0, 0.0, 0.0))
+        elif rows:
+            bounds = [row[name] for row in rows for name in ("ci_low", "ci_high") if row.get(name) is not None]
+            value = sum(row["lis"] for row in rows) / len(rows)
+            points.append(Point(horizon, value, min(bounds, default=None), max(bounds, default=None)))
+    return Series("label_shuffled", "no information", tuple(points)) if len(points) > 1 else None
 
 
 def _strata_panels(subject: Subject, families: dict[str, list[str]]) -> list[Panel]:

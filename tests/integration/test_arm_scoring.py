@@ -45,6 +45,7 @@ def make_arm(name: str, **changes: object) -> ArmSpec:
     settings: dict[str, object] = {
         "name": name,
         "served": "all",
+        "folds": FOLDS,
         "held_out_fold": -1,
         "target_vectors": None,
         "history_vectors": None,
@@ -194,7 +195,7 @@ def test_the_scores_say_what_they_are_of(scored: Scored) -> None:
     assert frame["user_id"].tolist() == scored.rows["user_id"].tolist()
     assert frame["slot_row"].tolist() == scored.rows["row_item"].tolist()
     assert frame["label"].tolist() == scored.rows["label_click"].tolist()
-    assert frame["fold"].tolist() == scored.rows["user_fold"].tolist()
+    assert frame["bucket"].tolist() == scored.rows["user_bucket"].tolist()
     auc = roc_auc_score(scored.rows["label_click"], scored.logits("control"))
     assert auc > 0.6, "the world can be learned, so a ranker that is not better than this reads other rows"
 
@@ -255,7 +256,10 @@ def test_arms_of_one_fold_hold_exactly_its_rows(scored: Scored) -> None:
     frame = scored.frame(scored.plan)
     control = frame.query("arm == 'control'").set_index("impression_id")["logit"]
     for fold in range(FOLDS):
-        for served, chosen in (("own", scored.rows["user_fold"] == fold), ("others", scored.rows["user_fold"] != fold)):
+        for served, chosen in (
+            ("own", scored.rows["user_bucket"] == fold),
+            ("others", scored.rows["user_bucket"] != fold),
+        ):
             arm = frame[frame["arm"] == f"{served}_{fold}"]
             expected = scored.rows["impression_id"][chosen]
             assert sorted(arm["impression_id"]) == sorted(expected) and 0 < len(arm) < len(control)
@@ -266,7 +270,7 @@ def test_arms_of_one_fold_hold_exactly_its_rows(scored: Scored) -> None:
 
 
 def test_every_arm_has_every_row_that_it_serves(scored: Scored) -> None:
-    size, of_fold = len(scored.rows["user_fold"]), np.bincount(scored.rows["user_fold"])
+    size, of_fold = len(scored.rows["user_bucket"]), np.bincount(scored.rows["user_bucket"])
     expected = {}
     for arm in scored.arms:
         own = int(of_fold[arm.held_out_fold]) if arm.held_out_fold >= 0 else 0
@@ -346,7 +350,7 @@ def test_two_ranks_score_every_row_once(scored: Scored, two_ranks: dict[str, Sco
         # another batch, other last bits
         np.testing.assert_allclose(scored.logits(arm, two_ranks[name]), scored.logits(arm), rtol=1e-3, atol=1e-5)
     own = scored.frame(two_ranks[name]).query("arm == 'own_0'")["impression_id"]
-    assert sorted(own) == sorted(scored.rows["impression_id"][scored.rows["user_fold"] == 0])
+    assert sorted(own) == sorted(scored.rows["impression_id"][scored.rows["user_bucket"] == 0])
 
 
 def test_two_ranks_score_the_same_bits_again(scored: Scored, two_ranks: dict[str, ScorePlan]) -> None:

@@ -96,7 +96,7 @@ def place(work: Path, chain: str, number: int) -> Path:
 def rows_of(world: World, numbers: range, without_fold: int = -1) -> Arrays:
     """The rows that a chain must have trained on."""
     parts = [world.rows[day(number)] for number in numbers]
-    parts = [{name: values[rows["user_fold"] != without_fold] for name, values in rows.items()} for rows in parts]
+    parts = [{name: values[rows["user_bucket"] != without_fold] for name, values in rows.items()} for rows in parts]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -270,7 +270,7 @@ def test_the_held_out_fold_is_not_trained_on(trained: Trained) -> None:
     assert state["item.updates"].tolist() == [a + b for a, b in zip(counts[0][0], counts[1][0], strict=True)]
     assert state["item.touches"].tolist() == [a + b for a, b in zip(counts[0][1], counts[1][1], strict=True)]
     folds = rows_of(trained.world, range(DAYS))
-    of_fold = np.unique(folds["row_user"][folds["user_fold"] == 0])
+    of_fold = np.unique(folds["row_user"][folds["user_bucket"] == 0])
     parent = read_state(place(trained.once, "base", FORK))
     assert len(of_fold) > 100
     assert state["user.weights"][of_fold].tobytes() == parent["user.weights"][of_fold].tobytes()

@@ -95,7 +95,7 @@ def day_rows(rows: pd.DataFrame, number: int, columns: dict[str, np.ndarray]) ->
     return {
         "impression_id": np.array([f"{number}-{row}" for row in range(size)], dtype=object),
         "user_id": np.array([f"u{user}" for user in part["user"]], dtype=object),
-        "user_fold": np.zeros(size, np.int32),
+        "user_bucket": np.zeros(size, np.int32),
         "label_click": part["click"].to_numpy(np.int8),
         "label_like": np.zeros(size, np.int8),
         "row_user": part["user"].to_numpy(np.int32),

@@ -106,7 +106,7 @@ def write_day(folder: Path, number: int, rows: int, row_groups: int) -> DaySpec:
     columns |= {
         "impression_id": pa.array([f"{number}-{row}" for row in range(rows)]),
         "user_id": pa.array([f"u{row % 1000}" for row in range(rows)]),
-        "user_fold": pa.array(generator.integers(0, 5, rows, np.int32)),
+        "user_bucket": pa.array(generator.integers(0, 5, rows, np.int32)),
         "label_click": pa.array(generator.integers(0, 2, rows, np.int8)),
         "history_clicks": histories(),
         "history_skips": histories(),
@@ -128,6 +128,7 @@ def train_plan(
             seed=number,
             fork_date=FIRST_DAY,
             parent=None,
+            folds=1,
             trained_folds=(),
             held_out_fold=-1,
             skip_days=(),
@@ -156,6 +157,7 @@ def score_plan(trained: TrainPlan, folder: Path, day: DaySpec, arms: int) -> Sco
         ArmSpec(
             name=f"arm-{number}",
             served="all",
+            folds=1,
             held_out_fold=-1,
             target_vectors=str(vectors),
             history_vectors=str(vectors),

@@ -125,6 +125,51 @@ def test_arms_and_their_comparisons() -> None:
     assert {"all", "update_count:<10", "update_count:>=300", "item_age:3-6"} <= strata
 
 
+def test_plan_with_other_numbers_of_folds_ranks_their_arms_within_their_own_folds() -> None:
+    date = day("05-01")
+    evaluation = KUAIRAND.model_copy(update={"folds_sensitivity": (2, 5, 10), "dates": (date,)})
+    assert evaluation.other_folds == (2, 10) and evaluation.buckets == 10
+    chains = [chain for chain in plan_chains(evaluation, [17], FIRST, LAST) if chain.variant == "other_folds"]
+    held_out = [(chain.folds, chain.held_out_fold) for chain in chains]
+    assert held_out == [(2, 0), (2, 1), *((10, fold) for fold in range(10))]
+    assert all(chain.name.endswith("-s17") and chain.fork_date == date for chain in chains)
+    requests = [one for one in feature_requests(evaluation, 17, date, FULL) if one.variant == "other_folds"]
+    assert {one.chain for one in requests} == {chain.name for chain in chains}
+    assert {one.horizon_days for one in requests} == {7}
+    for folds in (2, 10):  # each bucket of users is served once, by the chain that has not seen it
+        serving = {b: [r.held_out_fold for r in requests if r.folds == folds and r.serves(b)] for b in range(10)}
+        assert serving == {bucket: [bucket % folds] for bucket in range(10)}
+    arms = plan_arms(evaluation, feature_requests(evaluation, 17, date, FULL), date)
+    assert len({arm.name for arm in arms}) == len(arms)
+    measured = {m.other_folds: m for m in plan_measurements(evaluation, 17, date, arms) if m.variant == "other_folds"}
+    assert set(measured) == {2, 10} and len({one.comparison_id for one in measured.values()}) == 2
+    for folds, one in measured.items():
+        pairs = list(one.pairs(folds=5))
+        assert [pair["fold"] for pair in pairs] == list(range(folds))
+        assert {pair["stratum"] for pair in pairs} == {f"{folds} folds"}
+        assert [str(p["leaked_arm"]).rsplit("|", 1)[1] for p in pairs] == [
+            f"{fold} of {folds}" for fold in range(folds)
+        ]
+        assert {pair["control_arm"] for pair in pairs} == {"swap|control|0|none|-1"}
+        assert not one.is_split
+
+
+@pytest.mark.parametrize(
+    ("folds", "changes", "message"),
+    [
+        ((1,), {}, "2 to 100 folds"),
+        ((7, 9), {}, "cut users into 315 parts"),
+        ((2,), {"variants": ("naive",)}, "needs variant honest"),
+        ((2,), {"horizons": (0,)}, "a horizon above 0"),
+    ],
+)
+def test_folds_sensitivity_that_cannot_be_measured_is_refused(
+    folds: tuple[int, ...], changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        EvaluationConfig(dates=(day("05-01"),), folds_sensitivity=folds, **changes)
+
+
 def test_a_permuted_table_is_one_table_wherever_it_is_looked_up() -> None:
     """Vectors of the items that are shown, permuted among themselves, would be another permutation."""
     date, work = day("05-01"), Path("work")

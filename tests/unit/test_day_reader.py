@@ -44,7 +44,7 @@ def test_rows_equal_what_pyarrow_reads(world: World) -> None:
     assert rows.rows.dtype == np.int32 and rows.labels.dtype == np.float32
     assert rows.rows.T.tolist() == [expected[name].to_pylist() for name in FEATURES]
     assert rows.labels.T.tolist() == [expected[name].to_pylist() for name in ("label_click", "label_like")]
-    assert rows.folds.tolist() == expected["user_fold"].to_pylist()
+    assert rows.buckets.tolist() == expected["user_bucket"].to_pylist()
     assert rows.clicks.tolist() == histories(expected["history_clicks"])
     assert rows.skips.tolist() == histories(expected["history_skips"])
     assert rows.clicks.shape == (len(rows), LENGTH) and rows.clicks.min() == -1 and rows.clicks.max() > 0
@@ -61,7 +61,7 @@ def test_two_shards_hold_every_row_once(world: World) -> None:
     place = {name: row for row, name in enumerate(alone.impression_ids)}
     for part in parts:
         order = np.array([place[name] for name in part.impression_ids])
-        for name in ("rows", "clicks", "skips", "labels", "folds"):
+        for name in ("rows", "clicks", "skips", "labels", "buckets"):
             assert np.array_equal(getattr(part, name), getattr(alone, name)[order]), name
 
 

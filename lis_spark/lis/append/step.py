@@ -72,7 +72,8 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
             evaluation.day.rows * len(arm.names) for evaluation in append_plan.evaluations for arm in evaluation.arms
         )
         with described(spark, "logits into the table scores"):
-            written = write_scores(lake, STEP, read_logits(spark, work / "logits", keys), todo, expected)
+            scores = read_logits(spark, work / "logits", keys, config.evaluation.folds)
+            written = write_scores(lake, STEP, scores, todo, expected)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     rows = features.rows + written

@@ -193,9 +193,10 @@ def table_requests(config: RunConfig, leak: IdTableLeak, seed: int, date: dt.dat
         requests.append(
             FeatureRequest("naive", horizon, base_name(seed), later, date, first_date=first, leak=leak.name)
         )
-        for fold in range(config.evaluation.folds):
+        folds = config.evaluation.folds
+        for fold in range(folds):
             chain = append_fork_name(date, window, seed, fold)
-            requests.append(FeatureRequest("honest", horizon, chain, later, date, fold, "own", first, leak.name))
+            requests.append(FeatureRequest(HONEST, horizon, chain, later, date, fold, "own", first, leak.name, folds))
     return requests
 
 

@@ -10,7 +10,15 @@ from typing import Literal
 from lis_spark.config import EvaluationConfig
 from lis_spark.folds import NO_FOLD
 from lis_spark.leaks.id_embedding import LEAK, FeatureRequest
-from lis_spark.lis.plan.chains import ONE_DAY, backward_horizons, base_name, fork_name, leak_base_name
+from lis_spark.lis.plan.chains import (
+    ONE_DAY,
+    OTHER_FOLDS,
+    backward_horizons,
+    base_name,
+    fork_name,
+    leak_base_name,
+    other_folds_name,
+)
 
 Protocol = Literal["swap", "swap+refit", "whole", "truth", "append"]
 CONTROL = "control"
@@ -24,7 +32,7 @@ REPRESENTATION = "representation"
 # Before the name of a rung of the nested ladder.
 RUNG = "rung_"
 # Variants whose scores come from one model for each fold.
-BY_FOLD = ("honest", "naive_matched", TRUTH_BY_FOLD)
+BY_FOLD = ("honest", "naive_matched", TRUTH_BY_FOLD, OTHER_FOLDS)
 Served = Literal["all", "own", "others"]
 
 
@@ -38,7 +46,8 @@ class Arm:
     """One way to score the impressions of day T.
 
     ``chain`` and ``snapshot_date`` name the table that is put in (None: the ranker keeps its own, as the control
-    does); ``served`` says which impressions it scores, relative to ``held_out_fold``. ``compared_with`` names its
+    does); ``served`` says which impressions it scores, relative to ``held_out_fold`` of ``folds``. ``compared_with``
+    names its
     control, or several draws of it whose mean counts; ``also_compared`` other arms, and the variant that each of these
     comparisons is called.
     """
@@ -53,13 +62,15 @@ class Arm:
     held_out_fold: int = NO_FOLD
     served: Served = "all"
     leak: str = LEAK
+    folds: int = 1
     compared_with: tuple[str, ...] | None = None
     also_compared: tuple[tuple[str, str], ...] = ()
 
     @property
     def name(self) -> str:
         """Key of the arm in ``scores``."""
-        parts = (self.protocol, self.variant, str(self.horizon_days), self.scope, str(self.held_out_fold))
+        fold = f"{self.held_out_fold} of {self.folds}" if self.variant == OTHER_FOLDS else str(self.held_out_fold)
+        parts = (self.protocol, self.variant, str(self.horizon_days), self.scope, fold)
         return "|".join(parts if self.leak == LEAK else (*parts, self.leak))
 
     @property
@@ -104,27 +115,41 @@ def feature_requests(
     leak_base = leak_base_name(kind, seed)
     horizons = [horizon for horizon in evaluation.horizons if horizon > 0]
     variants = set(evaluation.variants)
-    requests = [FeatureRequest("naive", 0, base, date, date)]
+    requests, folds = [FeatureRequest("naive", 0, base, date, date)], evaluation.folds
     if "honest" in variants:  # at its fork a chain is the base chain
-        requests += [FeatureRequest("honest", 0, base, date, date, fold, "own") for fold in range(evaluation.folds)]
+        requests += [FeatureRequest("honest", 0, base, date, date, fold, "own", folds=folds) for fold in range(folds)]
     for horizon in horizons:
         later = date + ONE_DAY * horizon
         if "naive" in variants:
             requests.append(FeatureRequest("naive", horizon, leak_base, later, date))
-        for fold in range(evaluation.folds):
+        for fold in range(folds):
             chain = fork_name(kind, "honest", date, seed, fold)
             if "honest" in variants:
-                requests.append(FeatureRequest("honest", horizon, chain, later, date, fold, "own"))
+                requests.append(FeatureRequest("honest", horizon, chain, later, date, fold, "own", folds=folds))
             if "naive_matched" in variants:
-                requests.append(FeatureRequest("naive_matched", horizon, chain, later, date, fold, "others"))
+                requests.append(
+                    FeatureRequest("naive_matched", horizon, chain, later, date, fold, "others", folds=folds)
+                )
         if "skip_t" in variants and horizon > 1:
             chain = fork_name(kind, "skip_t", date, seed)
             requests.append(FeatureRequest("skip_t", horizon, chain, later, date))
         for variant in ("label_shuffled", "replay"):
             if variant in variants:
                 requests.append(FeatureRequest(variant, horizon, fork_name(kind, variant, date, seed), later, date))
+    requests += _other_folds(evaluation, seed, date)
     usable, _ = backward_horizons(evaluation, date, first_full_day)
     requests += [FeatureRequest("backward", -days, leak_base, date - ONE_DAY * days, date) for days in usable]
+    return requests
+
+
+def _other_folds(evaluation: EvaluationConfig, seed: int, date: dt.date) -> list[FeatureRequest]:
+    horizon = max(evaluation.horizons)
+    later = date + ONE_DAY * horizon
+    requests = []
+    for folds in evaluation.other_folds:
+        for fold in range(folds):
+            chain = other_folds_name(evaluation.leak_chains, date, seed, fold, folds)
+            requests.append(FeatureRequest(OTHER_FOLDS, horizon, chain, later, date, fold, "own", folds=folds))
     return requests
 
 
@@ -174,4 +199,5 @@ def _arm(protocol: Protocol, request: FeatureRequest, scope: str, variant: str |
         request.snapshot_date,
         request.held_out_fold,
         request.served,
+        folds=request.folds,
     )

@@ -17,6 +17,8 @@ from lis_spark.folds import NO_FOLD
 # A model that is trained anew starts from cold rows of its own: its seed is its pair's and this.
 RETRAINED_SEED = 1_000_000_007
 ONE_DAY = dt.timedelta(days=1)
+# The honest score under another number of folds: how much it depends on what it withholds.
+OTHER_FOLDS = "other_folds"
 
 
 @dataclass(frozen=True)
@@ -24,9 +26,10 @@ class Chain:
     """One training history.
 
     ``fork_date`` t means: starts from the parent's ``M_t`` (the base chain: from cold rows) and trains on days from t
-    on; ``last_date`` is the date of its last snapshot, so its last day of data is the day before. Where
-    ``trained_folds`` are given, it sees no users but theirs. With ``replayed_days`` r it trains on the days r days
-    earlier, which its parent has seen: a table that moves on and learns nothing new.
+    on; ``last_date`` is the date of its last snapshot, so its last day of data is the day before. It never sees the
+    users of ``held_out_fold``, one of ``folds``; where ``trained_folds`` are given, it sees no users but theirs. With
+    ``replayed_days`` r it trains on the days r days earlier, which its parent has seen: a table that moves on and
+    learns nothing new.
     """
 
     name: str
@@ -35,6 +38,7 @@ class Chain:
     fork_date: dt.date
     last_date: dt.date
     parent: str | None = None
+    folds: int = 1
     held_out_fold: int = NO_FOLD
     trained_folds: tuple[int, ...] = ()
     skip_days: tuple[dt.date, ...] = ()
@@ -87,6 +91,12 @@ def fork_name(kind: LeakChains, variant: str, evaluated_date: dt.date, seed: int
     return f"{'' if kind == 'continued' else 'retrained-'}{variant}-{evaluated_date}{fold}-s{seed}"
 
 
+def other_folds_name(kind: LeakChains, evaluated_date: dt.date, seed: int, fold: int, folds: int) -> str:
+    """Name of a chain that holds out a fold of another number of folds than the evaluation's own."""
+    start = "" if kind == "continued" else "retrained-"
+    return f"{start}honest-{evaluated_date}-f{fold}of{folds}-s{seed}"
+
+
 def append_fork_name(evaluated_date: dt.date, window_days: int, seed: int, held_out_fold: int) -> str:
     """Name of a chain of protocol append: it forks w days before T and never sees the fold from then on."""
     return f"append-{evaluated_date}-w{window_days}-f{held_out_fold}-s{seed}"
@@ -118,7 +128,8 @@ def append_chains(config: RunConfig, seed: int, first_day: dt.date, last_day: dt
         if any(leak.kind == "id_table" for leak in config.append.leaks):
             for fold in range(config.evaluation.folds):
                 name = append_fork_name(date, window, seed, fold)
-                chains.append(Chain(name, "append", seed, fork, end, base_name(seed), held_out_fold=fold))
+                folds = config.evaluation.folds
+                chains.append(Chain(name, "append", seed, fork, end, base_name(seed), folds, held_out_fold=fold))
     return chains
 
 
@@ -155,6 +166,7 @@ def half_chains(config: RunConfig, first_day: dt.date, last_day: dt.date) -> lis
             seed + RETRAINED_SEED * (2 + half),
             first_day,
             date,
+            folds=config.evaluation.folds,
             trained_folds=tuple(range(half * size, (half + 1) * size)),
         )
         for half, name in enumerate(half_names(config))
@@ -199,7 +211,11 @@ def plan_chains(
             if "honest" in evaluation.variants or "naive_matched" in evaluation.variants:
                 for fold in range(evaluation.folds):
                     name = fork_name(kind, "honest", date, seed, fold)
-                    chains.append(Chain(name, "honest", own, date, end, base, held_out_fold=fold))
+                    chains.append(Chain(name, "honest", own, date, end, base, evaluation.folds, held_out_fold=fold))
+            for folds in evaluation.other_folds:
+                for fold in range(folds):
+                    name = other_folds_name(kind, date, seed, fold, folds)
+                    chains.append(Chain(name, OTHER_FOLDS, own, date, end, base, folds, held_out_fold=fold))
             if "skip_t" in evaluation.variants and longest > 1:
                 name = fork_name(kind, "skip_t", date, seed)
                 chains.append(Chain(name, "skip_t", own, date, end, base, skip_days=(date,)))

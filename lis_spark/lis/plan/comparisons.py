@@ -11,6 +11,7 @@ from lis_spark.config.leaks import HONEST, NAIVE
 from lis_spark.folds import NO_FOLD
 from lis_spark.lis.plan.append_feature import PORT
 from lis_spark.lis.plan.arms import CONTROL, REPRESENTATION, RUNG, TRUTH, TRUTH_BY_FOLD, Arm, is_by_fold
+from lis_spark.lis.plan.chains import OTHER_FOLDS
 from lis_spark.lis.plan.strata import ALL, SEVERAL_ROWS, bucket_names
 from lis_spark.metrics import ITEM_PART, USER_PART, part_arm
 
@@ -23,6 +24,7 @@ class Measurement:
     """One comparison: all arms of one variant, horizon and scope on one day, under one training seed.
 
     ``arms`` are the leaked arms; within a fold several of them are replicates whose mean counts (naive_matched).
+    ``other_folds``: into how many folds users are split where it is not the evaluation's own number.
     """
 
     seed: int
@@ -34,6 +36,7 @@ class Measurement:
     horizon_days: int
     stratum: str
     arms: tuple[Arm, ...]
+    other_folds: int | None = None
 
     @property
     def comparison_id(self) -> str:
@@ -47,13 +50,17 @@ class Measurement:
             self.scope,
             self.horizon_days,
             self.stratum,
+            *(() if self.other_folds is None else (f"{self.other_folds} folds",)),
         )
         return "|".join(map(str, parts))
 
     @property
     def place(self) -> tuple[object, ...]:
         """What it shares with the same measurement under other seeds."""
-        return self.evaluated_date, self.protocol, self.leak, self.variant, self.scope, self.horizon_days, self.stratum
+        return (
+            *(self.evaluated_date, self.protocol, self.leak, self.variant, self.scope),
+            *(self.horizon_days, self.stratum, self.other_folds),
+        )
 
     @property
     def controls(self) -> tuple[str, ...]:
@@ -70,6 +77,11 @@ class Measurement:
     def is_split(self) -> bool:
         """Whether its change of logits is split into a user part and an item part."""
         return self.is_headline and self.variant in (NAIVE, HONEST, REPRESENTATION)
+
+    @property
+    def ranked_among(self) -> str:
+        """Value of ``influence.stratum``: its stratum, or the rankings within folds of another number of folds."""
+        return self.stratum if self.other_folds is None else ranked_within(self.other_folds)
 
     @property
     def is_headline(self) -> bool:
@@ -94,6 +106,7 @@ class Measurement:
                 yield {"comparison_id": key, **pair, "stratum": SEVERAL_ROWS, "leaked_arm": arm}
 
     def _pairs(self, folds: int) -> Iterator[dict[str, object]]:
+        folds = self.other_folds or folds
         by_fold = is_by_fold(self.protocol, self.variant)
         for arm in self.arms:
             if not by_fold or arm.held_out_fold == NO_FOLD:
@@ -108,10 +121,15 @@ class Measurement:
                         "seed": self.seed,
                         "date": self.evaluated_date,
                         "fold": fold,
-                        "stratum": self.stratum,
+                        "stratum": self.ranked_among,
                         "control_arm": control,
                         "leaked_arm": arm.name,
                     }
+
+
+def ranked_within(folds: int) -> str:
+    """Value of ``influence.stratum`` of rankings within folds that are not the evaluation's own."""
+    return f"{folds} folds"
 
 
 def is_stratified(arm: Arm, longest_horizon: int) -> bool:
@@ -133,14 +151,16 @@ def plan_measurements(
     evaluation: EvaluationConfig, seed: int, date: dt.date, arms: list[Arm], strata_of_items: Sequence[str] = ()
 ) -> list[Measurement]:
     """All measurements of one evaluated day; strata for naive and honest in scope ``both``, and ``strata_of_items``."""
-    groups: dict[tuple[str, str, str, str, int], list[Arm]] = {}
+    groups: dict[tuple[str, str, str, str, int, int | None], list[Arm]] = {}
     for arm in arms:
+        other_folds = arm.folds if arm.variant == OTHER_FOLDS else None
         if not arm.is_control:
-            groups.setdefault((arm.protocol, arm.leak, arm.variant, arm.scope, arm.horizon_days), []).append(arm)
+            key = (arm.protocol, arm.leak, arm.variant, arm.scope, arm.horizon_days, other_folds)
+            groups.setdefault(key, []).append(arm)
         if arm.variant == TRUTH:  # the bound of scores that are ranked fold by fold
-            groups[arm.protocol, arm.leak, TRUTH_BY_FOLD, arm.scope, arm.horizon_days] = [arm]
+            groups[arm.protocol, arm.leak, TRUTH_BY_FOLD, arm.scope, arm.horizon_days, None] = [arm]
         for variant, other in arm.also_compared:
-            key = (arm.protocol, arm.leak, variant, arm.scope, arm.horizon_days)
+            key = (arm.protocol, arm.leak, variant, arm.scope, arm.horizon_days, None)
             groups.setdefault(key, []).append(replace(arm, compared_with=(other,)))
     strata = [
         *bucket_names("update_count", evaluation.update_count_edges),
@@ -148,9 +168,9 @@ def plan_measurements(
         *strata_of_items,
     ]
     measurements = []
-    for (protocol, leak, variant, scope, horizon), members in groups.items():
+    for (protocol, leak, variant, scope, horizon, other_folds), members in groups.items():
         for stratum in (ALL, *(strata if is_stratified(members[0], max(evaluation.horizons)) else ())):
             measurements.append(
-                Measurement(seed, date, protocol, leak, variant, scope, horizon, stratum, tuple(members))
+                Measurement(seed, date, protocol, leak, variant, scope, horizon, stratum, tuple(members), other_folds)
             )
     return measurements

@@ -23,6 +23,7 @@ from lis_spark.lis.plan.arms import CONTROL
 from lis_spark.lis.plan.comparisons import Measurement, plan_measurements
 from lis_spark.lis.plan.evaluation import EvaluationPlan, resolve
 from lis_spark.lis.plan.strata import ALL, SEEN, UNSEEN
+from lis_spark.lis.results.all_data import add_all_data
 from lis_spark.lis.results.coverage import append_coverage, coverage, coverage_key
 from lis_spark.lis.results.diagnosis import Diagnosis, diagnoses, write_diagnoses
 from lis_spark.lis.results.estimates import Found, fill_row, fill_several_rows, with_few_users
@@ -161,6 +162,7 @@ def _results(
     truth_bounds(results, found.comparisons)
     with described(lake.spark, "what scores share: parts of the naive score, intervals that hold together"):
         add_parts_of_naive(results, per_user, pairs)
+        add_all_data(results, per_user, pairs)
         for places in results.families().values():
             family = [found.comparisons[results.pools[place].name] for place in places]
             results.add_simultaneous(places, joint_errors(per_user, family))
@@ -211,7 +213,9 @@ def _coverage(
     """Shares of impressions that the table has, and of dead items: means over the members."""
     found: list[tuple[float | None, float | None]] = []
     for one in pool.members:
-        if one.protocol == "append":
+        if one.other_folds is not None:  # told of the evaluation's own folds
+            found.append((None, None))
+        elif one.protocol == "append":
             place = (one.evaluated_date, one.leak, one.variant, one.horizon_days)
             known = appended.get((str(one.seed), *place), appended.get(("", *place)))
             found.append((known if one.stratum == ALL else None, None))

@@ -10,6 +10,7 @@ from pyspark.sql import DataFrame
 
 from lis_spark.config.leaks import HONEST, NAIVE
 from lis_spark.lis.plan.arms import TRUTH, TRUTH_BY_FOLD, is_by_fold
+from lis_spark.lis.plan.chains import OTHER_FOLDS
 from lis_spark.lis.results.result_row import ResultRow
 from lis_spark.lis.results.rows import ResultSet
 from lis_spark.metrics import Comparison, ratio_interval, sum_intervals
@@ -34,7 +35,8 @@ def truth_bounds(results: ResultSet, comparisons: Mapping[str, Comparison]) -> N
     for row in results.rows:
         variant = TRUTH_BY_FOLD if is_by_fold(row.protocol, row.variant) else TRUTH
         best = reached.get((row.seed, row.evaluated_date, variant))
-        if best is not None and row.auc_control is not None and row.is_of_everything:
+        is_ranked_alike = row.variant != OTHER_FOLDS  # which ranks within folds of another number
+        if best is not None and row.auc_control is not None and row.is_of_everything and is_ranked_alike:
             row.truth_bound = best - row.auc_control
 
 

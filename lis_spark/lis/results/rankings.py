@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from functools import reduce
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.storagelevel import StorageLevel
 
@@ -16,8 +16,8 @@ from lis_spark.folds import NO_FOLD
 from lis_spark.lake import Lake
 from lis_spark.lis.append import step as append
 from lis_spark.lis.plan.arms import CONTROL, TRUTH, control_arm, is_by_fold
-from lis_spark.lis.plan.chains import base_name
-from lis_spark.lis.plan.comparisons import Measurement, is_stratified
+from lis_spark.lis.plan.chains import OTHER_FOLDS, base_name
+from lis_spark.lis.plan.comparisons import Measurement, is_stratified, ranked_within
 from lis_spark.lis.plan.evaluation import EvaluationPlan
 from lis_spark.lis.plan.strata import ALL, SEVERAL_ROWS, item_strata, memberships
 from lis_spark.lis.swap import score
@@ -62,6 +62,8 @@ def write_influence(
         of_days = [one for one in measurements if (one.seed, one.evaluated_date) in keys]
         split = split_rankings(scores, of_days, _requests(lake, dates)).persist(StorageLevel.DISK_ONLY)
         grouped = grouped_scores(scores, arms, strata).unionByName(split)
+        for folds in lake.config.evaluation.other_folds:
+            grouped = grouped.unionByName(ranked_within_folds(scores, arms, folds))
         per_user = influence(grouped, GROUPS)
         try:
             _check_counts(per_user, rows_in, todo)
@@ -73,9 +75,10 @@ def write_influence(
 
 
 def _check_counts(per_user: DataFrame, rows_in: int, todo: Mapping[PartitionKey, str]) -> None:
-    # the control arm stands twice: over all users, and fold by fold
-    twice = F.split_part("arm", F.lit("|"), F.lit(2)).isin(*BOTH_WAYS) & (F.col("fold") > NO_FOLD)
-    once = per_user.where((F.col("stratum") == ALL) & ~twice)
+    # the control arm stands several times: over all users, and within the folds of each number of folds
+    variant = F.split_part("arm", F.lit("|"), F.lit(2))
+    again = variant.isin(*BOTH_WAYS) & (F.col("fold") > NO_FOLD)
+    once = per_user.where(((F.col("stratum") == ALL) | (variant == OTHER_FOLDS)) & ~again)
     rows_out = once.agg(F.sum(F.col("positives") + F.col("negatives")).alias("rows")).first()
     if rows_out is None or rows_out["rows"] != rows_in:
         raise StepFailed(
@@ -206,7 +209,8 @@ def _ranked_arms(spark: SparkSession, plan: EvaluationPlan, keys: Sequence[tuple
     """seed, date, arm -> whether it ranks all users, each fold, and strata.
 
     Scores of different models are never pooled into one ranking: arms of a held-out fold rank within the fold, and the
-    control, which is compared with both kinds, does both, and so does the truth.
+    control, which is compared with both kinds, does both, and so does the truth. ``other_folds``: the number of folds
+    of an arm that is ranked by :func:`ranked_within_folds` instead.
     """
     longest = max(plan.config.evaluation.horizons)
     rows = [
@@ -217,11 +221,14 @@ def _ranked_arms(spark: SparkSession, plan: EvaluationPlan, keys: Sequence[tuple
             arm.ranks_all,
             arm.ranks_folds,
             is_stratified(arm, longest),
+            arm.folds if arm.variant == OTHER_FOLDS else None,
         )
         for seed, date in keys
         for arm in plan.all_arms(seed, date)
     ]
-    schema = "seed int, date date, arm string, ranks_all boolean, ranks_folds boolean, stratified boolean"
+    schema = (
+        "seed int, date date, arm string, ranks_all boolean, ranks_folds boolean, stratified boolean, other_folds int"
+    )
     return spark.createDataFrame(rows, schema)
 
 
@@ -234,6 +241,7 @@ def grouped_scores(scores: DataFrame, arms: DataFrame, strata: DataFrame) -> Dat
         strata: see :func:`lis_spark.lis.plan.strata.item_strata`.
     """
     of_item = (F.col("date") == F.col("evaluated_date")) & (F.col("slot_row") == F.col("row"))
+    arms = arms.where("other_folds IS NULL")
     joined = scores.join(F.broadcast(arms), ["seed", "date", "arm"]).join(strata, of_item, "left")
     everyone = F.lit(NO_FOLD)
     folds = (
@@ -243,6 +251,28 @@ def grouped_scores(scores: DataFrame, arms: DataFrame, strata: DataFrame) -> Dat
     )
     strata_of_row = F.when(F.col("stratified"), memberships()).otherwise(F.array(F.lit(ALL)))
     ranked = joined.withColumn("fold", F.explode(folds)).withColumn("stratum", F.explode(strata_of_row))
-    # the order within requests is counted where parts are told apart: a request of one row has no order
-    columns = [F.col("logit").cast("double").alias("logit"), F.lit(None).cast("bigint").alias("request")]
-    return ranked.select(*GROUPS, "user_id", "impression_id", "label", *columns)
+    return ranked.select(*GROUPS, "user_id", "impression_id", "label", *_without_requests())
+
+
+def ranked_within_folds(scores: DataFrame, arms: DataFrame, folds: int) -> DataFrame:
+    """Scores of the arms that hold out one of another number of folds, and of their control, within those folds.
+
+    Args:
+        scores: the table of that name.
+        arms: see :func:`_ranked_arms`.
+        folds: how many there are.
+    """
+    of_folds = arms.where(F.col("other_folds") == folds)
+    control = arms.where(F.split_part("arm", F.lit("|"), F.lit(1)) == "swap").where(
+        F.split_part("arm", F.lit("|"), F.lit(2)) == CONTROL
+    )
+    wanted = of_folds.unionByName(control).select("seed", "date", "arm")
+    ranked = scores.join(F.broadcast(wanted), ["seed", "date", "arm"]).withColumns(
+        {"fold": F.pmod("bucket", F.lit(folds)), "stratum": F.lit(ranked_within(folds))}
+    )
+    return ranked.select(*GROUPS, "user_id", "impression_id", "label", *_without_requests())
+
+
+def _without_requests() -> list[Column]:
+    """The order within requests is counted where parts are told apart: a request of one row has no order."""
+    return [F.col("logit").cast("double").alias("logit"), F.lit(None).cast("bigint").alias("request")]

@@ -109,6 +109,10 @@ class ResultRow:
     first_day_share: float | None = None
     first_day_share_ci_low: float | None = None
     first_day_share_ci_high: float | None = None
+    lis_all_data: float | None = None
+    lis_all_data_standard_error: float | None = None
+    lis_all_data_ci_low: float | None = None
+    lis_all_data_ci_high: float | None = None
     drift_penalty: float | None = None
     truth_bound: float | None = None
     share_of_impressions: float | None = None
@@ -138,7 +142,7 @@ class ResultRow:
             seed=str(measurement.seed),
             config_fingerprint=config.fingerprint,
             created_ts=dt.datetime.now(dt.UTC),
-            folds=config.evaluation.folds,
+            folds=measurement.other_folds or config.evaluation.folds,
             table_versions=json.dumps(dict(versions), sort_keys=True),
         )
 
@@ -153,7 +157,7 @@ class ResultRow:
     @property
     def place(self) -> tuple[object, ...]:
         """What the row is of, without its date and its seed."""
-        return self.protocol, self.leak, self.variant, self.swap_scope, self.horizon_days, self.stratum
+        return self.protocol, self.leak, self.variant, self.swap_scope, self.horizon_days, self.stratum, self.folds
 
     @property
     def is_of_everything(self) -> bool:

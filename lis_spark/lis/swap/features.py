@@ -89,7 +89,7 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
 
 
 def item_rows(lake: Lake, dates: Sequence[dt.date]) -> DataFrame:
-    """impression_id, item_id, row, fold, date of the impressions of some days."""
+    """impression_id, item_id, row, fold, bucket, date of the impressions of some days."""
     slot = lake.config.evaluation.slot
     feature = next(feature for feature in lake.config.features if feature.table == slot)
     return (
@@ -100,6 +100,7 @@ def item_rows(lake: Lake, dates: Sequence[dt.date]) -> DataFrame:
             "item_id",
             F.col(f"row_{feature.name}").alias("row"),
             F.col("user_fold").alias("fold"),
+            F.col("user_bucket").alias("bucket"),
             "date",
         )
     )
@@ -129,17 +130,13 @@ def tables_of_requests(lake: Lake, plan: EvaluationPlan, requests: Iterable[Feat
 
 
 def _expected_rows(impressions: DataFrame, requests: list[FeatureRequest]) -> int:
-    counts = {(row["date"], row["fold"]): row["count"] for row in impressions.groupBy("date", "fold").count().collect()}
-    total = 0
-    for request in requests:
-        for (date, fold), count in counts.items():
-            served = (
-                request.served == "all"
-                or (request.served == "own" and fold == request.held_out_fold)
-                or (request.served == "others" and fold != request.held_out_fold)
-            )
-            total += count if served and date == request.evaluated_date else 0
-    return total
+    rows = impressions.groupBy("date", "bucket").count().collect()
+    return sum(
+        row["count"]
+        for request in requests
+        for row in rows
+        if row["date"] == request.evaluated_date and request.serves(row["bucket"])
+    )
 
 
 def _fingerprint(

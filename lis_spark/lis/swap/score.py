@@ -69,7 +69,7 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
         launch_plan(config, "score", score_plan, WORK, title, pieces=len(keys))
     expected = _expected_rows(lake, plan, keys)
     with described(spark, "logits into the table scores"):
-        scores = read_logits(spark, work / "logits", keys)
+        scores = read_logits(spark, work / "logits", keys, config.evaluation.folds)
         if plan.knows_truth:
             scores = scores.unionByName(true_scores(lake, plan, keys))
         written = write_scores(lake, STEP, scores, todo, expected)
@@ -201,6 +201,7 @@ def arm_spec(
     return ArmSpec(
         name=arm.name,
         served=arm.served,
+        folds=arm.folds,
         held_out_fold=arm.held_out_fold,
         target_vectors=target,
         history_vectors=history,
@@ -232,11 +233,11 @@ def write_scores(lake: Lake, step: str, scores: DataFrame, todo: Mapping[Partiti
     return written
 
 
-def read_logits(spark: SparkSession, folder: Path, keys: list[tuple[int, dt.date]]) -> DataFrame:
-    """What the ranks have written for each (seed, T), with seed and date."""
+def read_logits(spark: SparkSession, folder: Path, keys: list[tuple[int, dt.date]], folds: int) -> DataFrame:
+    """What the ranks have written for each (seed, T), with seed, date and the user's fold, one of ``folds``."""
     frames = [
         spark.read.parquet(file_url(folder / str(seed) / date.isoformat())).withColumns(
-            {"seed": F.lit(seed), "date": F.lit(date)}
+            {"seed": F.lit(seed), "date": F.lit(date), "fold": F.pmod("bucket", F.lit(folds))}
         )
         for seed, date in keys
     ]
@@ -259,6 +260,7 @@ def true_scores(lake: Lake, plan: EvaluationPlan, keys: list[tuple[int, dt.date]
         .select(
             "arm",
             F.col("user_fold").alias("fold"),
+            F.col("user_bucket").alias("bucket"),
             "impression_id",
             "user_id",
             F.col(f"row_{feature.name}").alias("slot_row"),
@@ -271,13 +273,12 @@ def true_scores(lake: Lake, plan: EvaluationPlan, keys: list[tuple[int, dt.date]
 
 
 def _expected_rows(lake: Lake, plan: EvaluationPlan, keys: list[tuple[int, dt.date]]) -> int:
-    rows = lake.read("training_rows").groupBy("date", "user_fold").count().collect()
-    counts: Mapping[tuple[dt.date, int], int] = {(row["date"], row["user_fold"]): row["count"] for row in rows}
+    rows = lake.read("training_rows").groupBy("date", "user_bucket").count().collect()
     total = 0
     for seed, date in keys:
-        by_fold = {fold: count for (day, fold), count in counts.items() if day == date}
-        everyone = sum(by_fold.values())
+        counts = {row["user_bucket"]: row["count"] for row in rows if row["date"] == date}
+        everyone = sum(counts.values())
         for arm in plan.arms(seed, date):
-            own = by_fold.get(arm.held_out_fold, 0)
+            own = sum(count for bucket, count in counts.items() if bucket % arm.folds == arm.held_out_fold)
             total += {"all": everyone, "own": own, "others": everyone - own}[arm.served]
     return total

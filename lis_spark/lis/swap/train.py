@@ -144,6 +144,7 @@ def _train_plan(
             seed=chain.seed,
             fork_date=chain.fork_date,
             parent=_parent_state(config, chain, fingerprints),
+            folds=chain.folds,
             held_out_fold=chain.held_out_fold,
             trained_folds=chain.trained_folds,
             skip_days=chain.skip_days,
