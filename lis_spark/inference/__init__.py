@@ -5,7 +5,7 @@ Arrays and numbers only; knows no table, no Spark and no configuration.
 
 from lis_spark.inference.equivalence import is_negligible, smallest_margin, units_needed
 from lis_spark.inference.ranks import RankSets, rank_sets
-from lis_spark.inference.seeds import Estimate, combine_seeds, satterthwaite
+from lis_spark.inference.seeds import Estimate, combine_seeds, errors_with_seeds, satterthwaite
 from lis_spark.inference.shrinkage import Shrunken, shrink
 from lis_spark.inference.simultaneous import SimultaneousIntervals, holm, simultaneous_intervals
 
@@ -15,6 +15,7 @@ __all__ = [
     "Shrunken",
     "SimultaneousIntervals",
     "combine_seeds",
+    "errors_with_seeds",
     "holm",
     "is_negligible",
     "rank_sets",

