@@ -27,6 +27,7 @@ CREATE TABLE IF NOT EXISTS {table} (
   standard_error DOUBLE COMMENT 'Of users, draws of the control and training seeds together; null below 30 users or 30 impressions of a class',
   cluster_standard_error DOUBLE COMMENT 'Of users alone; by leaving out one user at a time where a ranking has fewer than 50',
   degrees_of_freedom DOUBLE COMMENT 'Of standard_error (Satterthwaite)',
+  seed_degrees_of_freedom DOUBLE COMMENT 'Of what training seeds, and orders of a control, add to the variance; 0 with one seed',
   sigma_seed DOUBLE COMMENT 'Standard deviation over training seeds; null with one seed',
   ci_low DOUBLE COMMENT '95 %, Student t',
   ci_high DOUBLE COMMENT '95 %, Student t',

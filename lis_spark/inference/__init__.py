@@ -5,7 +5,7 @@ Arrays and numbers only; knows no table, no Spark and no configuration.
 
 from lis_spark.inference.equivalence import is_negligible, smallest_margin, units_needed
 from lis_spark.inference.ranks import RankSets, rank_sets
-from lis_spark.inference.seeds import Estimate, combine_seeds, errors_with_seeds, satterthwaite
+from lis_spark.inference.seeds import Estimate, combine_orders, combine_seeds, errors_with_seeds, satterthwaite
 from lis_spark.inference.shrinkage import Shrunken, shrink
 from lis_spark.inference.simultaneous import SimultaneousIntervals, holm, simultaneous_intervals
 
@@ -14,6 +14,7 @@ __all__ = [
     "RankSets",
     "Shrunken",
     "SimultaneousIntervals",
+    "combine_orders",
     "combine_seeds",
     "errors_with_seeds",
     "holm",

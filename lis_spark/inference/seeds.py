@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import brentq
+from scipy.special import digamma, polygamma
 
 from lis_spark.inference.students_t import Numbers, critical_value
 
@@ -18,13 +20,14 @@ class Estimate:
     """A mean over training seeds with its uncertainty.
 
     ``value`` and ``standard_error`` are in the unit of the differences; ``sigma_seed`` is the standard deviation over
-    seeds, None with one seed.
+    seeds, None with one seed. ``seed_degrees``: degrees of freedom of what seeds add to the variance, 0 with one seed.
     """
 
     value: float
     standard_error: float
     degrees_of_freedom: float
     sigma_seed: float | None
+    seed_degrees: float = 0.0
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """(low, high) by Student's t.
@@ -87,37 +90,83 @@ def combine_seeds(values: Sequence[float], cluster_variance: float, clusters: in
     variances = cluster_variance, sigma_seed**2 / seeds
     if any(variances):
         degrees = satterthwaite(variances, (clusters - 1.0, seeds - 1.0))
-    return Estimate(value, math.sqrt(sum(variances)), degrees, sigma_seed)
+    return Estimate(value, math.sqrt(sum(variances)), degrees, sigma_seed, seeds - 1.0)
+
+
+def combine_orders(
+    values: Sequence[float], checks: Sequence[float], cluster_variance: float, clusters: int
+) -> Estimate:
+    """The mean over seeds of a leak against its own vectors in a wrong order, a new one under each seed.
+
+    If a leak is noise, its own order is one more draw beside the control's, and what that draw happens to fit is in no
+    difference between seeds. ``checks`` are differences between two wrong orders: their mean is 0, and half of their
+    variance is that of one order and one training. So what seeds and orders add is (1 + 1 / R) times that half, or
+    s^2 / R where that is more; without checks (1 + 1 / R) s^2, which counts the training of the control twice.
+
+    Args:
+        values: differences from the control, one a training seed (R of them, two at least).
+        checks: differences of two wrong orders, one a training seed; none where they were not measured.
+        cluster_variance: of the mean over the users.
+        clusters: users (K).
+    """
+    seeds = len(values)
+    estimate = combine_seeds(values, cluster_variance, clusters)
+    if estimate.sigma_seed is None:
+        return estimate
+    own = estimate.sigma_seed**2 / seeds
+    added, degrees = own * (seeds + 1.0), seeds - 1.0
+    if checks:
+        of_orders = statistics.fmean(check**2 for check in checks) * (seeds + 1.0) / (2.0 * seeds)
+        added, degrees = (of_orders, float(len(checks))) if of_orders > own else (own, seeds - 1.0)
+    variances = cluster_variance, added
+    together = satterthwaite(variances, (clusters - 1.0, degrees)) if any(variances) else clusters - 1.0
+    return Estimate(estimate.value, math.sqrt(sum(variances)), together, estimate.sigma_seed, degrees)
 
 
 def errors_with_seeds(
-    of_users: npt.ArrayLike, of_seeds: npt.ArrayLike, clusters: npt.ArrayLike, seeds: npt.ArrayLike
+    of_users: npt.ArrayLike, of_seeds: npt.ArrayLike, clusters: npt.ArrayLike, seed_degrees: npt.ArrayLike
 ) -> tuple[Numbers, Numbers]:
     """Standard errors of estimates that are read together, and their degrees of freedom.
 
     A variance over three seeds is often far too small by chance, and of twenty estimates the one whose variance is
-    smallest stands out. So none is taken to be below the mean of all of them. The mean is known with R - 1 degrees of
-    freedom of each; an estimate whose own variance is larger keeps it, with its own R - 1. Twenty intervals of three
-    seeds that scatter twice as much as users hold together in 94 % of simulated worlds with it, in 84 % without it.
+    smallest stands out. So each is held against what the others say: the moderated variance of Smyth 2004 ("Linear
+    Models and Empirical Bayes Methods for Assessing Differential Expression in Microarray Experiments") stands in where
+    it is larger, with its own degrees of freedom. Where all scatter alike it is their mean; where they differ it is
+    nearly each one's own. Twenty intervals of three seeds that scatter twice as much as users hold together in 94 % of
+    simulated worlds with it, in 84 % without it.
 
     Args:
         of_users: [k] variances over the users.
-        of_seeds: [k] what the seeds add to each, s^2 / R; as it is given with one seed.
+        of_seeds: [k] what training seeds (and orders of a control) add to each; 0 with one seed.
         clusters: [k] users.
-        seeds: [k] R.
+        seed_degrees: [k] degrees of freedom of ``of_seeds``; 0 with one seed.
 
     Returns:
         Standard errors [k], degrees of freedom [k] by :func:`satterthwaite`; K - 1 where nothing varies.
     """
-    users, added = np.asarray(of_users, dtype=float), np.asarray(of_seeds, dtype=float)
-    own = np.asarray(seeds, dtype=float) - 1.0
-    several = own > 0
-    mean = float(added[several].mean()) if several.any() else 0.0
-    variances = np.where(several, np.maximum(added, mean), added)
-    degrees = np.where(added > mean, own, own[several].sum())
-    return np.sqrt(users + variances), np.array(
-        [
-            satterthwaite((one, other), (count - 1.0, max(df, 1.0))) if one + other > 0 else count - 1.0
-            for one, other, count, df in zip(users, variances, np.asarray(clusters, dtype=float), degrees, strict=True)
-        ]
-    )
+    users, added, own = (np.asarray(given, dtype=float) for given in (of_users, of_seeds, seed_degrees))
+    variances, degrees = added.copy(), np.maximum(own, 1.0)
+    known = np.flatnonzero((own > 0) & (added > 0))
+    if len(known) > 2:
+        moderated, together = _moderated(added[known], own[known])
+        is_larger = moderated > added[known]
+        variances[known] = np.where(is_larger, moderated, added[known])
+        degrees[known] = np.where(is_larger, together, own[known])
+    found = [
+        satterthwaite((one, other), (count - 1.0, df)) if one + other > 0 else count - 1.0
+        for one, other, count, df in zip(users, variances, np.asarray(clusters, dtype=float), degrees, strict=True)
+    ]
+    return np.sqrt(users + variances), np.array(found)
+
+
+def _moderated(variances: Numbers, degrees: Numbers) -> tuple[Numbers, Numbers]:
+    """Each variance drawn towards a common one, and its degrees of freedom [k]; see :func:`errors_with_seeds`."""
+    scores = np.log(variances) - digamma(degrees / 2.0) + np.log(degrees / 2.0)
+    excess = float(scores.var(ddof=1) - polygamma(1, degrees / 2.0).mean())
+    if excess <= 0:  # they scatter no more than variances of one truth do
+        mean = float((degrees * variances).sum() / degrees.sum())
+        return np.full(len(variances), mean), np.full(len(variances), degrees.sum())
+    prior = 2.0 * brentq(lambda half: polygamma(1, half) - excess, 1e-6, 1e9)
+    common = math.exp(float(scores.mean()) + float(digamma(prior / 2.0)) - math.log(prior / 2.0))
+    together = np.minimum(prior + degrees, degrees.sum())
+    return (prior * common + degrees * variances) / (prior + degrees), together

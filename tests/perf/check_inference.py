@@ -91,7 +91,7 @@ def _joint(worlds: int, k: int, correlation: float, scatter: float | None) -> Li
         if scatter is not None:
             seeds = values + scatter * random.standard_normal((SEEDS, k))
             values, added = seeds.mean(axis=0), seeds.var(axis=0, ddof=1) / SEEDS
-            errors, degrees = errors_with_seeds(np.diag(covariance), added, [USERS] * k, [SEEDS] * k)
+            errors, degrees = errors_with_seeds(np.diag(covariance), added, [USERS] * k, [SEEDS - 1] * k)
             covariance = covariance.copy()
             np.fill_diagonal(covariance, errors**2)
         intervals = simultaneous_intervals(values, covariance, degrees, draws=DRAWS, seed=world)

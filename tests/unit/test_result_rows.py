@@ -77,7 +77,7 @@ def test_add_simultaneous_many_scores_lie_between_plain_and_bonferroni() -> None
 def test_add_simultaneous_what_seeds_add_is_not_shared() -> None:
     """Two scores that are one over the users, with errors of training seeds of their own, are not one test."""
     shared = judged(*(a_row(0.003, horizon_days=n) for n in (1, 3)), correlation=1.0).rows[0]
-    of_seeds = {"cluster_standard_error": 0.0001, "training_seeds": 3, "seed": MEAN}
+    of_seeds = {"cluster_standard_error": 0.0001, "training_seeds": 3, "seed_degrees_of_freedom": 2.0, "seed": MEAN}
     own = judged(*(a_row(0.003, horizon_days=n, **of_seeds) for n in (1, 3)), correlation=1.0).rows[0]
     assert own.simultaneous_low is not None and shared.simultaneous_low is not None
     assert own.simultaneous_low < shared.simultaneous_low

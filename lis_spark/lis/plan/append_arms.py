@@ -75,6 +75,7 @@ def _own(config: RunConfig, leak: OwnLeakKind, date: dt.date) -> list[AppendFeat
             if control not in features:
                 features.append(control)
             leaked = _arm(leak, variant, horizon, date, (control.arm.name,))
+            leaked = replace(leaked, against_own_order=leak.control_is_shuffled)
             features.append(AppendFeature(leaked, leak, "leaked_features", variant, horizon))
     return features
 

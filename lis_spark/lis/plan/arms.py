@@ -47,9 +47,8 @@ class Arm:
 
     ``chain`` and ``snapshot_date`` name the table that is put in (None: the ranker keeps its own, as the control
     does); ``served`` says which impressions it scores, relative to ``held_out_fold`` of ``folds``. ``compared_with``
-    names its
-    control, or several draws of it whose mean counts; ``also_compared`` other arms, and the variant that each of these
-    comparisons is called.
+    names its control, or several draws of it whose mean counts; ``also_compared`` other arms, and the variant that each
+    of these comparisons is called. ``against_own_order``: the control is the same leak, its vectors in the wrong order.
     """
 
     protocol: Protocol
@@ -65,6 +64,7 @@ class Arm:
     folds: int = 1
     compared_with: tuple[str, ...] | None = None
     also_compared: tuple[tuple[str, str], ...] = ()
+    against_own_order: bool = False
 
     @property
     def name(self) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from lis_spark.inference import Estimate, combine_seeds
+from lis_spark.inference import Estimate, combine_orders, combine_seeds
 from lis_spark.lis.plan.strata import SEVERAL_ROWS
 from lis_spark.lis.results.decision import is_too_few
 from lis_spark.lis.results.pools import Pool
@@ -40,9 +40,12 @@ class Found:
         values = [one.value for one in replicates if one is not None]
         if len(values) < 2:
             return combine_seeds([gain.value], error**2, gain.clusters)
-        found = combine_seeds(values, error**2, gain.clusters)
-        sigma_seed = found.sigma_seed if pool.replicates else None
-        return Estimate(gain.value, found.standard_error, found.degrees_of_freedom, sigma_seed)
+        if pool.against_own_order:
+            checks = [kind(one) for one in map(self.comparisons.get, pool.checks) if one]
+            known = [one.value for one in checks if one is not None]
+            return replace(combine_orders(values, known, error**2, gain.clusters), value=gain.value)
+        found = replace(combine_seeds(values, error**2, gain.clusters), value=gain.value)
+        return found if pool.replicates else replace(found, sigma_seed=None)
 
     def cluster_error(self, pool: Pool, gain: Gain, name: str) -> float:
         """The standard error over users alone."""
@@ -71,7 +74,7 @@ def fill_row(row: ResultRow, pool: Pool, found: Found) -> None:
             setattr(row, name, estimate.value if estimate else None)
         return
     row.lis, row.standard_error, row.sigma_seed = lis.value, lis.standard_error, lis.sigma_seed
-    row.degrees_of_freedom = lis.degrees_of_freedom
+    row.degrees_of_freedom, row.seed_degrees_of_freedom = lis.degrees_of_freedom, lis.seed_degrees
     row.cluster_standard_error = found.cluster_error(pool, comparison.auc, LIS)
     within = estimates["lis_within_user"]
     if within is not None and comparison.within_user is not None:

@@ -81,24 +81,36 @@ def compare_leaks(
         pools: the same keys -> what was measured.
         folds: of users.
     """
-    longest = longest_horizons(headline)
     keys = [key for key, row in headline.items() if key[1] == HONEST and row["standard_error"] is not None]
-    names = tuple(leak for leak, variant, n in keys if n == longest[leak])
     if not keys:
         nobody = np.zeros((0, 0), bool)
         return Compared((), RankSets(np.zeros(0, int), np.zeros(0, int), nobody), np.zeros(0), frozenset())
-    values = np.array([headline[key]["lis"] for key in keys])
-    rows = [headline[key] for key in keys]
     correlation = _correlation(per_user, [pools[key] for key in keys], folds)
-    variances = np.square([row["cluster_standard_error"] for row in rows])
-    added = np.maximum(np.square([row["standard_error"] for row in rows]) - variances, 0.0)
-    clusters, seeds = ([row[name] for row in rows] for name in ("users", "training_seeds"))
-    errors, degrees = errors_with_seeds(variances, added, clusters, seeds)
+    return rank_leaks({key: headline[key] for key in keys}, correlation, longest_horizons(headline))
+
+
+def rank_leaks(
+    rows: Mapping[tuple[str, str, int], Row], correlation: npt.NDArray[np.float64], longest: Mapping[str, int]
+) -> Compared:
+    """Ranks, ties and a shrunken best of the honest scores of k leaks.
+
+    Args:
+        rows: (leak, honest, n) -> its row, with an interval; in the order of the correlation.
+        correlation: [rows, rows] of the errors over the users.
+        longest: leak -> the n that it is ranked at.
+    """
+    keys = list(rows)
+    values = np.array([row["lis"] for row in rows.values()])
+    variances = np.square([row["cluster_standard_error"] for row in rows.values()])
+    added = np.maximum(np.square([row["standard_error"] for row in rows.values()]) - variances, 0.0)
+    users = [row["users"] for row in rows.values()]
+    seed_degrees = [row["seed_degrees_of_freedom"] or 0.0 for row in rows.values()]
+    errors, degrees = errors_with_seeds(variances, added, users, seed_degrees)
     covariance = shared_covariance(correlation, np.sqrt(variances), errors)
     last = [place for place, (leak, _, n) in enumerate(keys) if n == longest[leak]]
     own = np.ix_(last, last)
     return Compared(
-        names=names,
+        names=tuple(keys[place][0] for place in last),
         ranks=rank_sets(values[last], covariance[own], np.minimum.outer(degrees[last], degrees[last])),
         shrunken=shrink(values[last], covariance[own]).values,
         rising=_rising(keys, values, covariance, degrees),

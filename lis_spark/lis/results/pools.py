@@ -7,8 +7,9 @@ dates are ranked apart and weighed by their pairs, and a user is one cluster how
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from lis_spark.lis.plan.append_feature import ROW_SHUFFLED
 from lis_spark.lis.plan.comparisons import SPLIT_COMPARISONS, Measurement
 
 
@@ -23,6 +24,8 @@ class Pool:
         draws: names of the comparisons with single draws of the control, where there are several.
         seeds: training seeds, ascending.
         dates: how many evaluated dates.
+        against_own_order: whether a leak is compared with its own vectors in the wrong order.
+        checks: names of the comparisons of two wrong orders of such a leak, one for each training seed.
     """
 
     name: str
@@ -31,6 +34,8 @@ class Pool:
     draws: tuple[str, ...] = ()
     seeds: tuple[int, ...] = (0,)
     dates: int = 1
+    against_own_order: bool = False
+    checks: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, name: str, members: Sequence[Measurement], replicates: Sequence[str] = ()) -> Pool:
@@ -39,7 +44,8 @@ class Pool:
         draws = tuple(name + draw.removeprefix(first.comparison_id) for draw in first.draws.values())
         seeds = tuple(sorted({one.seed for one in members}))
         dates = len({one.evaluated_date for one in members})
-        return cls(name, tuple(members), tuple(replicates), draws, seeds, dates)
+        own_order = first.arms[0].against_own_order
+        return cls(name, tuple(members), tuple(replicates), draws, seeds, dates, own_order)
 
     def pairs(self, folds: int) -> Iterator[dict[str, object]]:
         """The pairs of all members under the name of the pool, those of its parts included."""
@@ -52,7 +58,8 @@ class Pool:
         """The same over users with several impressions, of one of :data:`SPLIT_COMPARISONS`; draws are not told."""
         assert part in SPLIT_COMPARISONS
         replicates = tuple(f"{name}|{part}" for name in self.replicates)
-        return Pool(f"{self.name}|{part}", (), replicates, (), self.seeds, self.dates)
+        own_order = self.against_own_order
+        return Pool(f"{self.name}|{part}", (), replicates, (), self.seeds, self.dates, own_order)
 
 
 def single(measurement: Measurement) -> Pool:
@@ -93,6 +100,21 @@ def over_dates(measurements: Iterable[Measurement], seeds: Sequence[int], dates:
             everything = [one for members in by_seed.values() for one in members]
             pools.append(Pool.of(_name("all dates, mean of seeds", *place), everything, [p.name for p in of_seeds]))
     return pools
+
+
+def with_checks(pools: Sequence[Pool]) -> list[Pool]:
+    """The pools; one of a leak against its own order knows the comparisons of two wrong orders under the same seeds."""
+    orders = {_key(pool): pool.replicates for pool in pools if pool.members[0].variant == ROW_SHUFFLED}
+    return [
+        replace(pool, checks=orders.get(_key(pool), ())) if pool.against_own_order and pool.replicates else pool
+        for pool in pools
+    ]
+
+
+def _key(pool: Pool) -> tuple[object, ...]:
+    """What a pool shares with that of two wrong orders of the same leak."""
+    one = pool.members[0]
+    return pool.seeds, tuple(sorted({m.evaluated_date for m in pool.members})), one.leak, one.horizon_days, one.stratum
 
 
 def _name(*parts: object) -> str:

@@ -51,6 +51,7 @@ class ResultRow:
     standard_error: float | None = None
     cluster_standard_error: float | None = None
     degrees_of_freedom: float | None = None
+    seed_degrees_of_freedom: float | None = None
     sigma_seed: float | None = None
     ci_low: float | None = None
     ci_high: float | None = None

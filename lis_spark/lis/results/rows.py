@@ -16,7 +16,7 @@ from lis_spark.lis.plan.append_feature import PORT
 from lis_spark.lis.plan.chains import OTHER_FOLDS
 from lis_spark.lis.plan.comparisons import Measurement
 from lis_spark.lis.results.decision import HARMFUL, Evidence, Score, judge
-from lis_spark.lis.results.pools import Pool, over_dates, over_seeds, single
+from lis_spark.lis.results.pools import Pool, over_dates, over_seeds, single, with_checks
 from lis_spark.lis.results.result_row import ResultRow
 from lis_spark.metrics import LIS, WITHIN_USER, JointErrors
 
@@ -36,11 +36,13 @@ def pools_of(measurements: Sequence[Measurement], seeds: Sequence[int]) -> list[
     """All rows that are written, as pools: each measurement, its mean over seeds, and over dates where it is told."""
     dates = len({one.evaluated_date for one in measurements})
     told = [one for one in measurements if one.is_headline and one.variant in POOLED]
-    return [
-        *map(single, measurements),
-        *over_seeds(measurements, seeds),
-        *(over_dates(told, seeds, dates) if dates > 1 else ()),
-    ]
+    return with_checks(
+        [
+            *map(single, measurements),
+            *over_seeds(measurements, seeds),
+            *(over_dates(told, seeds, dates) if dates > 1 else ()),
+        ]
+    )
 
 
 def pool_id(pool: Pool, ids: Mapping[str, str]) -> str:
@@ -189,7 +191,7 @@ def _errors(
     """Standard errors and degrees of freedom of scores that are read together, from each one's own."""
     variances = np.square(of_users)
     added = np.maximum(np.square(plain) - variances, 0.0)
-    return errors_with_seeds(variances, added, clusters, [row.training_seeds for row in rows])
+    return errors_with_seeds(variances, added, clusters, [row.seed_degrees_of_freedom or 0.0 for row in rows])
 
 
 def shared_covariance(correlation: np.ndarray, of_users: Sequence[float], errors: npt.ArrayLike) -> np.ndarray:
