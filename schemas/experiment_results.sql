@@ -20,6 +20,8 @@ CREATE TABLE IF NOT EXISTS {table} (
   lift DOUBLE COMMENT 'Treated over control, less 1; null where the control is not above 0',
   lift_low DOUBLE COMMENT '95 % interval, of the logarithm of the ratio',
   lift_high DOUBLE COMMENT '95 % interval',
+  lift_together_low DOUBLE COMMENT 'Bound that holds together with those of all primary metrics and treated arms; null for others',
+  lift_together_high DOUBLE COMMENT 'Bound that holds together with those of all primary metrics and treated arms; null for others',
   p_value DOUBLE NOT NULL COMMENT 'Two-sided, Welch',
   p_holm DOUBLE COMMENT 'Adjusted over all primary metrics and treated arms; null for others',
   theta DOUBLE NOT NULL COMMENT 'Slope on the covariate, 0 without one',

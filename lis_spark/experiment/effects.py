@@ -15,6 +15,7 @@ from scipy.stats import norm, t
 
 from lis_spark.experiment.moments import Moments, Quantity
 from lis_spark.inference import satterthwaite
+from lis_spark.inference.students_t import critical_value
 
 CONFIDENCE = 0.95
 POWER = 0.8
@@ -27,7 +28,8 @@ class Effect:
     ``control`` and ``treated``: the quantity in each arm, adjusted where there is a covariate. ``lift`` and its bounds
     are shares of the control, None where the control is not above 0. ``detectable_lift``: the smallest that this design
     finds with a probability of 80 %. ``theta``, ``variance_left``: slope on the covariate, and the share of the
-    variance that is left with it; 0 and 1 without one.
+    variance that is left with it; 0 and 1 without one. ``log_error``, ``log_degrees``: standard error of the logarithm
+    of treated over control, and its degrees of freedom.
     """
 
     control: float
@@ -42,6 +44,14 @@ class Effect:
     detectable_lift: float | None
     theta: float
     variance_left: float
+    log_error: float = 0.0
+    log_degrees: float = math.inf
+
+    def lift_bound(self, chance: float, is_lower: bool) -> float:
+        """A bound of the lift on one side, missed with this chance; there is none without a lift."""
+        assert self.lift is not None
+        half = self.log_error * critical_value(self.log_degrees, 2.0 * chance) if self.log_error else 0.0
+        return (1.0 + self.lift) * math.exp(-half if is_lower else half) - 1.0
 
 
 def effect_of(
@@ -80,12 +90,13 @@ def _compared(
     difference, error = treated - control, math.sqrt(sum(variances))
     half = error * _quantile(variances, users) if error else 0.0
     lift: tuple[float | None, float | None, float | None] = (None, None, None)
-    detectable = None
+    detectable, spread, degrees = None, 0.0, math.inf
     if control > 0:
         detectable = detectable_lift(error / control)
     if control > 0 and treated > 0:
         relative = [variance / mean**2 for variance, mean in zip(variances, means, strict=True)]
         spread = math.sqrt(sum(relative))
+        degrees = _degrees_of_freedom(relative, users) if spread else math.inf
         ratio, factor = treated / control, math.exp(spread * _quantile(relative, users)) if spread else 1.0
         lift = (ratio - 1.0, ratio / factor - 1.0, ratio * factor - 1.0)
     return Effect(
@@ -101,6 +112,8 @@ def _compared(
         detectable_lift=detectable,
         theta=theta,
         variance_left=error**2 / plain_variance if plain_variance else 1.0,
+        log_error=spread,
+        log_degrees=degrees,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pyspark.sql import SparkSession
@@ -19,12 +19,12 @@ from lis_spark.experiment.effects import Effect, effect_of
 from lis_spark.experiment.moments import Quantity, Sums
 from lis_spark.experiment.sample_ratio import STOP_BELOW, SampleRatio, sample_ratio
 from lis_spark.experiment.user_days import BEFORE, ArmSums, sum_outcomes
-from lis_spark.inference import holm
+from lis_spark.inference import holm, holm_lower_bounds
 from lis_spark.lake import Lake
 from lis_spark.progress import described
 from lis_spark.sources.state import table_state
 
-STEP_VERSION = 1
+STEP_VERSION = 2
 LEVEL = 0.05
 Row = dict[str, Any]
 
@@ -143,7 +143,8 @@ def refuse_mismatch(ratio: SampleRatio, experiment: ExperimentConfig, table: str
 
 def effects(experiment: ExperimentConfig, sums: ArmSums) -> list[Row]:
     """Rows without what they share; Holm over the primary headlines of all arms."""
-    rows = []
+    rows: list[Row] = []
+    found: dict[int, Effect] = {}
     for metric in experiment.metrics:
         for arm in (experiment.control, *experiment.treatments):
             if not _is_defined(metric, sums.of_users[arm]):
@@ -156,45 +157,66 @@ def effects(experiment: ExperimentConfig, sums: ArmSums) -> list[Row]:
         for arm in experiment.treatments:
             adjusted = metric.covariate and experiment.covariate_days > 0
             for is_adjusted in (True, False) if adjusted else (False,):
-                rows.append(_row(experiment, metric, arm, sums.of_users, is_adjusted, is_adjusted == adjusted, None))
+                effect = _effect(experiment, metric, arm, sums.of_users, is_adjusted)
+                found[len(rows)] = effect
+                of_all_days = {"date": None, "adjusted": is_adjusted, "is_headline": is_adjusted == adjusted}
+                rows.append({**_named(experiment, metric, arm, sums.of_users), **of_all_days, **_figures(effect)})
             for date in sorted({date for _, date in sums.of_days}):
                 of_day = {name: sums.of_days[name, date] for name in (experiment.control, arm)}
                 if all(_is_defined(metric, one) for one in of_day.values()):
-                    rows.append(_row(experiment, metric, arm, of_day, False, False, date))
-    judged = [row for row in rows if row["is_headline"] and row["is_primary"]]
-    for row, p_holm in zip(judged, holm([row["p_value"] for row in judged]), strict=True):
-        row["p_holm"] = p_holm
+                    figures = _figures(_effect(experiment, metric, arm, of_day, False))
+                    plain = {"date": date, "adjusted": False, "is_headline": False}
+                    rows.append({**_named(experiment, metric, arm, of_day), **plain, **figures})
+    judged = [place for place, row in enumerate(rows) if row["is_headline"] and row["is_primary"]]
+    _adjust([rows[place] for place in judged], [found[place] for place in judged])
     for row in rows:
         row["verdict"] = _verdict(row)
     return rows
 
 
-def _row(
-    experiment: ExperimentConfig,
-    metric: Metric,
-    arm: str,
-    sums: Mapping[str, Sums],
-    is_adjusted: bool,
-    is_headline: bool,
-    date: dt.date | None,
-) -> Row:
+def _adjust(rows: Sequence[Row], effects: Sequence[Effect]) -> None:
+    """Writes p after Holm, and intervals of the lifts that hold together for all registered metrics and arms."""
+    for row, p_holm in zip(rows, holm([row["p_value"] for row in rows]), strict=True):
+        row["p_holm"] = p_holm
+    above = [_chance_above(row) for row in rows]
+    lowest = holm_lower_bounds(above, lambda place, chance: _bound(effects[place], chance, True))
+    highest = holm_lower_bounds([1 - p for p in above], lambda place, chance: -_bound(effects[place], chance, False))
+    for row, effect, low, high in zip(rows, effects, lowest, highest, strict=True):
+        if effect.lift is not None:
+            row["lift_together_low"], row["lift_together_high"] = low, -high
+
+
+def _chance_above(row: Row) -> float:
+    """One-sided p of an effect above 0."""
+    half = float(row["p_value"]) / 2
+    return half if row["difference"] > 0 else 1 - half
+
+
+def _bound(effect: Effect, chance: float, is_lower: bool) -> float:
+    return effect.lift_bound(chance, is_lower) if effect.lift is not None else 0.0
+
+
+def _effect(
+    experiment: ExperimentConfig, metric: Metric, arm: str, sums: Mapping[str, Sums], is_adjusted: bool
+) -> Effect:
     quantity, before = quantities(metric)
     control, treated = sums[experiment.control], sums[arm]
-    found = effect_of(
+    return effect_of(
         control.moments(), treated.moments(), (control + treated).moments(), quantity, before if is_adjusted else None
     )
+
+
+def _named(experiment: ExperimentConfig, metric: Metric, arm: str, sums: Mapping[str, Sums]) -> Row:
     return {
         "metric": metric.name,
         "kind": metric.kind,
         "is_primary": metric.primary,
         "arm": arm,
-        "date": date,
-        "adjusted": is_adjusted,
-        "is_headline": is_headline,
-        "users_control": control.users,
-        "users_treated": treated.users,
+        "users_control": sums[experiment.control].users,
+        "users_treated": sums[arm].users,
         "p_holm": None,
-        **_plain(found),
+        "lift_together_low": None,
+        "lift_together_high": None,
     }
 
 
@@ -212,7 +234,7 @@ def quantities(metric: Metric) -> tuple[Quantity, Quantity]:
     return Quantity(*names), Quantity(*[name + BEFORE for name in names])
 
 
-def _plain(found: Effect) -> Row:
+def _figures(found: Effect) -> Row:
     return {
         "value_control": found.control,
         "value_treated": found.treated,

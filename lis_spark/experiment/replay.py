@@ -1,7 +1,8 @@
 """``lis-spark replay``: days without an experiment divided at random many times, so that whatever is found is false.
 
 Users are divided in halves, by the hash of the assignment and another salt each time. If p is not uniform over them,
-the read-out's statistics do not hold for these metrics: heavy tails, few users, users that depend on each other.
+the read-out's statistics do not hold for these metrics: heavy tails, or few users. That users depend on each other, a
+replay cannot see: divided one by one, their p is uniform all the same.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from lis_spark.inference.equivalence import is_negligible, smallest_margin, unit
 from lis_spark.inference.ranks import RankSets, rank_sets
 from lis_spark.inference.seeds import Estimate, combine_orders, combine_seeds, errors_with_seeds, satterthwaite
 from lis_spark.inference.shrinkage import Shrunken, shrink
-from lis_spark.inference.simultaneous import SimultaneousIntervals, holm, simultaneous_intervals
+from lis_spark.inference.simultaneous import SimultaneousIntervals, holm, holm_lower_bounds, simultaneous_intervals
 
 __all__ = [
     "Estimate",
@@ -18,6 +18,7 @@ __all__ = [
     "combine_seeds",
     "errors_with_seeds",
     "holm",
+    "holm_lower_bounds",
     "is_negligible",
     "rank_sets",
     "satterthwaite",

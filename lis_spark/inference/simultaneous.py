@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,6 +88,28 @@ def holm(p_values: Sequence[float]) -> list[float]:
         reached = max(reached, min(1.0, (len(p_values) - rank) * p_values[place]))
         adjusted[place] = reached
     return adjusted
+
+
+def holm_lower_bounds(
+    p_values: Sequence[float], bound_at: Callable[[int, float], float], level: float = 0.975
+) -> list[float]:
+    """Lower bounds of several effects that all hold together with the level, as Holm's test of "not above 0" has them.
+
+    Strassburger and Bretz 2008, "Compatible Simultaneous Lower Confidence Bounds for the Holm Procedure and Other
+    Bonferroni-Based Closed Tests". The bound of an effect that is shown is 0: how large it is, the test leaves open
+    unless it shows all of them. Bounds of either side at .975 make two-sided intervals at 95 %.
+
+    Args:
+        p_values: one-sided, of each effect being above 0.
+        bound_at: (place, chance) -> the lower bound of an effect alone that is missed with this chance.
+        level: of all bounds together.
+    """
+    chance = 1.0 - level
+    is_shown = [adjusted <= chance for adjusted in holm(p_values)]
+    left = is_shown.count(False)
+    if not left:
+        return [max(0.0, bound_at(place, chance / len(p_values))) for place in range(len(p_values))]
+    return [0.0 if shown else bound_at(place, chance / left) for place, shown in enumerate(is_shown)]
 
 
 def _smallest_p(estimates: Estimates, degrees: Numbers, draws: int, seed: int) -> Numbers:

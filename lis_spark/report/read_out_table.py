@@ -85,26 +85,26 @@ def print_read_out(console: Console, rows: Sequence[Row]) -> None:
     days = f"{first['start_date']} to {first['end_date']}"
     caption = (
         f"{first['users_control']:,} users in {first['control_arm']}; sample ratio p = {first['sample_ratio_p']:.3f}; "
-        "p after Holm over the registered metrics; detectable: found with 80 % power"
+        "together: intervals that hold at once over the registered metrics, p likewise (Holm); detectable: 80 % power"
     )
     table = Table(
         title=Text(f"{first['experiment']}: lift over {first['control_arm']}, {days}", "table.title"),
         caption=Text(caption, "table.caption"),
     )
-    for name in ("arm", "metric", "lift", "95 % interval", "p", "without CUPED", "detectable", "paper", "verdict"):
-        table.add_column(name, justify="left" if name in ("arm", "metric", "verdict") else "right", no_wrap=True)
-    plain = {(row["arm"], row["metric"]): row for row in rows if row["date"] is None and not row["adjusted"]}
+    knows_paper = any(of_paper(row) is not None for row in rows)
+    numbers = ("lift", "95 % interval", "together", "p", "detectable", *(("paper",) if knows_paper else ()))
+    for name in ("arm", "metric", *numbers, "verdict"):
+        table.add_column(name, justify="right" if name in numbers else "left", no_wrap=True)
     for row in headlines(rows):
-        without = plain[row["arm"], row["metric"]]
         table.add_row(
             Text(row["arm"]),
             Text(row["metric"] if row["is_primary"] else f"({row['metric']})"),
             ascii_text(lift(row["lift"])),
             ascii_text(lifts(row["lift_low"], row["lift_high"])),
+            ascii_text(lifts(row["lift_together_low"], row["lift_together_high"])) if row["is_primary"] else "-",
             p_value(row["p_value"] if row["p_holm"] is None else row["p_holm"]),
-            ascii_text(lift(without["lift"])) if row["adjusted"] else "-",
             ascii_text(lift(row["detectable_lift"])[1:]) if row["detectable_lift"] is not None else "-",
-            ascii_text(lift(of_paper(row))),
+            *((ascii_text(lift(of_paper(row))),) if knows_paper else ()),
             Text(row["verdict"], _STYLES[row["verdict"]]),
         )
     for answer in read_out_answers(rows):

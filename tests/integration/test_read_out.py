@@ -150,6 +150,38 @@ def test_a_read_out_is_that_of_tea_tasting(spark: Any, data: dict[str, Any]) -> 
         "lt15": True,
     }
     assert headlines["lt15"]["p_holm"] is None and headlines["time"]["p_holm"] >= headlines["time"]["p_value"]
+    assert headlines["lt15"]["lift_together_low"] is None
+    _check_together({name: row for name, row in headlines.items() if name != "lt15"}, users)
+
+
+def _check_together(registered: dict[str, Any], users: Any) -> None:
+    """Bounds that hold together: Holm's step-down over one direction by hand, intervals of its level by tea-tasting."""
+
+    def bounds(name: str, chance: float) -> tuple[float, float]:
+        level = 1 - 2 * chance
+        oracle = {
+            "time": tt.Mean("seconds", "seconds_b", confidence_level=level),
+            "reads": tt.Mean("reads", confidence_level=level),
+            "ctr": tt.RatioOfMeans("clicks", "views", "clicks_b", "views_b", confidence_level=level),
+        }[name]
+        found = oracle.analyze(users, "control", "treatment", "arm")
+        return found.rel_effect_size_ci_lower, found.rel_effect_size_ci_upper
+
+    for side, column, is_right in ((0, "lift_together_low", 1), (1, "lift_together_high", -1)):
+        one_sided = {
+            name: row["p_value"] / 2 if row["difference"] * is_right > 0 else 1 - row["p_value"] / 2
+            for name, row in registered.items()
+        }
+        shown: list[str] = []
+        for name, p_value in sorted(one_sided.items(), key=lambda item: item[1]):
+            if p_value > 0.025 / (len(registered) - len(shown)):
+                break
+            shown.append(name)
+        left = len(registered) - len(shown)
+        for name, row in registered.items():
+            bound = bounds(name, 0.025 / (left or len(registered)))[side]
+            expected = bound if left else is_right * max(0.0, is_right * bound)
+            assert row[column] == pytest.approx(0.0 if left and name in shown else expected, rel=1e-9), (name, column)
 
 
 def test_effects_by_day_are_those_of_the_day_alone(spark: Any, data: dict[str, Any]) -> None:

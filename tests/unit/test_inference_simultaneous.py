@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from lis_spark.inference import SimultaneousIntervals, combine_seeds, holm, simultaneous_intervals
+from lis_spark.inference import SimultaneousIntervals, combine_seeds, holm, holm_lower_bounds, simultaneous_intervals
 
 # Of the share of draws at the 5 % level, three standard deviations with 20,000 draws.
 NOISE = 3 * math.sqrt(0.05 * 0.95 / 20_000)
@@ -239,3 +239,31 @@ def test_intervals_of_unusable_inputs_are_refused(
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
 def test_holm_of_any_p_values_is_that_of_statsmodels(p_values: list[float]) -> None:
     assert holm(p_values) == pytest.approx(list(multipletests(p_values, method="holm")[1]), abs=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("p_values", "expected"),
+    [
+        ([0.5, 0.2, 0.9], [0.025 / 3] * 3),
+        ([1e-6, 0.2, 0.9], [0.0, 0.025 / 2, 0.025 / 2]),
+        ([1e-6, 0.012, 0.9], [0.0, 0.0, 0.025]),  # 2 x .012 is below .025
+        ([1e-6, 1e-6], [0.0125, 0.0125]),  # all are shown: how large they are can be said again
+    ],
+)
+def test_holm_lower_bounds_are_those_of_strassburger_and_bretz(p_values: list[float], expected: list[float]) -> None:
+    """Of bounds that are the chance they are taken at."""
+    assert holm_lower_bounds(p_values, lambda _, chance: chance) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("truth", [[0.0, 0.0, 0.0], [3.0, 0.0, 0.0], [3.0, -3.0, 0.2], [2.0, 2.5, 3.0]])
+def test_holm_lower_bounds_of_both_sides_hold_all_truths(truth: list[float]) -> None:
+    random, held, worlds = np.random.default_rng(4), 0, 4000
+    for values in np.array(truth) + random.standard_normal((worlds, 3)):
+        held += bool(((_bounds(values) <= truth) & (truth <= -_bounds(-values))).all())
+    assert held / worlds > 0.945
+
+
+def _bounds(values: np.ndarray) -> np.ndarray:
+    """Lower bounds of estimates with standard error 1."""
+    p_values = list(stats.norm.sf(values))
+    return np.array(holm_lower_bounds(p_values, lambda place, chance: values[place] + stats.norm.ppf(chance)))
