@@ -17,7 +17,7 @@ from lis_spark.lis.results.agreement import CONCORDANCE, FEWEST_PAIRS, PEARSON, 
 from lis_spark.report.figures import axis_ticks, svg_line, svg_panel, svg_text, tick_text
 from lis_spark.report.format import MISSING, ascii_text, half_interval, percent, signed
 
-SCORES = {"lis": "LIS, honest", "lis_content": "LIS of what content predicts"}
+SCORES = {"lis": "LIS, honest", "lis_unseen": "LIS on unseen items", "lis_content": "LIS of what content predicts"}
 MEASURES = {
     CONCORDANCE: "pairs in the same order",
     WITHOUT_NOISE: "the same, without noise sets",
@@ -72,9 +72,17 @@ class OutcomeView:
         return said
 
     @property
+    def side_by_side(self) -> list[tuple[str, bool, list[str]]]:
+        """(data set, whether it is noise, each prediction and AIS with half of its interval) as text."""
+        return [
+            (row["leak"], row["is_noise"], [_with_error(row, score) for score in (*self.scores, "ais")])
+            for row in self.outcomes
+        ]
+
+    @property
     def lines(self) -> list[tuple[str, str, list[str]]]:
         """(measure, pairs, value of each prediction and of their difference) as text."""
-        columns = [*self.scores, *(["lis_content - lis"] if len(self.scores) > 1 else [])]
+        columns = [*self.scores, *(["lis_content - lis"] if "lis_content" in self.scores else [])]
         found = []
         for measure, name in MEASURES.items():
             rows = [self.told(measure, column) for column in columns]
@@ -116,9 +124,8 @@ def print_outcomes(console: Console, view: OutcomeView | None) -> None:
     table.add_column("data set", no_wrap=True)
     for name in (*(SCORES[score] for score in view.scores), "AIS on unseen items"):
         table.add_column(name, justify="right")
-    for row in view.outcomes:
-        name = f"{row['leak']} (noise)" if row["is_noise"] else row["leak"]
-        table.add_row(Text(name), *(_with_error(row, score) for score in (*view.scores, "ais")))
+    for leak, is_noise, scores in view.side_by_side:
+        table.add_row(Text(f"{leak} (noise)" if is_noise else leak), *scores)
     console.print(table)
     table = Table(
         title="Did it tell beforehand?",
@@ -126,7 +133,8 @@ def print_outcomes(console: Console, view: OutcomeView | None) -> None:
     )
     table.add_column("measure", no_wrap=True)
     table.add_column("pairs", justify="right")
-    for name in (*(SCORES[score] for score in view.scores), *(["difference"] if len(view.scores) > 1 else [])):
+    difference = ["content less honest"] if "lis_content" in view.scores else []
+    for name in (*(SCORES[score] for score in view.scores), *difference):
         table.add_column(name, justify="right")
     for measure, pairs, told in view.lines:
         table.add_row(measure, pairs, *map(ascii_text, told))

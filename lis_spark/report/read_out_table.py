@@ -1,4 +1,4 @@
-"""A read-out in a sentence and as a table for the terminal, with what the paper read out beside it."""
+"""A read-out in a sentence and as a table for the terminal; what the paper read out stands in the page."""
 
 from __future__ import annotations
 
@@ -91,8 +91,7 @@ def print_read_out(console: Console, rows: Sequence[Row]) -> None:
         title=Text(f"{first['experiment']}: lift over {first['control_arm']}, {days}", "table.title"),
         caption=Text(caption, "table.caption"),
     )
-    knows_paper = any(of_paper(row) is not None for row in rows)
-    numbers = ("lift", "95 % interval", "together", "p", "detectable", *(("paper",) if knows_paper else ()))
+    numbers = ("lift", "95 % interval", "together", "p", "detectable")
     for name in ("arm", "metric", *numbers, "verdict"):
         table.add_column(name, justify="right" if name in numbers else "left", no_wrap=True)
     for row in headlines(rows):
@@ -104,7 +103,6 @@ def print_read_out(console: Console, rows: Sequence[Row]) -> None:
             ascii_text(lifts(row["lift_together_low"], row["lift_together_high"])) if row["is_primary"] else "-",
             p_value(row["p_value"] if row["p_holm"] is None else row["p_holm"]),
             ascii_text(lift(row["detectable_lift"])[1:]) if row["detectable_lift"] is not None else "-",
-            *((ascii_text(lift(of_paper(row))),) if knows_paper else ()),
             Text(row["verdict"], _STYLES[row["verdict"]]),
         )
     for answer in read_out_answers(rows):

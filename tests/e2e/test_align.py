@@ -278,6 +278,7 @@ def test_lis_stands_beside_ais(measured: Measured) -> None:
         for score, place in (
             ("ais", (f"z_{leak}", "representation", "alignment:unseen")),
             ("lis", (leak, "honest", "all")),
+            ("lis_unseen", (leak, "honest", "alignment:unseen")),
             ("lis_content", (leak, "content", "all")),
         ):
             assert one[score] == pytest.approx(rows[place]["lis"], abs=1e-12)

@@ -64,6 +64,10 @@ def psi(frame: pd.DataFrame, logits: np.ndarray) -> np.ndarray:
     return pd.Series(share).groupby(frame["user_id"].to_numpy()).sum().to_numpy()
 
 
+def auc(frame: pd.DataFrame, logits: np.ndarray) -> float:
+    return float(roc_auc_score(frame["label"], logits))
+
+
 def test_scores_and_covariance_are_those_of_the_users(spark: Any, data: dict[str, Any]) -> None:
     config = parse_config(data)
     assert aligned_leaks(config) == {name: f"z_{name}" for name in SETS}, "a control is no outcome"
@@ -94,25 +98,36 @@ def test_scores_and_covariance_are_those_of_the_users(spark: Any, data: dict[str
     found = outcomes_of(config, per_user, measurements)
     per_user.unpersist()
     assert found is not None and found.names == SETS
-    assert found.is_noise.tolist() == [False, False, True] and list(found.predictions) == ["lis", "lis_content"]
+    assert found.is_noise.tolist() == [False, False, True] and list(found.predictions) == [
+        "lis",
+        "lis_unseen",
+        "lis_content",
+    ]
 
-    variants = {"ais": "representation", "lis": "honest", "lis_content": "content"}
+    variants = {"ais": "representation", "lis": "honest", "lis_unseen": "honest", "lis_content": "content"}
     values, influences, extra = [], [], []
     for score, variant in variants.items():
         for name in SETS:
             leak = f"z_{name}" if score == "ais" else name
             (arm,) = [arm for arm in arms if (arm.leak, arm.variant) == (leak, variant)]
-            rows = unseen if score == "ais" else np.ones(len(shown), bool)
+            rows = unseen if score in ("ais", "lis_unseen") else np.ones(len(shown), bool)
             own, moved = [], []
             for seed in config.seeds:
                 frame, leaked = shown[rows], logits[seed, arm.name][rows]
                 controls = [logits[seed, control][rows] for control in arm.controls]
-                aucs = [roc_auc_score(frame["label"], control) for control in controls]
-                own.append(roc_auc_score(frame["label"], leaked) - np.mean(aucs))
+                own.append(auc(frame, leaked) - np.mean([auc(frame, control) for control in controls]))
                 moved.append(psi(frame, leaked) - np.mean([psi(frame, control) for control in controls], axis=0))
             values.append(np.mean(own))
             influences.append(np.mean(moved, axis=0))
             extra.append(np.var(own, ddof=1) / len(own))  # each seed has draws of its own
+            if arm.against_own_order:  # and the leak is one order itself
+                orders = next(one for one in arms if (one.leak, one.variant) == (leak, "row_shuffled"))
+                checks = [
+                    auc(shown, logits[seed, orders.name]) - auc(shown, logits[seed, orders.controls[0]])
+                    for seed in config.seeds
+                ]
+                of_orders = np.mean(np.square(checks)) * (len(own) + 1) / (2 * len(own))
+                extra[-1] = max(extra[-1], of_orders) if score == "lis" else extra[-1] * (len(own) + 1)
     observed = np.concatenate([found.ais, *found.predictions.values()])
     np.testing.assert_allclose(observed, values, atol=1e-12)
     moved = np.stack(influences)

@@ -21,12 +21,13 @@ from lis_spark.lis.plan.comparisons import Measurement
 from lis_spark.lis.plan.strata import ALL, UNSEEN
 from lis_spark.lis.results.agreement import FEWEST_SETS, Outcomes, agreement
 from lis_spark.lis.results.measure import comparisons_of, group_of, groups_with_both_classes
-from lis_spark.lis.results.pools import Pool, over_dates
+from lis_spark.lis.results.pools import Pool, over_dates, with_checks
 from lis_spark.metrics import LIS, joint_errors
 
 AIS = "ais"
-# Prediction -> variant of the measurements of a leak.
-PREDICTIONS = {"lis": HONEST, "lis_content": CONTENT}
+# Prediction -> variant and stratum of the measurements of a leak. AIS is measured on items unseen in alignment, and LIS
+# beside it on the same impressions; over all of them it is known before anything is aligned.
+PREDICTIONS = {"lis": (HONEST, ALL), "lis_unseen": (HONEST, UNSEEN), "lis_content": (CONTENT, ALL)}
 
 
 def aligned_leaks(config: RunConfig) -> dict[str, str]:
@@ -62,14 +63,15 @@ def outcomes_of(config: RunConfig, per_user: DataFrame, measurements: Sequence[M
         for one in measurements
         if one.stratum == ALL or all(group_of(pair) in present for pair in one.pairs(config.evaluation.folds))
     ]
-    pools = over_dates(possible, config.seeds, len(config.evaluation.dates))
+    pools = with_checks(over_dates(possible, config.seeds, len(config.evaluation.dates)))
     whole = {_key(pool): pool for pool in pools if len(pool.seeds) == len(config.seeds)}
-    asked = (AIS, "lis") if config.append is not None and config.append.content is None else (AIS, *PREDICTIONS)
+    has_content = config.append is not None and config.append.content is not None
+    asked = [AIS, *(name for name in PREDICTIONS if name != "lis_content" or has_content)]
     sets: dict[str, dict[str, Pool]] = {}
     for leak, representation in encoders.items():
         own = {AIS: whole.get((representation, REPRESENTATION, 0, UNSEEN))}
-        for name, variant in PREDICTIONS.items():
-            own[name] = whole.get((leak, variant, _horizon(config, leak, horizon), ALL))
+        for name, (variant, stratum) in PREDICTIONS.items():
+            own[name] = whole.get((leak, variant, _horizon(config, leak, horizon), stratum))
         if all(own[name] for name in asked):
             sets[leak] = {name: pool for name in asked if (pool := own[name])}
     if len(sets) < FEWEST_SETS:
@@ -127,7 +129,7 @@ def _gathered(
 ) -> Outcomes:
     folds, names = config.evaluation.folds, tuple(sets)
     scores = [sets[leak][name] for name in asked for leak in names]  # AIS of all sets, then each prediction
-    needed = {name for pool in scores for name in (pool.name, *pool.replicates, *pool.draws)}
+    needed = {name for pool in scores for name in (pool.name, *pool.replicates, *pool.draws, *pool.checks)}
     pairs = [pair for pool in pools for pair in pool.pairs(folds) if pair["comparison_id"] in needed]
     found = comparisons_of(per_user, pairs)
     estimates = [found.estimate(pool, lambda one: one.auc, LIS) for pool in scores]
