@@ -119,6 +119,31 @@ def test_leaks_are_measured_by_retrained_arms(
     _check_comparison(lake, config, by_arm, rows)
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "next_3" in page and "id_table" in page and "Leaks compared" in page
+    few = f"append={{leaks: [{RATES}, {NOISE}], window_days: {WINDOW}, horizons: [1], port_columns: 8}}"
+    _check_fewer_leaks(spark, config, small_config(tmp_path, tmp_path / "source", few, GRAPHS, *WHOLE))
+
+
+def _check_fewer_leaks(spark: Any, wide: RunConfig, narrow: RunConfig) -> None:
+    """A configuration of fewer leaks on the lake that one of more has filled, then that one again: both end right."""
+    figures = ("lis", "standard_error", "u2_control", "u2_leaked", "lis_within_user", "lis_user_part")
+
+    def measured(config: RunConfig) -> dict[tuple[str, str], list[Any]]:
+        rows = [row for row in results_of(Lake(spark, config)) if row["stratum"] == "all"]
+        own = [row for row in rows if row["protocol"] == "append" and row["variant"] in ("naive", "honest")]
+        return {(row["leak"], row["variant"]): [row[name] for name in figures] for row in own}
+
+    before, compared = measured(wide), {row["leak"]: row for row in compared_leaks(Lake(spark, wide))}
+    run_steps(spark, narrow, STEPS)
+    found = measured(narrow)
+    assert set(found) == {("click_rates", "naive"), ("click_rates", "honest"), ("noise", "honest")}
+    assert found == {key: before[key] for key in found}, "to the bit"
+    assert {row["leak"] for row in compared_leaks(Lake(spark, narrow))} == {"click_rates", "noise"}
+    run_steps(spark, wide, STEPS)
+    assert measured(wide) == before
+    again = {row["leak"]: row for row in compared_leaks(Lake(spark, wide))}
+    assert set(again) == set(compared)
+    for leak, row in again.items():
+        assert all(row[name] == compared[leak][name] for name in ("lis_honest", "rank_lowest", "tied_with", "verdict"))
 
 
 def _check_comparison(
