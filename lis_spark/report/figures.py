@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from lis_spark.report.format import confidence, plain, signed, with_interval
+from lis_spark.report.format import confidence, interval, plain, signed
 
 WIDTH, HEIGHT = 360, 270
 LEFT, RIGHT, TOP, BOTTOM = 50, 72, 44, 36
@@ -30,11 +30,17 @@ class Point:
 
 @dataclass(frozen=True)
 class Series:
-    """One variant's curve. ``style`` is a CSS class."""
+    """One variant's curve. ``style`` is a CSS class; the bounds of ``is_of_several`` are the outermost of several."""
 
     style: str
     label: str
     points: tuple[Point, ...]
+    is_of_several: bool = False
+
+    def bounds(self, point: Point) -> str:
+        """What the bounds of a point are, in words."""
+        found = interval(point.low, point.high)
+        return f"bounds of all {found}" if self.is_of_several else confidence(point.low, point.high)
 
 
 @dataclass(frozen=True)
@@ -102,9 +108,7 @@ class _Canvas:
     def _description(self) -> str:
         lines = []
         for series in self.panel.series:
-            said = ", ".join(
-                f"{signed(p.value)} at {self._place(p)} ({confidence(p.low, p.high)})" for p in series.points
-            )
+            said = ", ".join(f"{signed(p.value)} at {self._place(p)} ({series.bounds(p)})" for p in series.points)
             lines.append(f"{series.label}: {said}.")
         if self.threshold is not None:
             lines.append(f"The threshold is {plain(self.threshold)}.")
@@ -161,8 +165,7 @@ class _Canvas:
             places = [(self.x(p.place), self.y(p.value)) for p in series.points]
             parts.append(f'<polyline class="curve-line {series.style}" points="{_path(places)}"/>')
             for point, (x, y) in zip(series.points, places, strict=True):
-                value = with_interval(point.value, point.low, point.high)
-                said = f"{series.label}, {self._place(point)}: {value}"
+                said = f"{series.label}, {self._place(point)}: {signed(point.value)} ({series.bounds(point)})"
                 parts.append(
                     f'<circle class="dot {series.style}" cx="{x:.1f}" cy="{y:.1f}" r="3.2">'
                     f"<title>{escape(said)}</title></circle>"

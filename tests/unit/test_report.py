@@ -350,3 +350,32 @@ def test_rows_without_any_interval_make_a_whole_page_and_table(rows, context, tm
 )
 def test_tie_of_a_sentence_keeps_numbers_together_and_writes_a_minus(said, tied):
     assert str(templates().filters["tie"](said)) == tied.replace("~", "\N{NO-BREAK SPACE}")
+
+
+def test_scores_under_several_numbers_of_folds_stand_with_what_all_data_would_give(rows, context, tmp_path):
+    of_folds = [
+        plausible_row("other_folds", None, 7, lis, 0.0003, folds=folds) for folds, lis in ((2, 0.00131), (10, 0.00243))
+    ]
+    all_data = {"lis_all_data": 0.00277, "lis_all_data_ci_low": 0.0019, "lis_all_data_ci_high": 0.0036}
+    changed = [
+        {**row, **all_data}
+        if (row["variant"], row["horizon_days"], row["evaluated_date"]) == ("honest", 7, None)
+        else row
+        for row in rows
+    ]
+    text = read([*changed, *of_folds], context, tmp_path).text
+    assert "The honest table lacks the events of one user in 5; extrapolated to one that lacks nobody's" in text
+    place = text.index("How much the honest score depends on what it withholds")
+    table = text[place : text.index("What the naive score is made of", place)]
+    for expected in ("F = 2", "F = 5", "F = 10", "+0.0013", "+0.0024", "+0.0028"):
+        assert expected in table
+    assert table.index("F = 2") < table.index("F = 5") < table.index("F = 10")
+    assert "How much the honest score depends" not in read(rows, context, tmp_path).text
+
+
+def test_the_band_without_information_reaches_over_both_controls(rows, context, tmp_path):
+    replayed = [plausible_row("replay", "2022-05-01", n, -0.0011, 0.0002) for n in (1, 3, 5, 7)]
+    page = read([*rows, *replayed], context, tmp_path)
+    # the mean of -.0002 ± .0002 and -.0011 ± .0004, from the lowest to the highest bound
+    assert "no information, n = 7: −0.0007 (bounds of all −0.0015 to 0.0000)" in page.text
+    assert "the intervals of shuffled labels and a replay of the days before T" in page.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -134,6 +135,20 @@ def test_pools_a_measurement_that_a_seed_or_date_lacks_has_no_mean() -> None:
     measurements = [a_measurement(17, DATES[0]), a_measurement(18, DATES[0]), a_measurement(17, DATES[1])]
     assert [pool.members[0].evaluated_date for pool in over_seeds(measurements, (17, 18))] == [DATES[0]]
     assert over_dates(measurements, (17, 18), 2) == []
+
+
+def test_pools_of_a_leak_against_its_own_order_know_the_comparisons_of_two_orders() -> None:
+    seeds, measurements = (17, 18, 19), []
+    for seed in seeds:
+        for variant in ("honest", "row_shuffled"):
+            arm = Arm("append", variant, 7, "port", DATES[0], None, None, leak="noise")
+            arm = replace(arm, against_own_order=variant == "honest", compared_with=("control",))
+            measurements.append(Measurement(seed, DATES[0], "append", "noise", variant, "port", 7, "all", (arm,)))
+    pools = pools_of(measurements, seeds)
+    (mean,) = [pool for pool in pools if len(pool.seeds) == 3 and pool.against_own_order]
+    assert mean.checks == tuple(one.comparison_id for one in measurements if one.variant == "row_shuffled")
+    assert all(pool.checks == () for pool in pools if pool is not mean)
+    assert mean.part("user_part").against_own_order and not mean.part("user_part").checks
 
 
 def test_measurement_controls_and_identities_are_not_split() -> None:
