@@ -14,11 +14,13 @@ import torch
 import torch.distributed as dist
 
 from lis_spark.ranker.arm_scoring import LOGITS_SCHEMA, fold_batches, logits_table
-from lis_spark.ranker.day_reader import DayReader, DayRows, check_count
+from lis_spark.ranker.arm_vectors import ArmVectors
+from lis_spark.ranker.day_reader import DayRows
+from lis_spark.ranker.evaluation_days import EvaluationDays
 from lis_spark.ranker.model_state import load_state
 from lis_spark.ranker.network import assemble, keyed_rows
 from lis_spark.ranker.one_pass import PortedModel, build_model, new_optimizer, nothing, one_pass
-from lis_spark.ranker.plans import AppendArmSpec, AppendEvaluationSpec, AppendPlan, DaySpec
+from lis_spark.ranker.plans import AppendArmSpec, AppendEvaluationSpec, AppendPlan
 from lis_spark.ranker.port import Port, new_port
 from lis_spark.ranker.processes import Rank, join, report_progress
 
@@ -47,6 +49,7 @@ class AppendTrainer:
     def __init__(self, plan: AppendPlan, rank: Rank) -> None:
         self.plan, self.rank = plan, rank
         self.model = build_model(plan.ranker, rank)
+        self.days: EvaluationDays | None = None
         self.label = plan.ranker.labels.index(plan.label)
 
     def run(self, evaluation: AppendEvaluationSpec, arm: AppendArmSpec, number: int) -> int:
@@ -54,11 +57,15 @@ class AppendTrainer:
         model = self.model
         model.optimizer = new_optimizer(model.spec, model.dense)
         load_state(evaluation.state, model.spec, evaluation.seed, model.shards, model.dense, model.optimizer)
-        ported = self._ported(arm, evaluation.seed)
-        reader = self._reader(arm)
+        port = self._port(arm, evaluation.seed)
+        if self.days is None or self.days.evaluation != evaluation:
+            self.days = EvaluationDays(self.plan, evaluation, self.rank)
+        reader = self.days.vectors([arm.port])
         for day in evaluation.days:
-            one_pass(model, self.rank, self._rows(reader, day), ported)
-        rows = self._rows(self._reader(arm, with_ids=True), evaluation.day)
+            rows = self.days.rows(day)
+            one_pass(model, self.rank, rows, self._ported(port, reader.read(day, rows)))
+        rows = self.days.rows(evaluation.day)
+        ported = self._ported(port, reader.read(evaluation.day, rows))
         folder = Path(self.plan.output_folder) / str(evaluation.seed) / evaluation.date.isoformat()
         folder.mkdir(parents=True, exist_ok=True)
         counts = self.rank.gathered(len(rows))
@@ -68,36 +75,33 @@ class AppendTrainer:
             # every rank of a group takes part in every lookup, so all count chunks by the longest share
             for start in range(0, max(int(count) for count in counts), CHUNK_ROWS):  # type: ignore[call-overload]
                 chunk = rows[start : start + CHUNK_ROWS]
-                index, logits = self._scored(chunk, ported.port if ported else None)
+                index, logits = self._scored(chunk, start, ported)
                 for name in arm.names:
                     writer.write_table(logits_table(name, chunk[index], logits[:, self.label], slot, self.label))
                     written += len(index)
         return written
 
-    def _ported(self, arm: AppendArmSpec, seed: int) -> PortedModel | None:
+    def _port(self, arm: AppendArmSpec, seed: int) -> tuple[Port, torch.optim.Optimizer] | None:
         if arm.port is None:
             return None
         port = new_port(self.plan.ranker, arm.port, self.plan.port_columns, seed).to(self.rank.device)
-        return PortedModel(port, new_optimizer(self.plan.ranker, port))
+        return port, new_optimizer(self.plan.ranker, port)
 
-    def _reader(self, arm: AppendArmSpec, with_ids: bool = False) -> DayReader:
-        """Of this rank's share of days with the arm's vectors; days are read once, so none is kept."""
-        place, size = self.rank.place, self.rank.group_size
-        return DayReader(self.plan.ranker, place, size, 0, with_ids, measurement=True, port=arm.port)
+    def _ported(
+        self, port: tuple[Port, torch.optim.Optimizer] | None, vectors: list[ArmVectors | None]
+    ) -> PortedModel | None:
+        return None if port is None or vectors[0] is None else PortedModel(port[0], vectors[0], port[1])
 
-    def _rows(self, reader: DayReader, day: DaySpec) -> DayRows:
-        rows = reader.read(day)
-        check_count(day, sum(int(count) for count in self.rank.gathered(len(rows))))  # type: ignore[call-overload]
-        return rows
-
-    def _scored(self, chunk: DayRows, port: Port | None) -> tuple[np.ndarray, torch.Tensor]:
+    def _scored(self, chunk: DayRows, start: int, ported: PortedModel | None) -> tuple[np.ndarray, torch.Tensor]:
         """Row numbers and logits [rows, labels] of a chunk, in the batches of :func:`fold_batches`."""
-        batch = chunk if len(chunk) else nothing(self.plan.ranker, chunk.vectors.shape[1])
+        batch = chunk if len(chunk) else nothing(self.plan.ranker)
+        vectors = ported.batch(slice(start, start + CHUNK_ROWS)) if ported else None
         with torch.no_grad():
             looked_up = self.model.tables(keyed_rows(self.plan.ranker, batch).to(self.rank.device))
-            inputs = assemble(self.plan.ranker, batch, looked_up)
+            inputs = assemble(self.plan.ranker, batch, looked_up, vectors)
             if not len(chunk):
                 return np.empty(0, np.int64), torch.empty((0, len(self.plan.ranker.labels)))
             served = [index for _, index in fold_batches(chunk.folds)]
+            port = ported.port if ported else None
             parts = [self.model.dense(inputs[torch.from_numpy(i).to(self.rank.device)], port) for i in served]
         return np.concatenate(served), torch.cat(parts).cpu()

@@ -146,8 +146,10 @@ def keyed_rows(spec: RankerSpec, batch: DayRows, only: tuple[str, ...] | None = 
     )
 
 
-def assemble(spec: RankerSpec, batch: DayRows, looked_up: dict[str, Tensor]) -> Inputs:
-    """Vectors by feature -> the dense part's inputs."""
+def assemble(
+    spec: RankerSpec, batch: DayRows, looked_up: dict[str, Tensor], vectors: tuple[Tensor, Tensor] | None = None
+) -> Inputs:
+    """Vectors by feature -> the dense part's inputs; ``vectors`` are those of a port and their mask."""
     size, width, length = len(batch), spec.dimension, spec.history_length
     features = torch.stack([looked_up[feature.name].view(size, width) for feature in spec.features], dim=1)
     if HISTORY in looked_up:
@@ -160,8 +162,7 @@ def assemble(spec: RankerSpec, batch: DayRows, looked_up: dict[str, Tensor]) -> 
         history[:, length:],
         torch.from_numpy(batch.clicks >= 0).to(features.device),
         torch.from_numpy(batch.skips >= 0).to(features.device),
-        torch.from_numpy(batch.vectors).to(features.device),
-        torch.from_numpy(batch.vector_mask).to(features.device),
+        *(vectors or (features.new_empty(size, 0), features.new_empty(size))),
     )
 
 

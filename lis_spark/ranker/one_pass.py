@@ -10,6 +10,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from lis_spark.ranker.arm_vectors import ArmVectors, no_vectors
 from lis_spark.ranker.day_reader import DayRows
 from lis_spark.ranker.model_state import TableShard, table_shards
 from lis_spark.ranker.network import assemble, dense_part, keyed_rows, sharded_tables
@@ -31,10 +32,17 @@ class Model:
 
 @dataclass
 class PortedModel:
-    """A port and its optimizer, beside a :class:`Model`."""
+    """A port, its optimizer and the vectors of the rows at hand, beside a :class:`Model`."""
 
     port: Port
+    vectors: ArmVectors
     optimizer: torch.optim.Optimizer
+
+    def batch(self, rows: slice | np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Vectors and their mask of some rows; of none, those of :func:`nothing`."""
+        table, places = self.vectors.table, self.vectors.places[rows]
+        chosen = self.vectors if len(places) else no_vectors(table.shape[1], 1, table.device)
+        return chosen.of(rows if len(places) else slice(None))
 
 
 def build_model(spec: RankerSpec, rank: Rank) -> Model:
@@ -56,7 +64,7 @@ def one_pass(model: Model, rank: Rank, rows: DayRows, ported: PortedModel | None
         model: tables, dense part and their optimizers.
         rank: of the group that trains the model.
         rows: this rank's share of a day.
-        ported: the port through which the rows' vectors enter, where they have any.
+        ported: the port through which vectors of the rows enter, where there are any.
     """
     share = model.spec.batch_size // rank.group_size
     counts = [int(count) for count in rank.gathered(len(rows))]  # type: ignore[call-overload]
@@ -67,9 +75,10 @@ def one_pass(model: Model, rank: Rank, rows: DayRows, ported: PortedModel | None
         batch = rows[start : start + share]
         weight = float(len(batch) > 0)
         together = sum(min(share, max(count - start, 0)) for count in counts)
-        batch = batch if len(batch) else nothing(model.spec, rows.vectors.shape[1])
+        vectors = ported.batch(slice(start, start + share)) if ported else None
+        batch = batch if len(batch) else nothing(model.spec)
         looked_up = model.tables(keyed_rows(model.spec, batch).to(rank.device))
-        logits = model.dense(assemble(model.spec, batch, looked_up), port)
+        logits = model.dense(assemble(model.spec, batch, looked_up, vectors), port)
         labels = torch.from_numpy(batch.labels).to(rank.device)
         loss = weight * binary_cross_entropy_with_logits(logits, labels, reduction="sum")
         for optimizer in optimizers:
@@ -98,7 +107,7 @@ def average_gradients(dense: nn.Module, rank: Rank) -> None:
         start += gradient.numel()
 
 
-def nothing(spec: RankerSpec, vector_width: int = 0) -> DayRows:
+def nothing(spec: RankerSpec) -> DayRows:
     """One row of missing values, for a rank that has run out: it is given the weight 0."""
     empty = np.full((1, spec.history_length), -1, np.int32)
     return DayRows(
@@ -109,6 +118,5 @@ def nothing(spec: RankerSpec, vector_width: int = 0) -> DayRows:
         folds=np.zeros(1, np.int32),
         impression_ids=np.empty(0, object),
         user_ids=np.empty(0, object),
-        vectors=np.zeros((1, vector_width), np.float32),
-        vector_mask=np.zeros(1, np.float32),
+        numbers=np.empty((1, 0), np.int64),
     )
