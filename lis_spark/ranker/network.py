@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.distributed import _remote_device
 from torchrec.distributed.embedding import EmbeddingCollectionSharder
 from torchrec.distributed.model_parallel import DistributedModelParallel
-from torchrec.distributed.sharding_plan import construct_module_sharding_plan, row_wise
+from torchrec.distributed.sharding_plan import construct_module_sharding_plan, row_wise, table_wise
 from torchrec.distributed.types import EmbeddingModuleShardingPlan, ShardingEnv, ShardingPlan
 from torchrec.modules.embedding_configs import EmbeddingConfig
 from torchrec.modules.embedding_modules import EmbeddingCollection
@@ -85,9 +85,11 @@ def sharded_tables(
     environment = ShardingEnv.from_process_group(process_group)
     sharder = EmbeddingCollectionSharder(fused_params={})
     ranks = torch.distributed.get_world_size(process_group)
+    # One rank has whole tables: keys need not be dealt out to shards, nor vectors put back into their order.
+    divided = row_wise(compute_kernel="fused") if ranks > 1 else table_wise(rank=0, compute_kernel="fused")
     plan = construct_module_sharding_plan(
         tables.collection,
-        {table.name: row_wise(compute_kernel="fused") for table in spec.tables},
+        {table.name: divided for table in spec.tables},
         sharder=sharder,
         local_size=ranks,
         world_size=ranks,
@@ -105,9 +107,8 @@ def sharded_tables(
 
 
 def _place_on(plan: EmbeddingModuleShardingPlan, ranks: list[int], device: torch.device) -> None:
-    """The plan counts ranks from 0; the shards of a group lie on the group's own ranks."""
+    """The plan counts ranks within the group, from 0; where its shards lie, they are those of the whole launch."""
     for sharding in plan.values():
-        sharding.ranks = ranks
         for rank, shard in zip(ranks, sharding.sharding_spec.shards, strict=True):  # type: ignore[union-attr]
             where = f"rank:{rank}/{device.type}"
             shard.placement = _remote_device(where if device.type == "cpu" else f"{where}:{device.index}")
