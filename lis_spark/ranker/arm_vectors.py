@@ -7,7 +7,6 @@ impressions from a column of the arm, which is then all that is read of the day 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -23,20 +22,23 @@ from lis_spark.ranker.vector_files import find_rows, read_vectors
 from lis_spark.vectors import unpack
 
 
-@dataclass(frozen=True)
 class ArmVectors:
     """Vectors of one arm for some rows.
 
-    ``table`` is float32 [m + 1, v], its last row zeros; ``places`` int64 [rows]: the row of each, m where it has none.
+    Args:
+        table: float32 [m + 1, v], the last row zeros.
+        places: int64 [rows], which row of the table each has, m where it has none.
     """
 
-    table: Tensor
-    places: np.ndarray
+    def __init__(self, table: Tensor, places: np.ndarray) -> None:
+        self.table = table
+        self.places = torch.from_numpy(places).to(table.device)
+        self.mask = (self.places < len(table) - 1).float()
 
     def of(self, rows: slice | np.ndarray) -> tuple[Tensor, Tensor]:
         """Vectors [n, v] of some of the rows and their mask [n]: zeros where there is none."""
-        places = torch.from_numpy(self.places[rows]).to(self.table.device)
-        return self.table.index_select(0, places), (places < len(self.table) - 1).float()
+        index = rows if isinstance(rows, slice) else torch.from_numpy(rows).to(self.table.device)
+        return self.table.index_select(0, self.places[index]), self.mask[index]
 
 
 def no_vectors(width: int, rows: int, device: torch.device) -> ArmVectors:
