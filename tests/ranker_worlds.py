@@ -174,7 +174,9 @@ def write_day(folder: Path, date: dt.date, rows: Arrays, groups: Sequence[int]) 
 
 def make_launch(ranks_per_chain: int = 1) -> LaunchSpec:
     """On the CPU, one thread a process."""
-    return LaunchSpec(ranks_per_chain=ranks_per_chain, threads_per_process=1, cache_megabytes=100, use_gpu=False)
+    return LaunchSpec(
+        ranks_per_chain=ranks_per_chain, threads_per_process=1, cache_megabytes=100, use_gpu=False, arm_megabytes=64
+    )
 
 
 def make_chain(name: str, fork: int, through: int, **changes: object) -> ChainSpec:

@@ -48,7 +48,7 @@ from lis_spark.step import StepResult
 from lis_spark.table_files import absolute
 from lis_spark.world.frames import world_of
 
-STEP_VERSION = 2
+STEP_VERSION = 3
 
 
 def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: str = "") -> StepResult:

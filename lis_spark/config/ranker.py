@@ -82,6 +82,9 @@ class LaunchConfig(Section):
         512, ge=1, description="for a batch of items in a worker of represent, beside the encoder's own weights"
     )
     cache_megabytes: int = Field(512, ge=0, description="decoded days kept by a rank, so that chains share a reading")
+    arm_megabytes: int = Field(
+        512, ge=0, description="of a rank, for arms of append that are trained together (at most 16); 0: one at a time"
+    )
 
     @model_validator(mode="after")
     def _divides(self) -> LaunchConfig:

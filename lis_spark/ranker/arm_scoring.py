@@ -155,7 +155,7 @@ class Scorer:
 
     def _load(self, evaluation: EvaluationSpec, state: StateSpec) -> None:
         model = self.model
-        load_state(state, model.spec, evaluation.seed, model.shards, model.dense, model.optimizer)
+        load_state(state, model.spec, evaluation.seed, [model.shards], model.dense, model.optimizer)
 
     # -- swap+refit --------------------------------------------------------------------------------------------
 
@@ -188,7 +188,7 @@ class Scorer:
         """k steps of the dense part on frozen tables; every arm sees the same batches in the same order."""
         dense = type(self.model.dense)(self.plan.ranker).to(self.rank.device)
         dense.load_state_dict(self.model.dense.state_dict())
-        optimizer = new_optimizer(self.plan.ranker, dense)
+        optimizer = new_optimizer(self.plan.ranker, dense.parameters())
         # The optimizer goes on where that of M_T stands: the large first steps of a fresh one cost the control .01 AUC.
         optimizer.load_state_dict(copy.deepcopy(self.model.optimizer.state_dict()))
         share = self.plan.ranker.batch_size // self.rank.group_size
@@ -203,7 +203,7 @@ class Scorer:
             if len(labels):
                 loss = binary_cross_entropy_with_logits(dense(inputs[index]), labels[index], reduction="sum")
                 (loss * (self.rank.group_size / (together * labels.shape[1]))).backward()
-            average_gradients(dense, self.rank)
+            average_gradients(dense.parameters(), self.rank)
             optimizer.step()
         return {name: value.cpu() for name, value in dense.state_dict().items()}
 

@@ -115,10 +115,10 @@ class ChainTrainer:
         if state is None:
             start_cold(model.spec, chain.seed, model.shards)
             model.dense.load_state_dict(dense_part(model.spec, chain.seed).state_dict())
-            model.optimizer = new_optimizer(model.spec, model.dense)
+            model.optimizer = new_optimizer(model.spec, model.dense.parameters())
             return
-        model.optimizer = new_optimizer(model.spec, model.dense)
-        load_state(state, model.spec, chain.seed, model.shards, model.dense, model.optimizer)
+        model.optimizer = new_optimizer(model.spec, model.dense.parameters())
+        load_state(state, model.spec, chain.seed, [model.shards], model.dense, model.optimizer)
 
     def _train_day(self, chain: ChainSpec, date: dt.date) -> None:
         started = time.monotonic()

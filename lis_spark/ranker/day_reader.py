@@ -7,22 +7,22 @@ batches without an error and rows have been lost by some versions, so both are c
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from petastorm import make_batch_reader
 from petastorm.errors import NoDataAvailableError
 
 from lis_spark.errors import StepFailed
-from lis_spark.ranker.plans import DaySpec, PortSpec, RankerSpec, file_url, local_path
-from lis_spark.ranker.vector_files import found_vectors, read_vectors
+from lis_spark.ranker.plans import DaySpec, RankerSpec, file_url, local_path
 from lis_spark.table_files import refuse_leaked_columns
 from lis_spark.vectors import unpack
 
 IDENTITY_COLUMNS = ("impression_id", "user_id")
+BUCKET_COLUMN = "user_bucket"
 
 
 @dataclass
@@ -30,9 +30,8 @@ class DayRows:
     """One rank's share of a day, in the order of the files.
 
     ``rows`` is int32 [rows, features], ``clicks`` and ``skips`` int32 [rows, K] with -1 where there are fewer,
-    ``labels`` float32 [rows, labels], ``buckets`` int32 [rows] those of the users, of which folds are made. ``vectors``
-    float32 [rows, v] are those of a port, zero where ``vector_mask`` [rows] says that there is none; v = 0 where no
-    port was asked for.
+    ``labels`` float32 [rows, labels], ``buckets`` int32 [rows] those of the users, of which folds are made. ``numbers``
+    int64 [rows, n] are the columns of numbers that the reader was asked for.
     """
 
     rows: np.ndarray
@@ -42,8 +41,7 @@ class DayRows:
     buckets: np.ndarray
     impression_ids: np.ndarray
     user_ids: np.ndarray
-    vectors: np.ndarray
-    vector_mask: np.ndarray
+    numbers: np.ndarray
 
     def __len__(self) -> int:
         return len(self.buckets)
@@ -69,7 +67,7 @@ class DayReader:
         cache_megabytes: how much is kept.
         with_ids: also read impression_id and user_id (scoring).
         measurement: the caller trains arms of a measurement, whose rows may hold vectors from the future.
-        port: also read the vectors of a port.
+        numbers: columns of numbers that are read, too.
     """
 
     def __init__(
@@ -81,74 +79,38 @@ class DayReader:
         with_ids: bool = False,
         *,
         measurement: bool = False,
-        port: PortSpec | None = None,
+        numbers: tuple[str, ...] = (),
     ) -> None:
         self.ranker, self.shard, self.shards, self.with_ids = ranker, shard, shards, with_ids
-        self.measurement, self.port = measurement, port
+        self.measurement, self.numbers = measurement, numbers
         self.limit = cache_megabytes * 1_000_000
         self.cache: OrderedDict[object, DayRows] = OrderedDict()
-        self.table = None if port is None or port.table is None else read_vectors(port.table, port.width)
 
     def read(self, day: DaySpec) -> DayRows:
         """This rank's share of the day; the caller compares the sum over ranks with ``day.rows``."""
         if day.date in self.cache:
             self.cache.move_to_end(day.date)
             return self.cache[day.date]
-        rows = self._read(day)
+        rows = self.load(day)
         self.cache[day.date] = rows
         while len(self.cache) > 1 and sum(kept.nbytes() for kept in self.cache.values()) > self.limit:
             self.cache.popitem(last=False)
         return rows
 
-    def _read(self, day: DaySpec) -> DayRows:
+    def load(self, day: DaySpec) -> DayRows:
+        """The same from the files, whatever is kept."""
         columns = self._columns()
         if not self.measurement:
             for file in day.files[:1]:  # the files of a day are written by one query
                 refuse_leaked_columns(pq.read_schema(local_path(file)).names, "training_rows")
             refuse_leaked_columns(columns, "training_rows")
-        batches: list[dict[str, np.ndarray]] = []
-        # A day with fewer row groups than ranks is read by the first one: the others take part with nothing.
-        alone = day.row_groups < self.shards
-        if not day.files or (alone and self.shard > 0):
-            return self._assemble(batches)
-        try:
-            with make_batch_reader(
-                [file_url(local_path(file)) for file in day.files],
-                schema_fields=columns,
-                reader_pool_type="thread",
-                workers_count=1,
-                shuffle_row_groups=False,
-                num_epochs=1,
-                cur_shard=None if alone or self.shards == 1 else self.shard,
-                shard_count=None if alone or self.shards == 1 else self.shards,
-            ) as reader:
-                for batch in reader:
-                    received = batch._asdict()
-                    if set(received) != set(columns):
-                        raise StepFailed(
-                            "petastorm did not deliver the columns that were asked for",
-                            table="training_rows",
-                            partition={"date": day.date.isoformat()},
-                            found=", ".join(sorted(received)),
-                            expected=", ".join(sorted(columns)),
-                            remedy="columns must be physical and flat: no partition column, no array<struct>",
-                        )
-                    batches.append(received)
-        except NoDataAvailableError as error:
-            raise StepFailed(
-                "fewer row groups than ranks",
-                table="training_rows",
-                partition={"date": day.date.isoformat()},
-                remedy="raise ranker.row_groups_per_day",
-            ) from error
-        return self._assemble(batches)
+        return self._assemble(read_columns(day, columns, self.shard, self.shards))
 
     def _columns(self) -> list[str]:
         features = [feature.column for feature in self.ranker.features]
         labels = [f"label_{label}" for label in self.ranker.labels]
         identity = list(IDENTITY_COLUMNS) if self.with_ids else []
-        port = [] if self.port is None else [self.port.column]
-        return [*features, *labels, "history_clicks", "history_skips", "user_bucket", *identity, *port]
+        return [*features, *labels, "history_clicks", "history_skips", BUCKET_COLUMN, *identity, *self.numbers]
 
     def _assemble(self, batches: list[dict[str, np.ndarray]]) -> DayRows:
         def column(name: str, dtype: type) -> np.ndarray:
@@ -159,30 +121,65 @@ class DayReader:
             parts = [unpack(pa.array(batch[name], pa.binary()), width, "<i4") for batch in batches]
             return np.concatenate(parts) if parts else np.empty((0, width), np.int32)
 
+        buckets = column(BUCKET_COLUMN, np.int32)
+        numbers = np.empty((len(buckets), len(self.numbers)), np.int64)
+        for place, name in enumerate(self.numbers):
+            numbers[:, place] = column(name, np.int64)
         return DayRows(
             rows=np.stack([column(feature.column, np.int32) for feature in self.ranker.features], axis=1),
             clicks=history("history_clicks"),
             skips=history("history_skips"),
             labels=np.stack([column(f"label_{label}", np.float32) for label in self.ranker.labels], axis=1),
-            buckets=column("user_bucket", np.int32),
+            buckets=buckets,
             impression_ids=column("impression_id", object) if self.with_ids else np.empty(0, object),
             user_ids=column("user_id", object) if self.with_ids else np.empty(0, object),
-            **self._vectors(batches),
+            numbers=numbers,
         )
 
-    def _vectors(self, batches: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-        rows = sum(len(batch["user_bucket"]) for batch in batches)
-        if self.port is None:
-            return {"vectors": np.zeros((rows, 0), np.float32), "vector_mask": np.zeros(rows, np.float32)}
-        if self.table is not None:
-            parts = [np.asarray(batch[self.port.column]).astype(np.int64) for batch in batches]
-            vectors, found = found_vectors(*self.table, np.concatenate(parts or [np.empty(0, np.int64)]))
-            return {"vectors": vectors, "vector_mask": found.astype(np.float32)}
-        packed = pa.chunked_array([pa.array(batch[self.port.column], pa.binary()) for batch in batches], pa.binary())
-        present = pc.is_valid(packed).to_numpy().astype(bool)
-        vectors = np.zeros((rows, self.port.width), np.float32)
-        vectors[present] = unpack(packed.drop_null(), self.port.width)
-        return {"vectors": vectors, "vector_mask": present.astype(np.float32)}
+
+def read_columns(day: DaySpec, columns: Sequence[str], shard: int, shards: int) -> list[dict[str, np.ndarray]]:
+    """Columns of one rank's share of a day, batch by batch in the order of the files.
+
+    A day with fewer row groups than ranks is read by the first one: the others take part with nothing.
+
+    Raises:
+        StepFailed: a column was not delivered, or a rank got no row group.
+    """
+    batches: list[dict[str, np.ndarray]] = []
+    alone = day.row_groups < shards
+    if not day.files or (alone and shard > 0):
+        return batches
+    try:
+        with make_batch_reader(
+            [file_url(local_path(file)) for file in day.files],
+            schema_fields=list(columns),
+            reader_pool_type="thread",
+            workers_count=1,
+            shuffle_row_groups=False,
+            num_epochs=1,
+            cur_shard=None if alone or shards == 1 else shard,
+            shard_count=None if alone or shards == 1 else shards,
+        ) as reader:
+            for batch in reader:
+                received = batch._asdict()
+                if set(received) != set(columns):
+                    raise StepFailed(
+                        "petastorm did not deliver the columns that were asked for",
+                        table="training_rows",
+                        partition={"date": day.date.isoformat()},
+                        found=", ".join(sorted(received)),
+                        expected=", ".join(sorted(columns)),
+                        remedy="columns must be physical and flat: no partition column, no array<struct>",
+                    )
+                batches.append(received)
+    except NoDataAvailableError as error:
+        raise StepFailed(
+            "fewer row groups than ranks",
+            table="training_rows",
+            partition={"date": day.date.isoformat()},
+            remedy="raise ranker.row_groups_per_day",
+        ) from error
+    return batches
 
 
 def check_count(day: DaySpec, received: int) -> None:

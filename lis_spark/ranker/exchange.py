@@ -95,6 +95,7 @@ def launch_spec(config: RunConfig) -> LaunchSpec:
         threads_per_process=launch.threads_per_process,
         cache_megabytes=launch.cache_megabytes,
         use_gpu=launch.use_gpu,
+        arm_megabytes=launch.arm_megabytes,
     )
 
 

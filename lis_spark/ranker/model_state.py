@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,17 +34,12 @@ class Counters:
 
 
 @dataclass
-class TableShard:
-    """This rank's rows of one table: first row, weights [rows, d] and Adagrad accumulator [rows], both live tensors."""
+class TableRows:
+    """Some rows of one table: first row, weights [rows, d] and Adagrad accumulator [rows], both live tensors."""
 
     first: int
     weights: Tensor
     momentum: Tensor
-    counters: Counters = field(init=False)
-
-    def __post_init__(self) -> None:
-        rows = len(self.weights)
-        self.counters = Counters(*[torch.zeros(rows, dtype=torch.int64) for _ in range(3)])
 
     @property
     def end(self) -> int:
@@ -52,44 +47,68 @@ class TableShard:
         return self.first + len(self.weights)
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """Everything that is saved of the shard."""
+        """Everything that a state has of the rows."""
         yield "weights", self.weights
         yield "momentum", self.momentum
+
+
+@dataclass
+class TableShard(TableRows):
+    """This rank's rows of one table with their counters."""
+
+    counters: Counters = field(init=False)
+
+    def __post_init__(self) -> None:
+        rows = len(self.weights)
+        self.counters = Counters(*[torch.zeros(rows, dtype=torch.int64) for _ in range(3)])
+
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Everything that is saved of the shard."""
+        yield from super().tensors()
         yield "updates", self.counters.updates
         yield "touches", self.counters.touches
         yield "last_day", self.counters.last_day
 
 
-def table_shards(tables: nn.Module) -> dict[str, TableShard]:
-    """The live local shards of sharded tables, by table name."""
+def local_rows(tables: nn.Module) -> dict[str, TableRows]:
+    """This rank's live rows of sharded tables, by table name."""
     optimizer = tables.fused_optimizer.state_dict()["state"]  # type: ignore[operator, union-attr]
-    shards: dict[str, TableShard] = {}
+    rows: dict[str, TableRows] = {}
     for key, sharded in tables.module.collection.state_dict().items():  # type: ignore[union-attr]
         name = key.split(".")[1]
         (local,) = sharded.local_shards()
         (momentum,) = optimizer[f"collection.{key}"][f"{name}.momentum1"].local_shards()
-        shards[name] = TableShard(local.metadata.shard_offsets[0], local.tensor, momentum.tensor)
-    return shards
+        rows[name] = TableRows(local.metadata.shard_offsets[0], local.tensor, momentum.tensor)
+    return rows
 
 
-def start_cold(spec: RankerSpec, seed: int, shards: dict[str, TableShard]) -> None:
+def table_shards(tables: nn.Module) -> dict[str, TableShard]:
+    """The same with counters at zero."""
+    return {name: TableShard(rows.first, rows.weights, rows.momentum) for name, rows in local_rows(tables).items()}
+
+
+def start_cold(spec: RankerSpec, seed: int, shards: Mapping[str, TableRows]) -> None:
     """Puts every row into its cold state."""
     for table in spec.tables:
-        _cold_range(spec, seed, table.name, shards[table.name], 0)
+        _cold_range(spec, seed, table.name, [shards[table.name]], 0)
 
 
-def _cold_range(spec: RankerSpec, seed: int, name: str, shard: TableShard, known_rows: int) -> None:
-    """Cold state of the local rows from ``known_rows`` on."""
-    first = max(shard.first, known_rows)
-    if first >= shard.end:
+def _cold_range(spec: RankerSpec, seed: int, name: str, copies: Sequence[TableRows], known_rows: int) -> None:
+    """Cold state of the local rows from ``known_rows`` on, in every copy of the table."""
+    copies = [rows for rows in copies if rows.end > max(rows.first, known_rows)]
+    if not copies:
         return
     table = next(table for table in spec.tables if table.name == name)
-    local = slice(first - shard.first, None)
-    with torch.no_grad():
-        shard.weights[local] = torch.from_numpy(cold_weights(spec, seed, name, first, shard.end))
-        shard.momentum[local] = table.initial_accumulator
-    for counter in vars(shard.counters).values():
-        counter[local] = 0
+    low = max(known_rows, min(rows.first for rows in copies))
+    cold = torch.from_numpy(cold_weights(spec, seed, name, low, max(rows.end for rows in copies)))
+    for rows in copies:
+        first = max(rows.first, known_rows)
+        for key, live in rows.tensors():
+            with torch.no_grad():
+                if key == "weights":
+                    live[first - rows.first :] = cold[first - low : rows.end - low]
+                else:
+                    live[first - rows.first :] = table.initial_accumulator if key == "momentum" else 0
 
 
 def cold_weights(spec: RankerSpec, seed: int, name: str, first: int, end: int) -> np.ndarray:
@@ -130,35 +149,51 @@ def load_state(
     state: StateSpec,
     spec: RankerSpec,
     seed: int,
-    shards: dict[str, TableShard],
+    copies: Sequence[Mapping[str, TableRows]],
     dense: nn.Module,
     optimizer: torch.optim.Optimizer | None,
 ) -> None:
     """Reads a state into live tensors; rows that the vocabulary has gained since then are cold.
 
+    Args:
+        state: where it lies.
+        spec: the ranker.
+        seed: of cold rows.
+        copies: this rank's rows of the tables, by name; several times where arms have tables of their own.
+        dense: the dense part.
+        optimizer: of the dense part, where its state is wanted.
+
     Raises:
         StaleError: it is the state of another training, or a file is not there or has another hash than its manifest.
     """
     files = verified_files(state)
-    known: dict[str, int] = dict.fromkeys(shards, 0)
+    known: dict[str, int] = dict.fromkeys(copies[0], 0)
     for file in files:
         with safe_open(str(file), framework="pt") as opened:
             keys = set(opened.keys())
-            for name, shard in shards.items():
+            for name in known:
                 first = int(opened.get_tensor(f"table.{name}.first"))
-                count = opened.get_slice(f"table.{name}.weights").get_shape()[0]
-                known[name] = max(known[name], first + count)
-                low, high = max(first, shard.first), min(first + count, shard.end)
-                if low >= high:
-                    continue
-                for key, live in shard.tensors():
-                    part = opened.get_slice(f"table.{name}.{key}")[low - first : high - first]
-                    with torch.no_grad():
-                        live[low - shard.first : high - shard.first] = part
+                end = first + opened.get_slice(f"table.{name}.weights").get_shape()[0]
+                known[name] = max(known[name], end)
+                _load_rows(opened, name, first, end, [tables[name] for tables in copies])
             if any(key.startswith("dense.") for key in keys):
                 _load_dense(opened, keys, dense, optimizer)
-    for name, shard in shards.items():
-        _cold_range(spec, seed, name, shard, known[name])
+    for name in known:
+        _cold_range(spec, seed, name, [tables[name] for tables in copies], known[name])
+
+
+def _load_rows(opened: safe_open, name: str, first: int, end: int, copies: Sequence[TableRows]) -> None:
+    """Rows ``first`` to ``end`` of a table, which a file holds, read once for all copies."""
+    copies = [rows for rows in copies if max(first, rows.first) < min(end, rows.end)]
+    if not copies:
+        return
+    low, high = max(first, min(rows.first for rows in copies)), min(end, max(rows.end for rows in copies))
+    for key, _ in copies[0].tensors():
+        part = opened.get_slice(f"table.{name}.{key}")[low - first : high - first]
+        for rows in copies:
+            start, stop = max(first, rows.first), min(end, rows.end)
+            with torch.no_grad():
+                dict(rows.tensors())[key][start - rows.first : stop - rows.first] = part[start - low : stop - low]
 
 
 def _load_dense(opened: safe_open, keys: set[str], dense: nn.Module, optimizer: torch.optim.Optimizer | None) -> None:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from lis_spark.ranker.day_reader import DayRows
 from lis_spark.ranker.model_state import TableShard, table_shards
 from lis_spark.ranker.network import assemble, dense_part, keyed_rows, sharded_tables
 from lis_spark.ranker.plans import RankerSpec
-from lis_spark.ranker.port import Port
 from lis_spark.ranker.processes import Rank
 
 
@@ -29,66 +29,75 @@ class Model:
     optimizer: torch.optim.Optimizer
 
 
-@dataclass
-class PortedModel:
-    """A port and its optimizer, beside a :class:`Model`."""
-
-    port: Port
-    optimizer: torch.optim.Optimizer
-
-
 def build_model(spec: RankerSpec, rank: Rank) -> Model:
     """A model with whatever values it is born with: a cold start or a state is loaded into it."""
     tables = sharded_tables(spec, rank.group, rank.device)
     dense = dense_part(spec, 0).to(rank.device)
-    return Model(spec, tables, table_shards(tables), dense, new_optimizer(spec, dense))
+    return Model(spec, tables, table_shards(tables), dense, new_optimizer(spec, dense.parameters()))
 
 
-def new_optimizer(spec: RankerSpec, dense: nn.Module) -> torch.optim.Optimizer:
-    """Adam for the dense part; the tables have their own, fused."""
-    return torch.optim.Adam(dense.parameters(), lr=spec.dense_learning_rate, foreach=False)
+def new_optimizer(spec: RankerSpec, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """Adam for a dense part; the tables have their own."""
+    return torch.optim.Adam(parameters, lr=spec.dense_learning_rate, fused=True)
 
 
-def one_pass(model: Model, rank: Rank, rows: DayRows, ported: PortedModel | None = None) -> float:
-    """One pass in order; returns the summed loss of this rank's rows. Ranks that have run out take part empty.
+@dataclass(frozen=True)
+class Batch:
+    """What a rank has of one step.
+
+    ``places`` are its rows' among all of the day, none where the rank has run out and takes part with nothing;
+    ``scale`` makes the sum of its rows' losses its part of the mean over all ranks' rows, 0 where it has none.
+    """
+
+    rows: DayRows
+    places: slice
+    scale: float
+
+
+def batches(spec: RankerSpec, rank: Rank, rows: DayRows) -> Iterator[Batch]:
+    """This rank's share of a day, step by step in order; every rank of the group has as many steps.
+
+    Gradients are averaged over the ranks, so the scale is as many times larger.
+    """
+    share = spec.batch_size // rank.group_size
+    counts = [int(count) for count in rank.gathered(len(rows))]  # type: ignore[call-overload]
+    for start in range(0, max(counts), share):
+        places = slice(start, start + share)
+        batch = rows[places]
+        together = sum(min(share, max(count - start, 0)) for count in counts)
+        if len(batch):
+            yield Batch(batch, places, rank.group_size / together)
+        else:
+            yield Batch(nothing(spec), places, 0.0)
+
+
+def one_pass(model: Model, rank: Rank, rows: DayRows) -> float:
+    """One pass in order; returns the summed loss of this rank's rows.
 
     Args:
         model: tables, dense part and their optimizers.
         rank: of the group that trains the model.
         rows: this rank's share of a day.
-        ported: the port through which the rows' vectors enter, where they have any.
     """
-    share = model.spec.batch_size // rank.group_size
-    counts = [int(count) for count in rank.gathered(len(rows))]  # type: ignore[call-overload]
-    port = ported.port if ported else None
-    optimizers = [model.optimizer, *([ported.optimizer] if ported else [])]
     total_loss = 0.0
-    for start in range(0, max(counts), share):
-        batch = rows[start : start + share]
-        weight = float(len(batch) > 0)
-        together = sum(min(share, max(count - start, 0)) for count in counts)
-        batch = batch if len(batch) else nothing(model.spec, rows.vectors.shape[1])
-        looked_up = model.tables(keyed_rows(model.spec, batch).to(rank.device))
-        logits = model.dense(assemble(model.spec, batch, looked_up), port)
-        labels = torch.from_numpy(batch.labels).to(rank.device)
-        loss = weight * binary_cross_entropy_with_logits(logits, labels, reduction="sum")
-        for optimizer in optimizers:
-            optimizer.zero_grad(set_to_none=False)
-        (loss * (rank.group_size / together)).backward()
-        for module in (model.dense, port):
-            if module is not None:
-                average_gradients(module, rank)
-        for optimizer in optimizers:
-            optimizer.step()
-        total_loss += float(loss.detach())
+    for batch in batches(model.spec, rank, rows):
+        looked_up = model.tables(keyed_rows(model.spec, batch.rows).to(rank.device))
+        logits = model.dense(assemble(model.spec, batch.rows, looked_up))
+        labels = torch.from_numpy(batch.rows.labels).to(rank.device)
+        loss = binary_cross_entropy_with_logits(logits, labels, reduction="sum")
+        model.optimizer.zero_grad(set_to_none=False)
+        (loss * batch.scale).backward()
+        average_gradients(model.dense.parameters(), rank)
+        model.optimizer.step()
+        total_loss += float(loss.detach()) if batch.scale else 0.0
     return total_loss
 
 
-def average_gradients(dense: nn.Module, rank: Rank) -> None:
-    """The mean of the ranks' dense gradients, as one message."""
+def average_gradients(parameters: Iterable[Tensor], rank: Rank) -> None:
+    """The mean of the ranks' gradients, as one message."""
     if rank.group_size == 1:
         return
-    gradients = [parameter.grad for parameter in dense.parameters() if parameter.grad is not None]
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     flat = torch.cat([gradient.flatten() for gradient in gradients])
     dist.all_reduce(flat, group=rank.group)
     flat /= rank.group_size
@@ -98,8 +107,8 @@ def average_gradients(dense: nn.Module, rank: Rank) -> None:
         start += gradient.numel()
 
 
-def nothing(spec: RankerSpec, vector_width: int = 0) -> DayRows:
-    """One row of missing values, for a rank that has run out: it is given the weight 0."""
+def nothing(spec: RankerSpec) -> DayRows:
+    """One row of missing values, for a rank that has run out: its loss does not count."""
     empty = np.full((1, spec.history_length), -1, np.int32)
     return DayRows(
         rows=np.full((1, len(spec.features)), -1, np.int32),
@@ -109,6 +118,5 @@ def nothing(spec: RankerSpec, vector_width: int = 0) -> DayRows:
         buckets=np.zeros(1, np.int32),
         impression_ids=np.empty(0, object),
         user_ids=np.empty(0, object),
-        vectors=np.zeros((1, vector_width), np.float32),
-        vector_mask=np.zeros(1, np.float32),
+        numbers=np.empty((1, 0), np.int64),
     )

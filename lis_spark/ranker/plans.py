@@ -137,12 +137,13 @@ class ChainSpec(Plain):
 
 
 class LaunchSpec(Plain):
-    """How a plan is spread over processes."""
+    """How a plan is spread over processes; with ``arm_megabytes`` of 0 arms are trained one at a time."""
 
     ranks_per_chain: int
     threads_per_process: int
     cache_megabytes: int
     use_gpu: bool
+    arm_megabytes: int = 0
 
 
 class TrainTask(Plain):

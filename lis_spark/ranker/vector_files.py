@@ -60,17 +60,14 @@ def read_vectors(folder: str, width: int) -> tuple[np.ndarray, np.ndarray]:
     return rows, unpack(table["vector"], width)
 
 
-def found_vectors(rows: np.ndarray, vectors: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(vectors float32 [w, width], found bool [w]) of some rows of a table, zeros where the table has them not.
+def find_rows(rows: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """int64 [w]: the places of some rows in a table, n where the table has them not.
 
     Args:
         rows: int64 [n], ascending.
-        vectors: float32 [n, width].
         wanted: int64 [w].
     """
     places = np.searchsorted(rows, wanted)
-    found = places < len(rows)
-    found[found] = rows[places[found]] == wanted[found]
-    chosen = np.zeros((len(wanted), vectors.shape[1]), np.float32)
-    chosen[found] = vectors[places[found]]
-    return chosen, found
+    known = places < len(rows)
+    known[known] = rows[places[known]] == wanted[known]
+    return np.where(known, places, len(rows))

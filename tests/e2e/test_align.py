@@ -39,7 +39,7 @@ from lis_spark.lis.results.measure import results_of
 from lis_spark.lis.swap.features import VECTOR_COLUMN
 from lis_spark.pipeline import run_steps
 from lis_spark.ranker.plans import PortSpec
-from lis_spark.ranker.vector_files import found_vectors, read_vectors
+from lis_spark.ranker.vector_files import find_rows, read_vectors
 from tests.e2e.conftest import ALIGNMENT, ALIGNMENT_DATE, ROOT
 from tests.e2e.readme import of_readme
 from tests.encoder_worlds import SMALL
@@ -341,8 +341,7 @@ def _check_rungs(spark: Any, config: Any, folder: Path) -> None:
         place = next(n for n, feature in enumerate(features) if feature.arm.variant == name)
         width = 0 if second is None else second.shape[1]
         assert ports[place].widths == tuple(part for part in (d, width, WIDTH - width) if part)
-        table = read_vectors(ports[place].table, d + WIDTH)
-        found, _ = found_vectors(*table, rows[ports[place].column].to_numpy())
+        found, _ = owned_vectors(ports[place], rows)
         assert (found[:, :d] == own).all()
         if second is not None:
             assert (found[:, d : d + width] == second).all()
@@ -354,6 +353,13 @@ def _check_rungs(spark: Any, config: Any, folder: Path) -> None:
             assert len(np.unique(noise[present], axis=0)) == len(items), "one draw for an item"
             assert len(items) > 100 and noise[present][first].mean() == pytest.approx(0, abs=0.15)
             assert noise[present][first].std() == pytest.approx(1, abs=0.15)
+
+
+def owned_vectors(port: PortSpec, rows: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors that a port looks up by the rows' numbers, and for which rows there is one: zeros where there is none."""
+    known, vectors = read_vectors(str(port.table), port.width)
+    places = find_rows(known, rows[port.column].to_numpy())
+    return np.concatenate([vectors, np.zeros((1, port.width), np.float32)])[places], places < len(known)
 
 
 def _check_owned(lake: Lake, rows: Any, arms: list[tuple[AppendFeature, PortSpec | None]]) -> None:
@@ -368,7 +374,7 @@ def _check_owned(lake: Lake, rows: Any, arms: list[tuple[AppendFeature, PortSpec
         expected = (
             table.select("impression_id", column).toPandas().set_index("impression_id")[column].reindex(rows.index)
         )
-        vectors, found = found_vectors(*read_vectors(port.table, port.width), rows[port.column].to_numpy())
+        vectors, found = owned_vectors(port, rows)
         assert found.tolist() == expected.notna().tolist() and found.any()
         assert vectors[found].tobytes() == b"".join(bytes(one) for one in expected[found])
         checked.add((feature.leak.name, feature.variant))

@@ -49,7 +49,10 @@ ARMS = {
 
 @dataclass
 class Appended:
-    """The world, the base chain's states, and folders of logits: one rank, one rank again, two ranks, two sharing."""
+    """The world, the base chain's states, and folders of logits.
+
+    Of one rank, of one rank again, of two ranks, of two that share a model, and of two that share it arm by arm.
+    """
 
     world: World
     states: Path
@@ -106,7 +109,9 @@ def appended(tmp_path_factory: pytest.TempPathFactory) -> Appended:
         fingerprint=f"base-{T - WINDOW}-first",
     )
     logits, plans = {}, {}
-    for name, sharing in (("once", 1), ("again", 1), ("two", 1), ("sharing", 2)):
+    together = make_launch().arm_megabytes
+    runs = {"once": (1, together), "again": (1, together), "two": (1, together), "sharing": (2, together)}
+    for name, (sharing, megabytes) in (runs | {"sharing arm by arm": (2, 0)}).items():
         logits[name] = folder / name
         evaluation = AppendEvaluationSpec(
             date=day(T),
@@ -119,7 +124,7 @@ def appended(tmp_path_factory: pytest.TempPathFactory) -> Appended:
         plan = AppendPlan(
             output_folder=str(logits[name]),
             ranker=world.ranker,
-            launch=make_launch(sharing),
+            launch=make_launch(sharing).model_copy(update={"arm_megabytes": megabytes}),
             label="click",
             port_columns=4,
             evaluations=(evaluation,),
@@ -128,7 +133,7 @@ def appended(tmp_path_factory: pytest.TempPathFactory) -> Appended:
     rows = len(world.rows[day(T)]["user_id"]) * len(ARMS)
     assert results(run_ranks([f"train:{train}", plans["once"], plans["again"]]))[1:] == [rows, rows]
     assert sum(results(run_ranks([plans["two"]], ranks=2))) < rows, "rank 0 takes its share of the arms"
-    run_ranks([plans["sharing"]], ranks=2)
+    run_ranks([plans["sharing"], plans["sharing arm by arm"]], ranks=2)
     return Appended(world, folder / "states", logits)
 
 
@@ -189,6 +194,8 @@ def test_two_ranks_that_share_a_model_learn_what_one_learns(appended: Appended) 
     for arm in ARMS:
         assert abs(roc_auc_score(labels, once[arm]) - roc_auc_score(labels, sharing[arm])) < 0.01, arm
     assert (bits(sharing["nothing"]) == bits(sharing["bare"])).all()
+    one_by_one = scored(appended, "sharing arm by arm")
+    assert all((bits(sharing[arm]) == bits(one_by_one[arm])).all() for arm in ARMS), "arms know nothing of each other"
 
 
 def test_rows_with_leaked_vectors_are_refused_where_no_leaked_arm_is_trained(appended: Appended) -> None:

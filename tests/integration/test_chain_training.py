@@ -315,7 +315,7 @@ def test_permuted_labels_are_the_same_labels_in_another_order(trained: Trained) 
     assert (permuted.labels != plain.labels).any(axis=1).mean() > 0.1
     # pairs (click, like) stay together: no impression is liked without a click
     assert not ((permuted.labels[:, 1] == 1) & (permuted.labels[:, 0] == 0)).any()
-    for name in ("rows", "clicks", "skips", "folds"):
+    for name in ("rows", "clicks", "skips", "buckets"):
         assert np.array_equal(getattr(permuted, name), getattr(plain, name))
     # the counters do not know of labels
     state = read_state(place(trained.once, "permuted", DAYS))

@@ -32,7 +32,7 @@ from lis_spark.ranker.plans import AppendArmSpec, AppendEvaluationSpec, AppendPl
 from lis_spark.step import StepResult
 from lis_spark.table_files import absolute
 
-STEP_VERSION = 5
+STEP_VERSION = 6
 # Value of ``scores.step``.
 STEP = "append"
 # What every rank runs.
