@@ -287,6 +287,40 @@ def test_lis_stands_beside_ais(measured: Measured) -> None:
     assert "Did LIS tell beforehand what an encoder gets?" in measured.page
 
 
+def test_measure_ais_of_fewer_encoders_on_a_lake_that_more_have_filled_ends_right(
+    spark: Any, measured: Measured, aligned: Aligned
+) -> None:
+    """Curate, align, represent and measure by a configuration with fewer encoders and leaks, then by the wide one."""
+    fewer = (
+        f"encoders=[{{name: aligned, {SETTINGS % WIDTH}, steps: 40}}, "
+        f"{{name: unaligned, {SETTINGS % WIDTH}, objective: none}}]"
+    )
+    representations = (
+        "{kind: representation, name: aligned, encoder: aligned, draws: 2, above: [components]}, "
+        "{kind: representation, name: components, encoder: unaligned, draws: 2}"
+    )
+    narrow = [*aligned.overrides, APPEND % ("", representations), fewer]
+    figures = ("lis", "standard_error", "u2_leaked", "coverage")
+
+    def rows_of(config: RunConfig) -> dict[tuple[str, ...], list[Any]]:
+        rows = [row for row in results_of(Lake(spark, config, measurement=True)) if row["protocol"] == "append"]
+        return {
+            (row["leak"], row["variant"], row["stratum"], row["seed"]): [row[name] for name in figures] for row in rows
+        }
+
+    before = rows_of(measured.config)
+    with commands(spark, narrow) as command:
+        for verb in ("curate", "align", "represent"):
+            assert "nothing to do" in command(verb), f"{verb} finds what the wide configuration has made"
+        command("measure-ais")
+    found = rows_of(load_config(ALIGNMENT, narrow))
+    assert {key[0] for key in found} == {"aligned", "components"}
+    assert found == {key: before[key] for key in found}, "to the bit"
+    with commands(spark, aligned.overrides) as command:
+        command("measure-ais")
+    assert rows_of(measured.config) == before
+
+
 def test_the_ladder_stands_beside_one_id_vector(spark: Any, measured: Measured, tmp_path: Path) -> None:
     """Rungs, steps and ratios from the logits; what each port is given, from the tables that it comes from."""
     for text in (f"The ladder of {ALIGNMENT_DATE}, all items", "reached by alignment", "memorised labels"):
@@ -546,37 +580,3 @@ def test_the_widths_that_a_ranker_takes_are_enforced(config_data: dict[str, Any]
         parse_config(late)
     with pytest.raises(ConfigError, match="they are of internvl, kind is frozen"):
         parse_config({**config_data, **chosen, "encoders": [{"kind": "frozen", "tuning": "lora"}]})
-
-
-def test_measure_ais_of_fewer_encoders_on_a_lake_that_more_have_filled_ends_right(
-    spark: Any, measured: Measured, aligned: Aligned
-) -> None:
-    """Curate, align, represent and measure by a configuration with fewer encoders and leaks, then by the wide one."""
-    fewer = (
-        f"encoders=[{{name: aligned, {SETTINGS % WIDTH}, steps: 40}}, "
-        f"{{name: unaligned, {SETTINGS % WIDTH}, objective: none}}]"
-    )
-    representations = (
-        "{kind: representation, name: aligned, encoder: aligned, draws: 2, above: [components]}, "
-        "{kind: representation, name: components, encoder: unaligned, draws: 2}"
-    )
-    narrow = [*aligned.overrides, APPEND % ("", representations), fewer]
-    figures = ("lis", "standard_error", "u2_leaked", "coverage")
-
-    def rows_of(config: RunConfig) -> dict[tuple[str, ...], list[Any]]:
-        rows = [row for row in results_of(Lake(spark, config, measurement=True)) if row["protocol"] == "append"]
-        return {
-            (row["leak"], row["variant"], row["stratum"], row["seed"]): [row[name] for name in figures] for row in rows
-        }
-
-    before = rows_of(measured.config)
-    with commands(spark, narrow) as command:
-        for verb in ("curate", "align", "represent"):
-            assert "nothing to do" in command(verb), f"{verb} finds what the wide configuration has made"
-        command("measure-ais")
-    found = rows_of(load_config(ALIGNMENT, narrow))
-    assert {key[0] for key in found} == {"aligned", "components"}
-    assert found == {key: before[key] for key in found}, "to the bit"
-    with commands(spark, aligned.overrides) as command:
-        command("measure-ais")
-    assert rows_of(measured.config) == before
