@@ -192,20 +192,23 @@ class Attention(nn.Module):
 
     def forward(self, target: Tensor, history: Tensor, mask: Tensor) -> Tensor:
         """target [B, d], history [B, K, d], mask [B, K] -> [B, d]."""
-        weights = (self.key(history) @ self.query(target).unsqueeze(2)).squeeze(2) * history.shape[2] ** -0.5
+        # (key h)·(query t) = h·(key' query t): one matrix product a row, not one a place
+        asked = self.query(target) @ self.key.weight
+        weights = (history * asked.unsqueeze(1)).sum(2) * history.shape[2] ** -0.5
         weights = torch.softmax(weights.masked_fill(~mask, -1e9), dim=1) * mask
-        return (weights.unsqueeze(1) @ history).squeeze(1)
+        return (weights.unsqueeze(2) * history).sum(1)
 
 
 class CrossLayer(nn.Module):
-    """x_{l+1} = x_0 * (W x_l + b) + x_l."""
+    """x_{l+1} = x_0 * (W x_l + b) + x_l; what a port has ``beside`` x is added to W x_l + b."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.linear = nn.Linear(width, width)
 
-    def forward(self, first: Tensor, current: Tensor) -> Tensor:
-        return first * self.linear(current) + current
+    def forward(self, first: Tensor, current: Tensor, beside: Tensor | None = None) -> Tensor:
+        inner = self.linear(current)
+        return first * (inner if beside is None else inner + beside) + current
 
 
 class HistoryDcn(nn.Module):
@@ -242,7 +245,7 @@ class HistoryDcn(nn.Module):
         own_first = port.columns(inputs.vectors, inputs.vector_mask)
         current, own = first, own_first
         for number, layer in enumerate(self.cross):
-            wider = layer(first, current) + first * port.into[number](own)
+            wider = layer(first, current, port.into[number](own))
             current, own = wider, port.next(number, own_first, current, own)
         deep = self.deep[1:](self.deep[0](first) + port.deep(own_first))
         return self.heads(torch.cat([current, deep], dim=1)) + port.heads(own)
@@ -257,12 +260,10 @@ class Fm(nn.Module):
 
     def forward(self, inputs: Inputs, port: FmPort | None = None) -> Tensor:
         """Logits [B, labels]."""
-        features = inputs.features
-        pairs = 0.5 * (features.sum(1).square() - features.square().sum(1)).sum(1, keepdim=True)
-        logits = self.linear(features.flatten(1)) + pairs
-        if port is None:
-            return logits
-        return logits + port.logits(features, inputs.vectors, inputs.vector_mask)
+        flat, total = inputs.features.flatten(1), inputs.features.sum(1)
+        pairs = 0.5 * (total.square().sum(1, keepdim=True) - flat.square().sum(1, keepdim=True))
+        logits = self.linear(flat) + pairs
+        return logits if port is None else logits + port.logits(total, inputs.vectors, inputs.vector_mask)
 
 
 class FmMlp(Fm):

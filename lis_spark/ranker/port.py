@@ -28,12 +28,17 @@ class Port(nn.Module):
 
     def normed(self, vectors: Tensor) -> Tensor:
         """[B, v], each part of it normalised."""
+        if len(self.widths) == 1:
+            return self.norms[0](vectors)
         parts = vectors.split(self.widths, dim=1)
         return torch.cat([norm(part) for norm, part in zip(self.norms, parts, strict=True)], dim=1)
 
     def columns(self, vectors: Tensor, mask: Tensor) -> Tensor:
         """The columns of a batch."""
-        normed = self.normed(vectors)
+        return self.entered(self.normed(vectors), mask)
+
+    def entered(self, normed: Tensor, mask: Tensor) -> Tensor:
+        """The columns of normalised vectors."""
         inner = normed if self.hidden is None else relu(self.hidden(normed))
         return self.enter(inner) * mask.unsqueeze(1)
 
@@ -67,10 +72,11 @@ class FmPort(Port):
         # Of the vector itself, as a field's linear part is: through columns that start at 0 it would not learn.
         self.linear = _zeros(port.width, labels)
 
-    def logits(self, features: Tensor, vectors: Tensor, mask: Tensor) -> Tensor:
-        """What the field adds: its products with all features [B, F, d] and its linear part; 0 where masked."""
-        products = (features.sum(1) * self.columns(vectors, mask)).sum(1, keepdim=True)
-        return products + self.linear(self.normed(vectors)) * mask.unsqueeze(1)
+    def logits(self, total: Tensor, vectors: Tensor, mask: Tensor) -> Tensor:
+        """What the field adds: its products with all features, of sum [B, d], and its linear part; 0 where masked."""
+        normed = self.normed(vectors)
+        products = (total * self.entered(normed, mask)).sum(1, keepdim=True)
+        return products + self.linear(normed) * mask.unsqueeze(1)
 
 
 def new_port(spec: RankerSpec, port: PortSpec, columns: int, seed: int) -> Port:
