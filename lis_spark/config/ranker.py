@@ -83,7 +83,7 @@ class LaunchConfig(Section):
     )
     cache_megabytes: int = Field(512, ge=0, description="decoded days kept by a rank, so that chains share a reading")
     arm_megabytes: int = Field(
-        512, ge=0, description="of a rank, for arms of append that are trained together (at most 16); 0: one at a time"
+        128, ge=0, description="of a rank, for arms of append that are trained together, at most 16; 0: one at a time"
     )
 
     @model_validator(mode="after")
