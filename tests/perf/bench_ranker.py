@@ -13,6 +13,7 @@ import datetime as dt
 import json
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -64,11 +65,11 @@ def join_only(plan_path: str) -> int:
     return 0
 
 
-def make_ranker(folder: Path, settings: RankerConfig) -> RankerSpec:
-    """The ranker of ``settings`` over the tables of ``TABLE_ROWS``."""
+def make_ranker(folder: Path, settings: RankerConfig, table_rows: Mapping[str, int] = TABLE_ROWS) -> RankerSpec:
+    """The ranker of ``settings`` over tables of so many rows."""
     generator = np.random.default_rng(0)
     tables = []
-    for name, rows in TABLE_ROWS.items():
+    for name, rows in table_rows.items():
         file = folder / f"{name}.npy"
         np.save(file, generator.integers(-(2**62), 2**62, rows))
         tables.append(
@@ -83,7 +84,7 @@ def make_ranker(folder: Path, settings: RankerConfig) -> RankerSpec:
         )
     taken = ("architecture", "dimension", "cross_layers", "hidden", "batch_size")
     return RankerSpec(
-        features=tuple(FeatureSpec(name=name, column=f"row_{name}", table=name) for name in TABLE_ROWS),
+        features=tuple(FeatureSpec(name=name, column=f"row_{name}", table=name) for name in table_rows),
         tables=tuple(tables),
         labels=("click",),
         history_length=HISTORY_LENGTH,
@@ -93,15 +94,22 @@ def make_ranker(folder: Path, settings: RankerConfig) -> RankerSpec:
     )
 
 
-def write_day(folder: Path, number: int, rows: int, row_groups: int) -> DaySpec:
-    """One day of random rows in one file."""
+def write_day(
+    folder: Path,
+    number: int,
+    rows: int,
+    row_groups: int,
+    table_rows: Mapping[str, int] = TABLE_ROWS,
+    beside: Mapping[str, pa.Array] | None = None,
+) -> DaySpec:
+    """One day of random rows in one file, with columns ``beside`` them."""
     generator = np.random.default_rng(number)
 
     def histories() -> pa.Array:
-        return pack(generator.integers(-1, TABLE_ROWS["item"], (rows, HISTORY_LENGTH), dtype=np.int32))
+        return pack(generator.integers(-1, table_rows["item"], (rows, HISTORY_LENGTH), dtype=np.int32))
 
     columns = {
-        f"row_{name}": pa.array(generator.integers(0, size, rows, np.int32)) for name, size in TABLE_ROWS.items()
+        f"row_{name}": pa.array(generator.integers(0, size, rows, np.int32)) for name, size in table_rows.items()
     }
     columns |= {
         "impression_id": pa.array([f"{number}-{row}" for row in range(rows)]),
@@ -110,7 +118,7 @@ def write_day(folder: Path, number: int, rows: int, row_groups: int) -> DaySpec:
         "label_click": pa.array(generator.integers(0, 2, rows, np.int8)),
         "history_clicks": histories(),
         "history_skips": histories(),
-    }
+    } | dict(beside or {})
     date = FIRST_DAY + dt.timedelta(days=number)
     file = folder / f"{date}.parquet"
     pq.write_table(pa.table(columns), file, row_group_size=-(-rows // row_groups))
