@@ -221,6 +221,7 @@ NARROW = (
 )
 
 
+@pytest.mark.slow("measures the main job twice more")
 def test_measure_a_lake_that_a_wider_configuration_filled_ends_right(
     spark: Any, copied: RunConfig, tmp_path: Path
 ) -> None:

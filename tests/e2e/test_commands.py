@@ -91,6 +91,7 @@ def test_every_lis_spark_line_of_the_readme_is_understood(command: str) -> None:
         load(ROOT / options.config, options.overrides)
 
 
+@pytest.mark.slow("runs every verb of the README")
 def test_the_lis_spark_lines_of_the_readme_run(
     spark: Any, small_run: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
