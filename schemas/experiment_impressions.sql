@@ -7,6 +7,7 @@ CREATE TABLE IF NOT EXISTS {table} (
   position INT NOT NULL COMMENT 'Place in the request, 1 is the first',
   explored BOOLEAN NOT NULL COMMENT 'Chosen at random, not by the ranker',
   user_fold INT NOT NULL COMMENT 'Fold of the user, by hash',
+  user_bucket INT COMMENT 'Part of the users by the same hash, as in training_rows',
   {label_columns},
   {row_columns},
   history_clicks BINARY NOT NULL COMMENT 'Empty places: the ranker has no histories',

@@ -87,9 +87,9 @@ def readable(lake: Lake, rows: DataFrame) -> DataFrame:
             named = named.join(own, "item_id", "left")
             vector = F.when(F.col("arm") == number, F.col(f"vector_{number}")).otherwise(vector)
     empty = F.lit(np.full(config.history.length, -1, "<i4").tobytes())
-    return named.withColumns(
-        {"vector": vector, "user_bucket": user_fold(config.evaluation.buckets), "history_clicks": empty}
-    ).withColumn("history_skips", empty)
+    parts = {"user_fold": config.evaluation.folds, "user_bucket": config.evaluation.buckets}
+    hashed = {name: user_fold(count) for name, count in parts.items()}
+    return named.withColumns({"vector": vector, **hashed, "history_clicks": empty, "history_skips": empty})
 
 
 def representation_of(config: RunConfig, arm: str) -> Representation | None:
