@@ -11,12 +11,12 @@ import numpy.typing as npt
 from pyspark.sql import DataFrame
 
 from lis_spark.config.leaks import HONEST, NAIVE
-from lis_spark.inference import RankSets, errors_with_seeds, rank_sets, shrink
+from lis_spark.inference import RankSets, rank_sets, shrink
 from lis_spark.inference.students_t import critical_value
 from lis_spark.lis.plan.append_arms import CONTENT, SHUFFLED_GRAPH
 from lis_spark.lis.plan.append_feature import ROW_SHUFFLED
 from lis_spark.lis.results.pools import Pool
-from lis_spark.lis.results.rows import shared_covariance
+from lis_spark.lis.results.rows import errors_together, shared_covariance
 from lis_spark.metrics import LIS, compare, joint_errors
 
 Row = Mapping[str, Any]
@@ -101,12 +101,10 @@ def rank_leaks(
     """
     keys = list(rows)
     values = np.array([row["lis"] for row in rows.values()])
-    variances = np.square([row["cluster_standard_error"] for row in rows.values()])
-    added = np.maximum(np.square([row["standard_error"] for row in rows.values()]) - variances, 0.0)
-    users = [row["users"] for row in rows.values()]
+    plain, of_users = ([row[name] for row in rows.values()] for name in ("standard_error", "cluster_standard_error"))
     seed_degrees = [row["seed_degrees_of_freedom"] or 0.0 for row in rows.values()]
-    errors, degrees = errors_with_seeds(variances, added, users, seed_degrees)
-    covariance = shared_covariance(correlation, np.sqrt(variances), errors)
+    errors, degrees = errors_together(plain, of_users, [row["users"] for row in rows.values()], seed_degrees)
+    covariance = shared_covariance(correlation, of_users, errors)
     last = [place for place, (leak, _, n) in enumerate(keys) if n == longest[leak]]
     own = np.ix_(last, last)
     return Compared(

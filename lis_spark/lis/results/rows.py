@@ -86,7 +86,8 @@ class ResultSet:
         values = [row.lis or 0.0 for row in rows]
         of_users = [row.cluster_standard_error or 0.0 for row in rows]
         plain = [row.standard_error or 0.0 for row in rows]
-        errors, degrees = _errors(plain, of_users, [row.users or 2 for row in rows], rows)
+        seed_degrees = [row.seed_degrees_of_freedom or 0.0 for row in rows]
+        errors, degrees = errors_together(plain, of_users, [row.users or 2 for row in rows], seed_degrees)
         covariance = shared_covariance(joint[LIS].correlation, of_users, errors)
         found = simultaneous_intervals(values, covariance, degrees)
         p_values = [
@@ -176,7 +177,8 @@ def _add_within_user(rows: Sequence[ResultRow], correlation: np.ndarray) -> None
     chosen = [rows[place] for place in known]
     of_users = [row.lis_within_user_cluster_standard_error or 0.0 for row in chosen]
     plain = [row.lis_within_user_standard_error or 0.0 for row in chosen]
-    errors, degrees = _errors(plain, of_users, [row.within_user_users or 2 for row in chosen], chosen)
+    seed_degrees = [row.seed_degrees_of_freedom or 0.0 for row in chosen]
+    errors, degrees = errors_together(plain, of_users, [row.within_user_users or 2 for row in chosen], seed_degrees)
     values = [row.lis_within_user or 0.0 for row in chosen]
     covariance = shared_covariance(correlation[np.ix_(known, known)], of_users, errors)
     found = simultaneous_intervals(values, covariance, degrees)
@@ -185,13 +187,19 @@ def _add_within_user(rows: Sequence[ResultRow], correlation: np.ndarray) -> None
         row.lis_within_user_simultaneous_high = float(found.high[place])
 
 
-def _errors(
-    plain: Sequence[float], of_users: Sequence[float], clusters: Sequence[int], rows: Sequence[ResultRow]
+def errors_together(
+    plain: Sequence[float], of_users: Sequence[float], clusters: Sequence[int], seed_degrees: Sequence[float]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Standard errors and degrees of freedom of scores that are read together, from each one's own."""
+    """Standard errors and degrees of freedom of scores that are read together, from each one's own.
+
+    Args:
+        plain: [k] standard errors with all that is in them.
+        of_users: [k] those over users alone.
+        clusters: [k] users.
+        seed_degrees: [k] degrees of freedom of what seeds add; 0 with one seed.
+    """
     variances = np.square(of_users)
-    added = np.maximum(np.square(plain) - variances, 0.0)
-    return errors_with_seeds(variances, added, clusters, [row.seed_degrees_of_freedom or 0.0 for row in rows])
+    return errors_with_seeds(variances, np.maximum(np.square(plain) - variances, 0.0), clusters, seed_degrees)
 
 
 def shared_covariance(correlation: np.ndarray, of_users: Sequence[float], errors: npt.ArrayLike) -> np.ndarray:
