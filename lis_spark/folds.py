@@ -13,3 +13,8 @@ _SALT = "lis_spark.user_fold"
 def user_fold(folds: int, user: str = "user_id") -> Column:
     """Fold 0 .. folds - 1 of a user, by hash."""
     return F.pmod(F.xxhash64(F.lit(_SALT), user), F.lit(folds)).cast("int")
+
+
+def fold_columns(folds: int, buckets: int) -> dict[str, Column]:
+    """The columns of rows that rankers read: the user's fold, and the bucket that folds of any number are made of."""
+    return {"user_fold": user_fold(folds), "user_bucket": user_fold(buckets)}

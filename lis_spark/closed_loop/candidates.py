@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from lis_spark.closed_loop.people import NOBODY, People
 from lis_spark.config import Representation, RunConfig
-from lis_spark.folds import user_fold
+from lis_spark.folds import fold_columns
 from lis_spark.lake import Lake
 from lis_spark.lis.append.representation_source import vectors_of
 from lis_spark.world import frames
@@ -87,9 +87,8 @@ def readable(lake: Lake, rows: DataFrame) -> DataFrame:
             named = named.join(own, "item_id", "left")
             vector = F.when(F.col("arm") == number, F.col(f"vector_{number}")).otherwise(vector)
     empty = F.lit(np.full(config.history.length, -1, "<i4").tobytes())
-    parts = {"user_fold": config.evaluation.folds, "user_bucket": config.evaluation.buckets}
-    hashed = {name: user_fold(count) for name, count in parts.items()}
-    return named.withColumns({"vector": vector, **hashed, "history_clicks": empty, "history_skips": empty})
+    parts = fold_columns(config.evaluation.folds, config.evaluation.buckets)
+    return named.withColumns({"vector": vector, **parts, "history_clicks": empty, "history_skips": empty})
 
 
 def representation_of(config: RunConfig, arm: str) -> Representation | None:

@@ -16,7 +16,7 @@ from pyspark.sql.types import BinaryType, StructField, StructType
 
 from lis_spark.config import FeatureConfig, RunConfig, fingerprint
 from lis_spark.errors import InputError, StepFailed
-from lis_spark.folds import user_fold
+from lis_spark.folds import fold_columns
 from lis_spark.lake import Lake
 from lis_spark.partitions import PartitionKey
 from lis_spark.progress import described
@@ -135,11 +135,9 @@ def training_rows(
     labels = [f"label_{label}" for label in config.labels]
     rows = [f"row_{feature.name}" for feature in config.features]
     keyed = _with_rows(_window(impressions, config, wanted), items, vocabularies, config)
-    parts = {"user_fold": config.evaluation.folds, "user_bucket": config.evaluation.buckets}
+    parts = fold_columns(config.evaluation.folds, config.evaluation.buckets)
     output = ["impression_id", "request_ts", "user_id", "item_id", *parts, *labels, *rows, "date"]
-    prepared = keyed.withColumns({name: user_fold(count) for name, count in parts.items()}).select(
-        *output, F.unix_date("date").alias("day"), "wanted"
-    )
+    prepared = keyed.withColumns(parts).select(*output, F.unix_date("date").alias("day"), "wanted")
     ordered = prepared.sortWithinPartitions("user_id", "request_ts", "impression_id")
     length, lookback = config.history.length, config.history.lookback_days
     label = f"label_{config.label}"
