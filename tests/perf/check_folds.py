@@ -12,7 +12,6 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from lis_spark.config.leaks import HONEST
 from lis_spark.lake import Lake
 from lis_spark.lis.plan.chains import OTHER_FOLDS
 from lis_spark.lis.plan.evaluation import resolve
+from lis_spark.lis.results.all_data import weights_at
 from lis_spark.lis.results.measure import measurements_of
 from lis_spark.lis.results.pools import single
 from lis_spark.metrics import sum_intervals
@@ -47,17 +47,6 @@ def config_of(world: int, folder: Path) -> RunConfig:
     )
 
 
-def weights_at(place: Fraction, folds: Sequence[int]) -> dict[int, Fraction]:
-    """Weight of each score in the least-squares line in 1 / F at a place: (1, x)' (X'X)^-1 (1, x_F)."""
-    k, x = len(folds), [Fraction(1, count) for count in folds]
-    total, squares = sum(x), sum(one * one for one in x)
-    determinant = k * squares - total * total
-    return {
-        count: (squares - total * (place + one) + k * place * one) / determinant
-        for count, one in zip(folds, x, strict=True)
-    }
-
-
 def checked(world: int, folder: Path) -> dict[str, object]:
     """Scores by folds, and the line at 1 / 100 less the score of 100 folds, with the interval of the shared users."""
     spark, config = get_session(app_name="check_folds"), config_of(world, folder)
@@ -71,7 +60,7 @@ def checked(world: int, folder: Path) -> dict[str, object]:
     }
     listed = [pair for pool in pools.values() for pair in pool.pairs(config.evaluation.folds)]
     names = {folds: pool.name for folds, pool in pools.items()}
-    line = {names[folds]: weight for folds, weight in weights_at(Fraction(1, TRUTH), KNOWN).items()}
+    line = {names[folds]: weight for folds, weight in weights_at(KNOWN, Fraction(1, TRUTH)).items()}
     sums = [*({name: 1} for name in names.values()), line, {**line, names[TRUTH]: Fraction(-1)}]
     *scores, foretold, error = sum_intervals(lake.read("influence"), listed, sums)
     low, high = error.interval

@@ -34,8 +34,7 @@ def add_all_data(results: ResultSet, per_user: DataFrame, pairs: Mapping[str, Se
             names.setdefault(_place(row), {})[row.folds] = pool.name
     honest = {_place(row): row for row in results.rows if row.variant == HONEST and len(names.get(_place(row), ())) > 1}
     sums = [
-        {names[place][folds]: weight for folds, weight in weights_at_zero(list(names[place])).items()}
-        for place in honest
+        {names[place][folds]: weight for folds, weight in weights_at(list(names[place])).items()} for place in honest
     ]
     listed = [pair for name in sorted({name for weights in sums for name in weights}) for pair in pairs[name]]
     found = dict(zip(honest, sum_intervals(per_user, listed, sums), strict=True))
@@ -46,16 +45,17 @@ def add_all_data(results: ResultSet, per_user: DataFrame, pairs: Mapping[str, Se
         row.fill("lis_all_data", combine_seeds(values, own.standard_error**2, own.clusters))
 
 
-def weights_at_zero(folds: Sequence[int]) -> dict[int, Fraction]:
-    """Number of folds F -> weight of its score in the least-squares line in 1 / F at 1 / F = 0.
+def weights_at(folds: Sequence[int], place: Fraction = Fraction(0)) -> dict[int, Fraction]:
+    """Number of folds F -> weight of its score in the least-squares line in 1 / F at a place.
 
     Args:
         folds: two different numbers at least.
+        place: 1 / F that the line is read at; 0: a table that lacks nobody.
     """
     places = {count: Fraction(1, count) for count in folds}
     mean = sum(places.values(), Fraction(0)) / len(places)
-    squares = sum(((place - mean) ** 2 for place in places.values()), Fraction(0))
-    return {count: Fraction(1, len(places)) - mean * (place - mean) / squares for count, place in places.items()}
+    squares = sum(((one - mean) ** 2 for one in places.values()), Fraction(0))
+    return {count: Fraction(1, len(places)) + (place - mean) * (one - mean) / squares for count, one in places.items()}
 
 
 def _place(row: ResultRow) -> tuple[object, ...]:
