@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from lis_spark.errors import StepFailed
-from lis_spark.metrics.products import exact_dot, exact_sum
+from lis_spark.metrics.integers import exact_dot, exact_sum
 
 _SCHEMA = "group int, left int, right int, rows bigint, total decimal(38,0), too_large bigint"
 _EXACT, _LARGEST = pa.decimal128(38, 0), 10**38

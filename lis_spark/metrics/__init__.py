@@ -1,6 +1,6 @@
 """Exact AUC, influence per user, GAUC and calibration; knows nothing of leaks or rankers (method 2)."""
 
-from lis_spark.metrics.comparison import compare, ratio_interval, sum_intervals
+from lis_spark.metrics.comparison import Combinations, combine, compare
 from lis_spark.metrics.estimates import Comparison, Gain, RatioInterval, SumInterval
 from lis_spark.metrics.influence import influence, totals
 from lis_spark.metrics.joint import LIS, WITHIN_USER, JointErrors, joint_errors
@@ -12,19 +12,19 @@ __all__ = [
     "LIS",
     "USER_PART",
     "WITHIN_USER",
+    "Combinations",
     "Comparison",
     "Gain",
     "JointErrors",
     "RatioInterval",
     "SumInterval",
+    "combine",
     "compare",
     "exact_auc",
     "influence",
     "joint_errors",
     "order_key",
     "part_arm",
-    "ratio_interval",
     "split_scores",
-    "sum_intervals",
     "totals",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -40,83 +41,68 @@ def compare(influences: DataFrame, pairs: Pairs, table: str = "influence") -> li
     return [estimate(units, members) for members in moments]
 
 
-def ratio_interval(
-    influences: DataFrame, pairs: Pairs, ratios: Sequence[tuple[str, str]], table: str = "influence"
-) -> dict[tuple[str, str], RatioInterval | None]:
-    """Ratios of the LIS of two comparisons, with intervals that know of their covariance, in one Spark job.
+@dataclass(frozen=True)
+class Combinations:
+    """Weighted sums of LIS in the order asked for; ratios by (above, below), None where what is below touches 0."""
 
-    ``own_label_share`` = 1 - value of (honest, naive_matched), its interval 1 - (high, low).
-
-    Args:
-        influences: see :func:`compare`.
-        pairs: see :func:`compare`; rows of comparisons that no ratio names are left aside.
-        ratios: (comparison_id above, comparison_id below).
-        table: name in error messages.
-
-    Returns:
-        Ratio -> interval, None where the 95 % interval of the LIS below touches 0.
-
-    Raises:
-        InputError: a ratio names a comparison that ``pairs`` lacks, or see :func:`compare`.
-    """
-    if not ratios:
-        return {}
-    units = gather_pairs(pairs, influences)
-    members = _units_by_comparison(units)
-    for numerator_id, denominator_id in ratios:
-        unknown = [name for name in (numerator_id, denominator_id) if name not in members]
-        if unknown or numerator_id == denominator_id:
-            raise InputError(
-                "a ratio needs two different comparisons",
-                table="pairs",
-                found=(numerator_id, denominator_id),
-                expected="two of " + ", ".join(members),
-                remedy="name two comparisons that are measured",
-            )
-    bundles = [[*members[numerator_id], *members[denominator_id]] for numerator_id, denominator_id in ratios]
-    moments = collect_moments(influences, units, bundles, table)
-    return {
-        (above, below): estimate_ratio(units, rows, above, below)
-        for (above, below), rows in zip(ratios, moments, strict=True)
-    }
+    sums: list[SumInterval]
+    ratios: dict[tuple[str, str], RatioInterval | None]
 
 
-def sum_intervals(
-    influences: DataFrame, pairs: Pairs, sums: Sequence[Mapping[str, int | Fraction]], table: str = "influence"
-) -> list[SumInterval]:
-    """Weighted sums of LIS, for instance differences, with intervals that know of their covariance, in one Spark job.
+def combine(
+    influences: DataFrame,
+    pairs: Pairs,
+    sums: Sequence[Mapping[str, int | Fraction]] = (),
+    ratios: Sequence[tuple[str, str]] = (),
+    table: str = "influence",
+) -> Combinations:
+    """Weighted sums and ratios of the LIS of several comparisons, with intervals that know of their covariance.
+
+    All of them take one Spark job. ``own_label_share`` = 1 - ratio of (honest, naive_matched), its interval
+    1 - (high, low).
 
     Args:
         influences: see :func:`compare`.
-        pairs: see :func:`compare`; rows of comparisons that no sum names are left aside.
-        sums: comparison_id -> weight, for each sum.
+        pairs: see :func:`compare`; rows of comparisons that nothing names are left aside.
+        sums: comparison_id -> weight, for each sum; a difference weighs 1 and -1.
+        ratios: (comparison_id above, comparison_id below); None where the 95 % interval of the LIS below touches 0.
         table: name in error messages.
 
-    Returns:
-        One interval for each sum.
-
     Raises:
-        InputError: a sum names a comparison that ``pairs`` lacks, or see :func:`compare`.
+        InputError: a sum or a ratio names a comparison that ``pairs`` lacks, a ratio names one twice, or see
+            :func:`compare`.
     """
-    if not sums:
-        return []
+    if not sums and not ratios:
+        return Combinations([], {})
     units = gather_pairs(pairs, influences)
     members = _units_by_comparison(units)
-    for weights in sums:
-        if unknown := [name for name in weights if name not in members]:
-            raise InputError(
-                "a sum names a comparison that is not there",
-                table="pairs",
-                found=unknown[0],
-                expected=", ".join(members),
-                remedy="name comparisons that are measured",
-            )
-    bundles = [[unit for name in weights for unit in members[name]] for weights in sums]
+    for names in (*sums, *ratios):
+        _check_names(tuple(names), members, is_ratio=isinstance(names, tuple))
+    bundles = [[unit for name in names for unit in members[name]] for names in (*sums, *ratios)]
     moments = collect_moments(influences, units, bundles, table)
-    return [
-        estimate_sum(units, rows, {name: Fraction(weight) for name, weight in weights.items()})
-        for rows, weights in zip(moments, sums, strict=True)
-    ]
+    of_sums, of_ratios = moments[: len(sums)], moments[len(sums) :]
+    return Combinations(
+        [
+            estimate_sum(units, rows, {name: Fraction(weight) for name, weight in weights.items()})
+            for rows, weights in zip(of_sums, sums, strict=True)
+        ],
+        {
+            (above, below): estimate_ratio(units, rows, above, below)
+            for (above, below), rows in zip(ratios, of_ratios, strict=True)
+        },
+    )
+
+
+def _check_names(names: tuple[str, ...], members: Mapping[str, Sequence[int]], is_ratio: bool) -> None:
+    unknown = [name for name in names if name not in members]
+    if unknown or (is_ratio and names[0] == names[1]):
+        raise InputError(
+            "a ratio needs two different comparisons" if is_ratio else "a sum names a comparison that is not there",
+            table="pairs",
+            found=names if is_ratio else unknown[0],
+            expected=("two of " if is_ratio else "") + ", ".join(members),
+            remedy="name comparisons that are measured",
+        )
 
 
 def _units_by_comparison(units: Sequence[ArmPair]) -> dict[str, list[int]]:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +21,9 @@ from pyspark.sql import functions as F
 from lis_spark.arrow_batches import whole_keys
 from lis_spark.metrics.estimates import Comparison
 from lis_spark.metrics.influence import MEASURES
+from lis_spark.metrics.integers import IntArray, exact_dot, exact_sum
 from lis_spark.metrics.moments import CHUNK_ROWS, number_units, numbered_rankings
-from lis_spark.metrics.products import IntArray, Unit, exact_dot, exact_sum
+from lis_spark.metrics.products import Unit
 from lis_spark.metrics.terms import UnitTerms
 
 Numbers = npt.NDArray[np.float64]
@@ -32,8 +34,8 @@ KINDS = (LIS, WITHIN_USER)
 # 2^20 x 2^20 x 2^12 rows stay below 2^53: sums of doubles that are whole numbers are exact in any order
 _GRAM_BITS, _GRAM_ROWS = 20, 2**12
 _GRAM_MASK = 2**_GRAM_BITS - 1
-_SUMS = ("gram", "deviation", "square")
-_SCHEMA = "kind string, left int, right int, gram decimal(38,0), deviation decimal(38,0), square decimal(38,0)"
+_KEYS, _SUMS = ("family", "kind", "left", "right"), ("gram", "deviation", "square")
+_SCHEMA = "family int, kind string, left int, right int, " + ", ".join(f"{name} decimal(38,0)" for name in _SUMS)
 _EXACT = pa.decimal128(38, 0)
 
 
@@ -54,20 +56,23 @@ class JointErrors:
 
 
 def joint_errors(
-    influences: DataFrame, comparisons: Sequence[Comparison], correlated: bool = True
-) -> dict[str, JointErrors]:
-    """Correlations and jackknife errors of the LIS, and of the AUC within users, of several comparisons, in one job.
+    influences: DataFrame, families: Sequence[Sequence[Comparison]], correlated: bool = True
+) -> list[dict[str, JointErrors]]:
+    """Correlations and jackknife errors of the LIS, and of the AUC within users, of families of comparisons.
+
+    All families take one Spark job.
 
     Args:
         influences: the table that the comparisons were made of.
-        comparisons: as :func:`lis_spark.metrics.compare` returns them.
-        correlated: whether correlations are wanted, which are k^2 sums; otherwise they are left at 0.
+        families: those that are read together, as :func:`lis_spark.metrics.compare` returns them.
+        correlated: whether correlations within a family are wanted, which are k^2 sums; otherwise they are left at 0.
 
     Returns:
-        Kind (:data:`LIS`, :data:`WITHIN_USER`) -> errors, in the order of the comparisons.
+        Of each family, kind (:data:`LIS`, :data:`WITHIN_USER`) -> errors, in the order of its comparisons.
     """
+    comparisons = [comparison for family in families for comparison in family]
     if not comparisons:
-        return {kind: JointErrors((), np.zeros((0, 0)), ()) for kind in KINDS}
+        return [{kind: JointErrors((), np.zeros((0, 0)), ()) for kind in KINDS} for _ in families]
     terms = [comparison.terms for comparison in comparisons]
     units = [term.unit for own in terms for term in own]
     numbers, positions = number_units(units)
@@ -76,20 +81,27 @@ def joint_errors(
         LIS: [comparison.auc.standard_error or 0.0 for comparison in comparisons],
         WITHIN_USER: [c.within_user.standard_error or 0.0 if c.within_user else 0.0 for c in comparisons],
     }
-    partial = rows.mapInArrow(_chunk_sums(terms, positions, errors, correlated), _SCHEMA)
-    summed = partial.groupBy("kind", "left", "right").agg(*[F.sum(name).alias(name) for name in _SUMS]).collect()
-    found = {(row["kind"], row["left"], row["right"]): {name: int(row[name]) for name in _SUMS} for row in summed}
-    names = tuple(comparison.comparison_id for comparison in comparisons)
-    return {kind: _joint(kind, names, errors[kind], comparisons, found) for kind in KINDS}
+    starts = np.cumsum([0, *map(len, families)]).tolist()
+    places = [range(start, end) for start, end in pairwise(starts)]
+    partial = rows.mapInArrow(_chunk_sums(terms, positions, errors, places, correlated), _SCHEMA)
+    summed = partial.groupBy(*_KEYS).agg(*[F.sum(name).alias(name) for name in _SUMS]).collect()
+    found: list[dict[tuple[str, int, int], dict[str, int]]] = [{} for _ in families]
+    for row in summed:
+        key = (row["kind"], row["left"], row["right"])
+        found[row["family"]][key] = {name: int(row[name]) for name in _SUMS}
+    return [
+        {kind: _joint(kind, [errors[kind][place] for place in own], family, sums) for kind in KINDS}
+        for own, family, sums in zip(places, families, found, strict=True)
+    ]
 
 
 def _joint(
     kind: str,
-    names: tuple[str, ...],
     errors: Sequence[float],
     comparisons: Sequence[Comparison],
     found: Mapping[tuple[str, int, int], Mapping[str, int]],
 ) -> JointErrors:
+    names = tuple(comparison.comparison_id for comparison in comparisons)
     k = len(names)
     correlation = np.eye(k)
     for left in range(k):
@@ -117,6 +129,7 @@ def _chunk_sums(
     terms: Sequence[Sequence[UnitTerms]],
     positions: Sequence[Unit],
     errors: Mapping[str, Sequence[float]],
+    families: Sequence[range],
     correlated: bool,
 ) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     rankings = max(max(unit.control, *unit.leaked) for unit in positions) + 1
@@ -136,8 +149,10 @@ def _chunk_sums(
                 user_effects(own, positions[start : start + len(own)], rows, users, measures, people)
                 for own, start in zip(terms, starts, strict=False)
             ]
-            for kind in KINDS:
-                yield _sums_of_kind(kind, [one[kind] for one in effects], errors[kind], correlated)
+            for family, places in enumerate(families):
+                for kind in KINDS if places else ():
+                    own = [effects[place][kind] for place in places]
+                    yield _sums_of_kind(family, kind, own, [errors[kind][place] for place in places], correlated)
 
     return chunks
 
@@ -200,7 +215,7 @@ def _changes(gained: float, weight: float, gained_of_user: Numbers, weight_of_us
 
 
 def _sums_of_kind(
-    kind: str, effects: Sequence[tuple[Numbers, Numbers]], errors: Sequence[float], correlated: bool
+    family: int, kind: str, effects: Sequence[tuple[Numbers, Numbers]], errors: Sequence[float], correlated: bool
 ) -> pa.RecordBatch:
     scales = [SCALE / (error or 1.0) for error in errors]
     units = [
@@ -219,9 +234,13 @@ def _sums_of_kind(
         columns["gram"].append(Decimal(both))
         columns["deviation"].append(Decimal(exact_sum(changes[left]) if is_own else 0))
         columns["square"].append(Decimal(exact_dot(changes[left], changes[left]) if is_own else 0))
-    arrays = [pa.array([kind] * len(listed)), *(pa.array(side, pa.int32()) for side in zip(*listed, strict=True))]
+    arrays = [
+        pa.array([family] * len(listed), pa.int32()),
+        pa.array([kind] * len(listed)),
+        *(pa.array(side, pa.int32()) for side in zip(*listed, strict=True)),
+    ]
     arrays += [pa.array(columns[name], _EXACT) for name in _SUMS]
-    return pa.RecordBatch.from_arrays(arrays, names=["kind", "left", "right", *_SUMS])
+    return pa.RecordBatch.from_arrays(arrays, names=[*_KEYS, *_SUMS])
 
 
 def exact_gram(values: IntArray) -> list[list[int]]:

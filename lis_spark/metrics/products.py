@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-IntArray = npt.NDArray[np.int64]
+from lis_spark.metrics.integers import IntArray, bounded_dot, row_sizes, row_sums
 
 # Log loss, probabilities and per-user AUCs are summed as multiples of 2^-32: integers do not depend on their order.
 UNITS = 2**32
@@ -42,6 +42,7 @@ PRODUCTS = (
     "qq",
 )
 _LETTERS = ("d", "c", "g", "p", "n", "m", "w", "b", "r", "q")
+_PLACE = {letter: place for place, letter in enumerate(_LETTERS)}
 # Plain sums of a unit: the sides of U2 by arm, units of log loss and probability, m x AUC of the users by arm.
 _BY_ARM = (
     "u2_positives",
@@ -54,9 +55,6 @@ _BY_ARM = (
 )
 _PLAIN = ("p", "n", "m", "b", "q")
 SUMS = (*_PLAIN, *[f"control_{name}" for name in _BY_ARM], *[f"leaked_{name}" for name in _BY_ARM])
-
-# 2^22 x 2^22 x 2^18 rows stay below 2^63
-_LIMB_BITS, _BLOCK_ROWS = 22, 2**18
 
 
 @dataclass(frozen=True)
@@ -85,38 +83,12 @@ class PairSums:
 
 @dataclass(frozen=True)
 class _Entries:
-    """One row a user of a unit: users ascending, their letters, and the unit's plain sums."""
+    """Users of a unit, ascending; their letters [letters, users]; the unit's plain sums."""
 
     users: IntArray
-    letters: Mapping[str, IntArray]
+    letters: IntArray
     sums: Mapping[str, int]
     uneven: int
-
-
-def exact_dot(left: IntArray, right: IntArray) -> int:
-    """The sum of products of two int64 arrays as a Python integer: exact, whatever its size."""
-    total = 0
-    for start in range(0, len(left), _BLOCK_ROWS):
-        block = slice(start, start + _BLOCK_ROWS)
-        for left_place, left_limb in enumerate(_limbs(left[block])):
-            for right_place, right_limb in enumerate(_limbs(right[block])):
-                total += int(np.dot(left_limb, right_limb)) << (_LIMB_BITS * (left_place + right_place))
-    return total
-
-
-def exact_sum(values: IntArray) -> int:
-    """The sum of an int64 array as a Python integer."""
-    return exact_dot(values, np.ones_like(values))
-
-
-def _limbs(values: IntArray) -> list[IntArray]:
-    """Digits of base 2^22, least first; the last one carries the sign."""
-    digits = []
-    low, high = int(values.min()), int(values.max())
-    while low < -(2 ** (_LIMB_BITS - 1)) or high >= 2 ** (_LIMB_BITS - 1):
-        digits.append(values & (2**_LIMB_BITS - 1))
-        values, low, high = values >> _LIMB_BITS, low >> _LIMB_BITS, high >> _LIMB_BITS
-    return [*digits, values]
 
 
 def pair_sums(
@@ -142,11 +114,13 @@ def pair_sums(
     bounds = np.searchsorted(rankings[order], np.arange(max(max(unit.control, *unit.leaked) for unit in units) + 2))
     slices = [order[bounds[number] : bounds[number + 1]] for number in range(len(bounds) - 1)]
     columns = {**measures, **_own_auc(measures)}
-    entries: dict[int, _Entries] = {}
+    # the same arms of one ranking stand in several comparisons: of a day, and of all days together
+    known: dict[Unit, _Entries] = {}
     for number, bundle in enumerate(bundles):
         for unit in bundle:
-            if unit not in entries:
-                entries[unit] = _entries(units[unit], slices, users, columns)
+            if units[unit] not in known:
+                known[units[unit]] = _entries(units[unit], slices, users, columns)
+        entries = {unit: known[units[unit]] for unit in bundle}
         yield from _bundle_sums(number, bundle, entries)
 
 
@@ -175,8 +149,7 @@ def _entries(
     arms = [slices[unit.control], *[slices[number] for number in unit.leaked]]
     uneven = _uneven_users(arms, users, columns)
     if uneven:
-        none = np.zeros(0, np.int64)
-        return _Entries(none, dict.fromkeys(_LETTERS, none), dict.fromkeys(SUMS, 0), uneven)
+        return _Entries(np.zeros(0, np.int64), np.zeros((len(_LETTERS), 0), np.int64), dict.fromkeys(SUMS, 0), uneven)
     control, leaked = arms[0], arms[1:]
     summed = {name: _added([columns[name][rows] for rows in leaked]) for name in _BY_ARM}
     share = _added([columns["u2_positives"][control], columns["u2_negatives"][control]])
@@ -194,10 +167,10 @@ def _entries(
             for letter, name in (("g", "g"), ("w", "u2_within_user"), ("r", "u2_within_request"))
         },
     }
-    sums = {name: exact_sum(letters[name]) for name in _PLAIN}
-    sums.update({f"control_{name}": exact_sum(columns[name][control]) for name in _BY_ARM})
-    sums.update({f"leaked_{name}": exact_sum(values) for name, values in summed.items()})
-    return _Entries(users[control].astype(np.int64), letters, sums, 0)
+    added = [letters[name] for name in _PLAIN]
+    added += [*(columns[name][control] for name in _BY_ARM), *(summed[name] for name in _BY_ARM)]
+    sums = dict(zip(SUMS, row_sums(np.stack(added)), strict=True))
+    return _Entries(users[control].astype(np.int64), np.stack([letters[name] for name in _LETTERS]), sums, 0)
 
 
 def _added(parts: Sequence[IntArray]) -> IntArray:
@@ -231,11 +204,10 @@ def _uneven_users(arms: Sequence[IntArray], users: npt.NDArray[np.integer], colu
 def _bundle_sums(number: int, bundle: Sequence[int], entries: Mapping[int, _Entries]) -> Iterator[PairSums]:
     users = np.concatenate([entries[unit].users for unit in bundle])
     places = np.repeat(np.arange(len(bundle)), [len(entries[unit].users) for unit in bundle])
-    letters = {name: np.concatenate([entries[unit].letters[name] for unit in bundle]) for name in _LETTERS}
+    letters = np.concatenate([entries[unit].letters for unit in bundle], axis=1)
     # rows with pairs first, so that a user's first row says whether it counts for GAUC, and for requests
-    order = np.lexsort((places, letters["q"] == 0, letters["m"] == 0, users))
-    users, places = users[order], places[order]
-    letters = {name: values[order] for name, values in letters.items()}
+    order = np.lexsort((places, letters[_PLACE["q"]] == 0, letters[_PLACE["m"]] == 0, users))
+    users, places, letters = users[order], places[order], letters[:, order]
     is_first = np.ones(len(users), bool)
     is_first[1:] = users[1:] != users[:-1]
     distance = 0
@@ -252,7 +224,7 @@ def _pairs_at(
     bundle: Sequence[int],
     entries: Mapping[int, _Entries],
     places: IntArray,
-    letters: Mapping[str, IntArray],
+    letters: IntArray,
     is_first: npt.NDArray[np.bool_],
     left: IntArray,
     distance: int,
@@ -268,15 +240,35 @@ def _pairs_at(
         y = x + distance
         unit = bundle[code // len(bundle)]
         own = entries[unit] if distance == 0 else None
+        counted = x[is_first[x]] if own else x[:0]
         yield PairSums(
             bundle=number,
             left=unit,
             right=bundle[code % len(bundle)],
-            users=int(is_first[x].sum()) if own else 0,
-            users_with_both_classes=int((is_first[x] & (letters["m"][x] > 0)).sum()) if own else 0,
-            users_with_request_pairs=int((is_first[x] & (letters["q"][x] > 0)).sum()) if own else 0,
+            users=len(counted),
+            users_with_both_classes=int((letters[_PLACE["m"], counted] > 0).sum()),
+            users_with_request_pairs=int((letters[_PLACE["q"], counted] > 0).sum()),
             members=len(x) if own else 0,
             uneven=own.uneven if own else 0,
-            products={name: exact_dot(letters[name[0]][x], letters[name[1]][y]) for name in PRODUCTS},
+            products=_products(letters[:, x], letters[:, y] if distance else None),
             sums=own.sums if own else dict.fromkeys(SUMS, 0),
         )
+
+
+def _products(left: IntArray, right: IntArray | None) -> dict[str, int]:
+    """The sum of each of :data:`PRODUCTS`.
+
+    Args:
+        left: [letters, rows].
+        right: the same; None: those on the left, so that dp is pd.
+    """
+    others = left if right is None else right
+    sizes = [row_sizes(side) for side in ((left,) if right is None else (left, others))]
+    found: dict[str, int] = {}
+    for name in PRODUCTS:
+        if right is None and name[::-1] in found:
+            found[name] = found[name[::-1]]
+            continue
+        one, other = _PLACE[name[0]], _PLACE[name[1]]
+        found[name] = bounded_dot(left[one], others[other], sizes[0][one] * sizes[-1][other])
+    return found

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from scipy.stats import t
 
 from lis_spark.errors import InputError, StepFailed
-from lis_spark.metrics import compare, influence, ratio_interval, sum_intervals
+from lis_spark.metrics import combine, compare, influence
 from lis_spark.metrics.influence import MEASURES
 
 GROUPS = ("evaluated_date", "arm", "fold")
@@ -157,7 +157,7 @@ def test_folds_are_weighted_by_their_pairs_and_days_share_their_users(influences
 def test_a_difference_of_two_scores_knows_that_they_share_users(influences: Any, ranking: Any) -> None:
     cells = [(date, fold) for date in DATES for fold in (0, 1)]
     pairs = [pair(arm, arm, date, fold) for arm in ("b", "c") for date, fold in cells]
-    difference, weighted = sum_intervals(influences, pairs, [{"b": 1, "c": -1}, {"c": 2}])
+    difference, weighted = combine(influences, pairs, [{"b": 1, "c": -1}, {"c": 2}]).sums
     (_, psi_a), (auc_b, psi_b), (auc_c, psi_c) = (
         pooled([ranking(date, arm, fold) for date, fold in cells]) for arm in "abc"
     )
@@ -170,9 +170,9 @@ def test_a_difference_of_two_scores_knows_that_they_share_users(influences: Any,
     )
     assert weighted.value == pytest.approx(2 * (auc_c - auc_a), abs=1e-12)
     assert weighted.standard_error == pytest.approx(2 * clustered(psi_c - psi_a), rel=1e-9)
-    assert sum_intervals(influences, pairs, []) == []
+    assert combine(influences, pairs).sums == []
     with pytest.raises(InputError, match="a sum names a comparison that is not there"):
-        sum_intervals(influences, pairs, [{"b": 1, "d": -1}])
+        combine(influences, pairs, [{"b": 1, "d": -1}])
 
 
 def test_replicates_within_a_ranking_are_averaged(influences: Any, ranking: Any) -> None:
@@ -263,7 +263,9 @@ def test_the_clustered_error_agrees_with_a_bootstrap_of_users(influences: Any, r
 def test_a_ratio_knows_of_the_covariance(influences: Any, ranking: Any) -> None:
     pairs = [pair("honest", "b", date, fold) for date in DATES for fold in (0, 1)]
     pairs += [pair("matched", arm, date, fold) for date in DATES for fold in (0, 1) for arm in ("c", "d")]
-    ratios = ratio_interval(influences, [*pairs, pair("other", "d")], [("honest", "matched"), ("matched", "honest")])
+    ratios = combine(
+        influences, [*pairs, pair("other", "d")], ratios=[("honest", "matched"), ("matched", "honest")]
+    ).ratios
     cells = [(date, fold) for date in DATES for fold in (0, 1)]
     estimates = {arm: pooled([ranking(date, arm, fold) for date, fold in cells]) for arm in "abcd"}
     honest, psi_honest = (x - y for x, y in zip(estimates["b"], estimates["a"], strict=True))
@@ -286,10 +288,10 @@ def test_a_ratio_over_nothing_is_null(spark: Any, rows: pd.DataFrame) -> None:
     same = control[control["arm"] == "a"].assign(arm="same")
     per_user = influence(spark.createDataFrame(pd.concat([control, same]), SCHEMA), GROUPS)
     pairs = [pair("honest", "b"), pair("nothing", "same")]
-    assert ratio_interval(per_user, pairs, [("honest", "nothing")]) == {("honest", "nothing"): None}
-    assert ratio_interval(per_user, pairs, []) == {}
+    assert combine(per_user, pairs, ratios=[("honest", "nothing")]).ratios == {("honest", "nothing"): None}
+    assert combine(per_user, pairs).ratios == {}
     with pytest.raises(InputError, match="two different comparisons"):
-        ratio_interval(per_user, pairs, [("honest", "naive")])
+        combine(per_user, pairs, ratios=[("honest", "naive")])
     per_user.unpersist()
 
 

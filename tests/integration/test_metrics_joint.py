@@ -53,20 +53,31 @@ def check_kind(found: Any, psi: list[pd.Series], jackknife: list[float]) -> None
 
 def test_joint_errors_of_overlapping_comparisons_equal_the_definition(influences: Any, wide: pd.DataFrame) -> None:
     comparisons = compare(influences, ALL_PAIRS)
-    found = joint_errors(influences, comparisons)
+    found = joint_errors(influences, [comparisons])[0]
     assert set(found) == {"lis", "within_user"}
     rankings = [rankings_of(wide, pairs) for pairs in COMPARISONS.values()]
     own = [own_pairs(each) for each in rankings]
     check_kind(found["lis"], list(map(influence_on_lis, rankings)), list(map(jackknife_of_lis, rankings)))
     check_kind(found["within_user"], list(map(influence_on_gain, own)), list(map(jackknife_of_gain, own)))
-    alone = joint_errors(influences, comparisons, correlated=False)
+    alone = joint_errors(influences, [comparisons], correlated=False)[0]
     assert all(alone[kind].jackknife == found[kind].jackknife for kind in found)
+
+
+def test_joint_errors_of_several_families_equal_those_of_each_alone(influences: Any) -> None:
+    comparisons = compare(influences, ALL_PAIRS)
+    families = [comparisons[:2], [], comparisons[1:]]
+    for family, together in zip(families, joint_errors(influences, families), strict=True):
+        (alone,) = joint_errors(influences, [family])
+        for kind, errors in alone.items():
+            assert together[kind].names == errors.names
+            assert together[kind].correlation.tolist() == errors.correlation.tolist()
+            assert together[kind].jackknife == errors.jackknife
 
 
 def test_joint_errors_of_equal_arms_are_zero(spark: Any, wide: pd.DataFrame) -> None:
     per_user = influence(as_scores(spark, wide.assign(same=wide["a"]), ["a", "b", "same"]), GROUPS)
     comparisons = compare(per_user, [*over_all("nothing", "same"), *over_all("something", "b")])
-    for found in joint_errors(per_user, comparisons).values():
+    for found in joint_errors(per_user, [comparisons])[0].values():
         assert found.jackknife[0] == 0.0 < found.jackknife[1]
         assert found.correlation.tolist() == [[1.0, 0.0], [0.0, 1.0]]
     per_user.unpersist()
@@ -89,7 +100,7 @@ def test_joint_errors_where_one_user_has_pairs_leave_its_jackknife_empty(spark: 
     wide, pairs = rows_of(users), [pair("one", "b")]
     per_user = influence(as_scores(spark, wide, ["a", "b"]), GROUPS)
     comparisons = compare(per_user, pairs)
-    found = joint_errors(per_user, comparisons)
+    found = joint_errors(per_user, [comparisons])[0]
     per_user.unpersist()
     gain = comparisons[0].within_user
     assert (gain.value, gain.standard_error, gain.interval, gain.clusters) == (0.5, None, (None, None), 1)
@@ -106,7 +117,7 @@ def test_joint_errors_of_users_without_influence_still_free_the_weights_of_folds
     wide, pairs = rows_of(users), [pair("two", "b", fold=fold) for fold in (0, 1)]
     per_user = influence(as_scores(spark, wide, ["a", "b"]), GROUPS)
     comparisons = compare(per_user, pairs)
-    found = joint_errors(per_user, comparisons)
+    found = joint_errors(per_user, [comparisons])[0]
     per_user.unpersist()
     expected = jackknife_of_lis(rankings_of(wide, pairs))
     assert comparisons[0].standard_error == 0.0 < expected
@@ -118,7 +129,7 @@ def test_joint_errors_of_shuffled_rows_are_the_same_bits(spark: Any, wide: pd.Da
     results = []
     for rows, partitions, at_once in ((uneven, 1, 10**6), (uneven.sample(frac=1, random_state=2), 5, 700)):
         per_user = influence(as_scores(spark, rows).repartition(partitions), GROUPS, rows_per_partition=at_once)
-        found = joint_errors(per_user.repartition(partitions), compare(per_user, ALL_PAIRS))
+        found = joint_errors(per_user.repartition(partitions), [compare(per_user, ALL_PAIRS)])[0]
         per_user.unpersist()
         results.append({kind: (one.names, one.correlation.tolist(), one.jackknife) for kind, one in found.items()})
     assert results[0] == results[1]

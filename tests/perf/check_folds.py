@@ -23,7 +23,7 @@ from lis_spark.lis.plan.evaluation import resolve
 from lis_spark.lis.results.all_data import weights_at
 from lis_spark.lis.results.measure import measurements_of
 from lis_spark.lis.results.pools import single
-from lis_spark.metrics import sum_intervals
+from lis_spark.metrics import combine
 from lis_spark.pipeline import run_steps
 from lis_spark.session import get_session
 
@@ -62,7 +62,7 @@ def checked(world: int, folder: Path) -> dict[str, object]:
     names = {folds: pool.name for folds, pool in pools.items()}
     line = {names[folds]: weight for folds, weight in weights_at(KNOWN, Fraction(1, TRUTH)).items()}
     sums = [*({name: 1} for name in names.values()), line, {**line, names[TRUTH]: Fraction(-1)}]
-    *scores, foretold, error = sum_intervals(lake.read("influence"), listed, sums)
+    *scores, foretold, error = combine(lake.read("influence"), listed, sums).sums
     low, high = error.interval
     return {
         "world": world,

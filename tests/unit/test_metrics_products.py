@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lis_spark.arrow_batches import whole_keys
-from lis_spark.metrics.products import Unit, exact_dot, exact_sum, pair_sums
+from lis_spark.metrics.integers import exact_dot, exact_sum, row_sizes, row_sums
+from lis_spark.metrics.products import Unit, pair_sums
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 
@@ -27,6 +28,14 @@ def test_exact_dot_is_exact_for_any_int64(rows: list[tuple[int, int]]) -> None:
 def test_exact_dot_over_several_blocks() -> None:
     values = np.full(2**18 * 2 + 3, 2**62 + 1, np.int64)
     assert exact_dot(values, values) == len(values) * (2**62 + 1) ** 2
+
+
+@given(st.lists(st.lists(INT64 | st.integers(-5, 5), min_size=3, max_size=3), min_size=1, max_size=8))
+def test_row_sums_and_sizes_are_exact_for_any_int64(rows: list[list[int]]) -> None:
+    values = np.array(rows, np.int64)
+    assert row_sums(values) == [sum(row) for row in rows]
+    assert row_sizes(values) == [max(0, *map(abs, row)) for row in rows]
+    assert row_sums(values[:, :0]) == row_sizes(values[:, :0]) == [0] * len(rows)
 
 
 @given(st.lists(st.integers(1, 7), min_size=1, max_size=20), st.integers(1, 9), st.integers(1, 12))

@@ -17,7 +17,7 @@ from lis_spark.inference import combine_seeds
 from lis_spark.lis.plan.chains import OTHER_FOLDS
 from lis_spark.lis.results.result_row import ResultRow
 from lis_spark.lis.results.rows import MEAN, ResultSet
-from lis_spark.metrics import sum_intervals
+from lis_spark.metrics import combine
 
 
 def add_all_data(results: ResultSet, per_user: DataFrame, pairs: Mapping[str, Sequence[Mapping[str, object]]]) -> None:
@@ -37,7 +37,7 @@ def add_all_data(results: ResultSet, per_user: DataFrame, pairs: Mapping[str, Se
         {names[place][folds]: weight for folds, weight in weights_at(list(names[place])).items()} for place in honest
     ]
     listed = [pair for name in sorted({name for weights in sums for name in weights}) for pair in pairs[name]]
-    found = dict(zip(honest, sum_intervals(per_user, listed, sums), strict=True))
+    found = dict(zip(honest, combine(per_user, listed, sums).sums, strict=True))
     for place, row in honest.items():
         own = found[place]
         of_seeds = [one.value for other, one in found.items() if other[1:] == place[1:] and other[0] != MEAN]

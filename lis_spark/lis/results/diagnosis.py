@@ -19,7 +19,7 @@ from lis_spark.lis.plan.comparisons import Measurement
 from lis_spark.lis.plan.ladder import ALIGNED, LADDER, REACHABLE, STEP
 from lis_spark.lis.results.result_row import ResultRow
 from lis_spark.lis.results.rows import MEAN
-from lis_spark.metrics import Comparison, RatioInterval, ratio_interval
+from lis_spark.metrics import Comparison, RatioInterval, combine
 
 T = TypeVar("T")
 Key = tuple[str, str, str]
@@ -94,7 +94,8 @@ def diagnoses(
         if {above, below} <= set(variants)
     }
     named = sorted({name for ratio in asked.values() for name in ratio})
-    intervals = ratio_interval(per_user, [pair for name in named for pair in listed[name]], list(asked.values()))
+    ratio_pairs = [pair for name in named for pair in listed[name]]
+    intervals = combine(per_user, ratio_pairs, ratios=list(asked.values())).ratios
     rows, config = [], lake.config
     gains = {
         (row.seed, row.evaluated_date.isoformat(), row.stratum, row.variant): row
@@ -184,8 +185,7 @@ def write_diagnoses(lake: Lake, rows: Sequence[Diagnosis], replaces: bool = Fals
         return
     lake.create("diagnoses")
     schema = lake.read("diagnoses").schema
-    values = [tuple(asdict(row)[name] for name in schema.names) for row in rows]
-    lake.merge("diagnoses", lake.spark.createDataFrame(values, schema), "row_id", replaces)
+    lake.merge("diagnoses", lake.spark.createDataFrame([asdict(row) for row in rows], schema), "row_id", replaces)
 
 
 def diagnoses_of(lake: Lake, results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -119,7 +119,7 @@ def _correlation(per_user: DataFrame, pools: Sequence[Pool], folds: int) -> npt.
     """Of the errors over the users, which the scores share."""
     pairs = [pair for pool in pools for pair in pool.pairs(folds) if pair["comparison_id"] == pool.name]
     found = {comparison.comparison_id: comparison for comparison in compare(per_user, pairs)}
-    return joint_errors(per_user, [found[pool.name] for pool in pools])[LIS].correlation
+    return joint_errors(per_user, [[found[pool.name] for pool in pools]])[0][LIS].correlation
 
 
 def _rising(

@@ -67,8 +67,8 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
     if unmeasured:
         results, ladder_ratios = _results(lake, plan, measurements, wanted)
         schema = lake.read("lis_results").schema
-        values = [tuple(asdict(row)[name] for name in schema.names) for row in results.rows]
-        lake.merge("lis_results", spark.createDataFrame(values, schema), "measurement_id", replaces=force)
+        rows = spark.createDataFrame([asdict(row) for row in results.rows], schema)
+        lake.merge("lis_results", rows, "measurement_id", replaces=force)
         write_diagnoses(lake, ladder_ratios, force)
     counts = (rows_in, rows_out, 0, len(todo), len(wanted) - len(todo))
     return StepResult("measure", *counts, versions=dict(lake.pinned), outputs=dict(lake.written))
@@ -163,9 +163,10 @@ def _results(
     with described(lake.spark, "what scores share: parts of the naive score, intervals that hold together"):
         add_parts_of_naive(results, per_user, pairs)
         add_all_data(results, per_user, pairs)
-        for places in results.families().values():
-            family = [found.comparisons[results.pools[place].name] for place in places]
-            results.add_simultaneous(places, joint_errors(per_user, family))
+        families = list(results.families().values())
+        compared = [[found.comparisons[results.pools[place].name] for place in places] for places in families]
+        for places, joint in zip(families, joint_errors(per_user, compared), strict=True):
+            results.add_simultaneous(places, joint)
     results.judge(config.evaluation.decision_threshold)
     return results, diagnoses(lake, measurements, identities, per_user, pairs, results.rows, found.comparisons)
 
@@ -201,7 +202,7 @@ def comparisons_of(per_user: DataFrame, listed: Sequence[Mapping[str, object]]) 
     few = with_few_users(comparisons)
     jackknife: dict[str, dict[str, float | None]] = {}
     if few:
-        for kind, errors in joint_errors(per_user, few, correlated=False).items():
+        for kind, errors in joint_errors(per_user, [few], correlated=False)[0].items():
             for name, error in zip(errors.names, errors.jackknife, strict=True):
                 jackknife.setdefault(name, {})[kind] = error
     return Found(comparisons, jackknife)

@@ -134,7 +134,7 @@ def _gathered(
     found = comparisons_of(per_user, pairs)
     estimates = [found.estimate(pool, lambda one: one.auc, LIS) for pool in scores]
     known = [estimate for estimate in estimates if estimate is not None]
-    joint = joint_errors(per_user, [found.comparisons[pool.name] for pool in scores])[LIS]
+    joint = joint_errors(per_user, [[found.comparisons[pool.name] for pool in scores]])[0][LIS]
     of_users = [found.cluster_error(pool, found.comparisons[pool.name].auc, LIS) for pool in scores]
     covariance = joint.correlation * np.outer(of_users, of_users)
     covariance[np.diag_indices_from(covariance)] = [estimate.standard_error**2 for estimate in known]

@@ -130,15 +130,18 @@ def _measured(
         fill_several_rows(row, pool, found.comparisons)
         results.rows.append(row)
         results.pools.append(pool)
-    for several in (False, True):
-        places = [
+    families = [
+        [
             place
             for place, (row, pool) in enumerate(zip(results.rows, results.pools, strict=True))
             if (pool.dates > 1) == several and row.standard_error is not None
         ]
+        for several in (False, True)
+    ]
+    compared = [[found.comparisons[results.pools[place].name] for place in places] for places in families]
+    for places, joint in zip(families, joint_errors(per_user, compared), strict=True):
         if places:
-            family = [found.comparisons[results.pools[place].name] for place in places]
-            results.add_simultaneous(places, joint_errors(per_user, family))
+            results.add_simultaneous(places, joint)
     for row in results.rows:
         results.decide(row, threshold)
         row.verdict = row.verdict if is_honest else f"{row.verdict} (naive)"

@@ -13,7 +13,7 @@ from lis_spark.lis.plan.arms import TRUTH, TRUTH_BY_FOLD, is_by_fold
 from lis_spark.lis.plan.chains import OTHER_FOLDS
 from lis_spark.lis.results.result_row import ResultRow
 from lis_spark.lis.results.rows import ResultSet
-from lis_spark.metrics import Comparison, ratio_interval, sum_intervals
+from lis_spark.metrics import Combinations, Comparison, combine
 
 Pairs = Mapping[str, Sequence[Mapping[str, object]]]
 
@@ -73,8 +73,12 @@ def add_parts_of_naive(results: ResultSet, per_user: DataFrame, pairs: Pairs) ->
             ratios.append((honest, "own_label_share", honest.name, whole.name))
         if first and row.horizon_days > 1 and row.is_of_everything and _is_apart_from_zero(row):
             ratios.append((honest, "first_day_share", first.name, honest.name))
-    _write_differences(per_user, pairs, differences)
-    _write_ratios(per_user, pairs, ratios)
+    sums = [weights for *_, weights in differences]
+    shares = [(above, below) for *_, above, below in ratios]
+    names = {name for one in (*sums, *shares) for name in one}
+    found = combine(per_user, [pair for name in sorted(names) for pair in pairs[name]], sums, shares)
+    _write_differences(differences, found)
+    _write_ratios(ratios, found)
 
 
 def _is_apart_from_zero(row: ResultRow) -> bool:
@@ -86,21 +90,14 @@ def _key(row: ResultRow) -> tuple[object, ...]:
     return (*row.place, row.seed, row.evaluated_date)
 
 
-def _write_differences(
-    per_user: DataFrame, pairs: Pairs, differences: Sequence[tuple[_Named, str, dict[str, int]]]
-) -> None:
-    listed = [pair for name in sorted({name for *_, sums in differences for name in sums}) for pair in pairs[name]]
-    found = sum_intervals(per_user, listed, [sums for *_, sums in differences])
-    for (honest, column, _), interval in zip(differences, found, strict=True):
+def _write_differences(differences: Sequence[tuple[_Named, str, dict[str, int]]], found: Combinations) -> None:
+    for (honest, column, _), interval in zip(differences, found.sums, strict=True):
         _write(honest.row, column, interval.value, *interval.interval)
 
 
-def _write_ratios(per_user: DataFrame, pairs: Pairs, ratios: Sequence[tuple[_Named, str, str, str]]) -> None:
-    listed = [pair for name in sorted({name for *_, a, b in ratios for name in (a, b)}) for pair in pairs[name]]
-    wanted = [(above, below) for *_, above, below in ratios]
-    found = ratio_interval(per_user, listed, wanted)
+def _write_ratios(ratios: Sequence[tuple[_Named, str, str, str]], found: Combinations) -> None:
     for honest, column, above, below in ratios:
-        ratio = found[above, below]
+        ratio = found.ratios[above, below]
         if ratio is None:
             continue
         low, high = ratio.interval
