@@ -47,11 +47,11 @@ class PlannedRows:
         return read + self.features * BYTES_PER_FEATURE_ROW + self.scores * BYTES_PER_SCORE
 
 
-def _trained_share(chain: Chain) -> float:
+def _trained_share(chain: Chain, day: dt.date) -> float:
     """Of a day's rows, those that a chain trains on."""
     if chain.trained_folds:
         return len(chain.trained_folds) / chain.folds
-    return 1 - 1 / chain.folds if chain.held_out_fold >= 0 else 1.0
+    return 1 - 1 / chain.folds if chain.fold_held_out_on(day) >= 0 else 1.0
 
 
 def _served_share(served: str, folds: int) -> float:
@@ -68,7 +68,7 @@ def planned_rows(config: RunConfig, days: dict[dt.date, Day]) -> PlannedRows:
     evaluation = config.evaluation
     chains = all_chains(config, ordered[0], ordered[-1])
     trained = sum(
-        present.get(chain.day_of_data(day), 0) * _trained_share(chain)
+        present.get(chain.day_of_data(day), 0) * _trained_share(chain, day)
         for chain in chains
         for day in chain.days
         if day not in chain.skip_days

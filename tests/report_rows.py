@@ -36,7 +36,7 @@ GAINS = {
         (0.0008, 0.0018, 0.0022, 0.0024),
         (0.0006, 0.0014, 0.0017, 0.0020),
     ),
-    "skip_t": (
+    "skip_own_t": (
         (0.0009, 0.0023, 0.0031, 0.0034),
         (0.0008, 0.0021, 0.0027, 0.0031),
         (0.0005, 0.0014, 0.0018, 0.0023),
@@ -48,7 +48,7 @@ ERRORS = {
     "naive": 0.0004,
     "naive_matched": 0.0004,
     "honest": 0.0003,
-    "skip_t": 0.0003,
+    "skip_own_t": 0.0003,
     "label_shuffled": 0.0001,
 }
 STRATA = (
@@ -170,7 +170,7 @@ def over_dates(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             continue
         parts: dict[str, float] = {}
         if variant == "honest":
-            naive, below = means["naive", horizon], lis if horizon == 1 else means["skip_t", horizon]
+            naive, below = means["naive", horizon], lis if horizon == 1 else means["skip_own_t", horizon]
             parts["evaluated_labels"] = naive - below
             if horizon > 1:
                 parts["later_events"] = below - lis

@@ -10,7 +10,17 @@ from pydantic import Field, field_validator, model_validator
 
 from lis_spark.config.section import Section
 
-Variant = Literal["naive", "naive_matched", "honest", "skip_t", "label_shuffled", "replay", "backward", "row_permuted"]
+Variant = Literal[
+    "naive",
+    "naive_matched",
+    "honest",
+    "skip_own_t",
+    "skip_t",
+    "label_shuffled",
+    "replay",
+    "backward",
+    "row_permuted",
+]
 SwapScope = Literal["both", "target", "history"]
 LeakChains = Literal["continued", "retrained"]
 Align = Literal["none", "procrustes"]

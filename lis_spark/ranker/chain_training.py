@@ -124,8 +124,7 @@ class ChainTrainer:
         started = time.monotonic()
         day = chain.day_of_data(date)
         spec = self.plan.days.get(day) or DaySpec(date=day, files=(), rows=0, row_groups=0)
-        skipped = date - ONE_DAY in chain.skip_days
-        rows = self._rows(chain, spec, skipped)
+        rows = self._rows(chain, spec, date - ONE_DAY)
         before = {name: (shard.weights.clone(), shard.momentum.clone()) for name, shard in self.model.shards.items()}
         loss = one_pass(self.model, self.rank, rows)
         touched = self._count(rows, day)
@@ -167,12 +166,12 @@ class ChainTrainer:
             publish(temporary, folder, manifest)
         self.rank.gathered(None)
 
-    def _rows(self, chain: ChainSpec, spec: DaySpec, skipped: bool) -> DayRows:
+    def _rows(self, chain: ChainSpec, spec: DaySpec, day: dt.date) -> DayRows:
         rows = self.reader.read(spec)
         check_count(spec, sum(int(count) for count in self.rank.gathered(len(rows))))  # type: ignore[call-overload]
-        if skipped:
+        if day in chain.skip_days:
             return rows[:0]
-        if chain.held_out_fold >= 0:
+        if chain.held_out_fold >= 0 and (not chain.held_out_days or day in chain.held_out_days):
             rows = rows[rows.buckets % chain.folds != chain.held_out_fold]
         if chain.trained_folds:
             rows = rows[np.isin(rows.buckets % chain.folds, chain.trained_folds)]

@@ -110,7 +110,10 @@ class StateSpec(Plain):
 
 
 class ChainSpec(Plain):
-    """One training history: forks from its parent's state at ``fork_date`` and has one fingerprint a snapshot date."""
+    """One training history: forks from its parent's state at ``fork_date`` and has one fingerprint a snapshot date.
+
+    It lacks the users of ``held_out_fold`` on every day, or on ``held_out_days`` alone where there are some.
+    """
 
     name: str
     seed: int
@@ -118,6 +121,7 @@ class ChainSpec(Plain):
     parent: StateSpec | None
     folds: int
     held_out_fold: int
+    held_out_days: tuple[dt.date, ...] = ()
     trained_folds: tuple[int, ...]
     skip_days: tuple[dt.date, ...]
     permute_labels: bool

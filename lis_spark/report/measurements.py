@@ -11,7 +11,7 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
-from lis_spark.lis.plan.chains import OTHER_FOLDS
+from lis_spark.lis.plan.chains import OTHER_FOLDS, SKIP_OWN_T
 from lis_spark.lis.results.result_row import ResultRow
 from lis_spark.lis.results.rows import MEAN
 from lis_spark.report.format import MISSING
@@ -25,6 +25,7 @@ VARIANT_NAMES = {
     "naive_matched": "naive, matched",
     "honest": "honest",
     OTHER_FOLDS: "honest, other folds",
+    SKIP_OWN_T: "skip own T",
     "skip_t": "skip-T",
     "label_shuffled": "label-shuffled",
     "replay": "replay",

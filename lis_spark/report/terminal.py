@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lis_spark.lis.plan.chains import SKIP_OWN_T
 from lis_spark.report.answer import answers_of
 from lis_spark.report.context import ReportContext
 from lis_spark.report.format import ascii_text, half_interval, plain, signed, verdict_style
@@ -46,8 +47,8 @@ def results_table(rows: Sequence[dict[str, Any]], threshold: float = 0.0010) -> 
     """Builds the table from the rows of lis_results.
 
     The columns are scores of scope ``both`` on all impressions. Scores of one's own stand below, marked where they may
-    contain the evaluated labels. On simulated worlds the truth bound stands where skip-T does on others: the page has
-    both.
+    contain the evaluated labels. On simulated worlds the truth bound stands where "skip own T" does on others: the page
+    has both.
 
     Args:
         rows: rows of lis_results.
@@ -61,7 +62,7 @@ def results_table(rows: Sequence[dict[str, Any]], threshold: float = 0.0010) -> 
     bounded = any(row.get("truth_bound") is not None for row in cleaned)
     # As wide as a date: a long name of a leak is folded, and so is a verdict, rather than that figures are cut.
     table.add_column("date", width=10, overflow="fold")
-    for name in ("n", "honest", "within users", "by user", "naive", "bound" if bounded else "skip-T", "shuffled"):
+    for name in ("n", "honest", "within users", "by user", "naive", "bound" if bounded else "skip own T", "shuffled"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", min_width=11, overflow="fold")
     subjects = split_subjects(cleaned)
@@ -102,7 +103,7 @@ def _add_subject(table: Table, subject: Subject, bounded: bool) -> None:
         table.add_section()
         for horizon in subject.horizons:
             naive, honest, skipped, shuffled = (
-                subject.find(variant, day, horizon) for variant in ("naive", "honest", "skip_t", "label_shuffled")
+                subject.find(variant, day, horizon) for variant in ("naive", "honest", SKIP_OWN_T, "label_shuffled")
             )
             main = honest or naive
             if main is None:

@@ -158,7 +158,7 @@ def test_splits_of_a_run_equal_a_naive_version(
 def test_the_parts_of_the_naive_score_add_up(results: list[dict[str, Any]]) -> None:
     honest, naive = row_of(results, "honest", 3), row_of(results, "naive", 3)
     assert honest["lis"] + honest["later_events"] + honest["evaluated_labels"] == pytest.approx(naive["lis"], abs=1e-12)
-    skipped = row_of(results, "skip_t", 3)
+    skipped = row_of(results, "skip_own_t", 3)
     assert honest["later_events"] == pytest.approx(skipped["lis"] - honest["lis"], abs=1e-12)
     assert honest["evaluated_labels_ci_low"] < honest["evaluated_labels"] < honest["evaluated_labels_ci_high"]
     first = row_of(results, "honest", 1)
@@ -184,7 +184,7 @@ def test_own_label_share_and_drift_stand_beside_the_honest_score(results: list[d
     assert honest["own_label_share_ci_low"] < honest["own_label_share"] < honest["own_label_share_ci_high"]
     assert honest["drift_penalty"] == row_of(results, "label_shuffled", 3)["lis"]
     assert honest["verdict"] in VERDICTS and honest["reason"]
-    controls = {"skip_t", "label_shuffled", "backward", "row_permuted"}
+    controls = {"skip_own_t", "skip_t", "label_shuffled", "backward", "row_permuted"}
     assert controls <= {row["variant"] for row in results}
     assert all(row["verdict"] is None for row in results if row["variant"] in controls)
 
@@ -195,6 +195,7 @@ def test_own_label_share_and_drift_stand_beside_the_honest_score(results: list[d
         ("swap", "naive", 1, "history", CONTROL),
         ("swap", "backward", -1, "both", CONTROL),
         ("swap", "skip_t", 3, "both", CONTROL),
+        ("swap", "skip_own_t", 3, "both", CONTROL),
         ("swap", "label_shuffled", 1, "both", CONTROL),
         ("swap", "row_permuted", 3, "both", CONTROL),
         ("swap", "slot_permuted", 0, "tab", CONTROL),

@@ -168,7 +168,7 @@ RIGHT = {
 
 def check_planted(number: int, folder: Path) -> Iterator[dict[str, object]]:
     """Whether each leak gets the verdict that its truth asks for; T is large enough for the order within users."""
-    world = draw_world(number, Sizes(impressions_of_t=120_000))
+    world = draw_world(number, Sizes(impressions_of_t=300_000))
     leaks = planted_leaks(world)
     found = Judged(world, Trainings(world, folder, MORE_SEEDS).scores(leaks, orders=2), [leak.name for leak in leaks])
     for row in found.results.rows:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +42,8 @@ from lis_spark.vectors import pack
 Numbers = npt.NDArray[np.float64]
 FIRST_DAY = dt.date(2026, 1, 1)
 DIMENSION, LATENTS = 8, 4
+# Of users: what any number of folds that divides it is made of.
+BUCKETS = 100
 # Which vectors a leak has: one an item, one a user, or one an impression.
 OWNERS = ("item", "user", "impression")
 
@@ -133,11 +135,11 @@ class Trainings:
 
     def __init__(self, world: World, folder: Path, seeds: Sequence[int]) -> None:
         self.world, self.folder, self.seeds = world, folder, tuple(seeds)
-        _be_alone()
+        be_alone()
         self.launch = LaunchSpec(ranks_per_chain=1, threads_per_process=1, cache_megabytes=256, use_gpu=False)
-        self.ranker = _ranker(world, folder)
+        self.ranker = ranker_of(world, folder)
         starts = np.cumsum([0, *(len(rows["user"]) for rows in world.days)])
-        self.days = [_write_day(folder, number, int(starts[number]), rows) for number, rows in enumerate(world.days)]
+        self.days = [write_day(folder, number, int(starts[number]), rows) for number, rows in enumerate(world.days)]
         self._train_bases()
 
     def scores(self, leaks: Sequence[Leak], orders: int = 1) -> dict[int, dict[str, npt.NDArray[np.float32]]]:
@@ -218,7 +220,7 @@ class Trainings:
         path = self.folder / f"append-{seed}.json"
         path.write_text(plan.model_dump_json(), encoding="utf-8")
         append_rank(str(path))
-        return _read_logits(output / str(seed) / self.days[-1].date.isoformat(), sizes.impressions_of_t)
+        return read_logits(output / str(seed) / self.days[-1].date.isoformat(), sizes.impressions_of_t)
 
     def _days_of(self, leak: Leak) -> npt.NDArray[np.int64] | None:
         """Impressions change places within their day, keys with all others."""
@@ -240,7 +242,7 @@ def in_wrong_order(
     return found
 
 
-def _be_alone() -> None:
+def be_alone() -> None:
     """The environment of a launch of one process."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -249,7 +251,7 @@ def _be_alone() -> None:
         os.environ.setdefault(name, str(value))
 
 
-def _ranker(world: World, folder: Path) -> RankerSpec:
+def ranker_of(world: World, folder: Path) -> RankerSpec:
     sizes = {"item": len(world.popularity), "user": len(world.user_intercept)}
     tables = []
     for number, (name, rows) in enumerate(sizes.items()):
@@ -280,12 +282,12 @@ def _ranker(world: World, folder: Path) -> RankerSpec:
     )
 
 
-def _write_day(folder: Path, number: int, before: int, rows: Mapping[str, np.ndarray]) -> DaySpec:
+def write_day(folder: Path, number: int, before: int, rows: Mapping[str, np.ndarray]) -> DaySpec:
     count = len(rows["user"])
     columns = {
         "impression_id": pa.array([f"{number}-{row}" for row in range(count)]),
         "user_id": pa.array([f"u{user}" for user in rows["user"]]),
-        "user_bucket": pa.array(np.zeros(count, np.int32)),
+        "user_bucket": pa.array((rows["user"] % BUCKETS).astype(np.int32)),
         "label_click": pa.array(rows["label"]),
         **{f"row_{name}": pa.array(rows[name].astype(np.int32)) for name in ("user", "item")},
         **{f"owner_{name}": pa.array(rows[name].astype(np.int64)) for name in ("user", "item")},
@@ -305,14 +307,15 @@ def _write_vectors(folder: Path, vectors: npt.NDArray[np.float32]) -> None:
     pq.write_table(pa.table(table), folder / "part-0.parquet")
 
 
-def _read_logits(folder: Path, rows: int) -> dict[str, npt.NDArray[np.float32]]:
+def read_logits(folder: Path, rows: int, name_of: Callable[[str], str] = str) -> dict[str, npt.NDArray[np.float32]]:
+    """Name -> the logits of all rows of T; arms of one name score the rows of T between them."""
     found = pa.concat_tables([pq.read_table(file) for file in sorted(folder.glob("*.parquet"))])
     place = np.array([int(name.rpartition("-")[2]) for name in found["impression_id"].to_pylist()])
-    arms, logits = np.array(found["arm"].to_pylist()), found["logit"].to_numpy()
+    arms, logits = np.array([name_of(arm) for arm in found["arm"].to_pylist()]), found["logit"].to_numpy()
     scores: dict[str, npt.NDArray[np.float32]] = {}
     for arm in dict.fromkeys(arms.tolist()):
         own = arms == arm
-        assert len(np.unique(place[own])) == rows, f"{arm} has not scored every row"
+        assert len(np.unique(place[own])) == own.sum() == rows, f"{arm} has not scored every row once"
         scores[arm] = np.empty(rows, np.float32)
         scores[arm][place[own]] = logits[own]
     return scores

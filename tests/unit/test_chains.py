@@ -32,6 +32,7 @@ def test_the_last_horizon_just_fits() -> None:
     assert {variant: len(members) for variant, members in by_variant.items()} == {
         "base": 1,
         "honest": 15,
+        "skip_own_t": 15,
         "skip_t": 3,
         "label_shuffled": 3,
         "replay": 2,  # of 04-30 the seven days before begin before the data
@@ -44,6 +45,11 @@ def test_the_last_horizon_just_fits() -> None:
         assert chain.days[0] == chain.fork_date and chain.days[-1] == chain.last_date - dt.timedelta(days=1)
     assert {c.held_out_fold for c in by_variant["honest"]} == {0, 1, 2, 3, 4}
     assert all(c.skip_days == (c.fork_date,) for c in by_variant["skip_t"])
+    for chain in by_variant["skip_own_t"]:
+        held_out = {day: chain.fold_held_out_on(day) for day in chain.days}
+        assert held_out == {day: chain.held_out_fold if day == chain.fork_date else -1 for day in chain.days}
+    for chain in by_variant["honest"]:
+        assert {chain.fold_held_out_on(day) for day in chain.days} == {chain.held_out_fold}
     for chain in by_variant["replay"]:
         days = [chain.day_of_data(day) for day in chain.days]
         assert days == [chain.fork_date - dt.timedelta(days=back) for back in range(7, 0, -1)]
@@ -80,13 +86,21 @@ def test_backward_snapshots_need_three_full_days() -> None:
 
 
 def test_each_impression_is_served_as_often_as_the_method_says() -> None:
-    """Per horizon: naive once, honest once, matched by the four other folds' chains, skip-T and shuffled once."""
+    """Per horizon: naive once, honest once, matched by the four other folds' chains, the others once."""
     requests = feature_requests(KUAIRAND, 17, day("05-01"), FULL)
     served = {"all": 5, "own": 1, "others": 4}
     for horizon, expected in {
         0: {"naive": 5, "honest": 5},
         1: {"naive": 5, "honest": 5, "naive_matched": 20, "label_shuffled": 5, "replay": 5},
-        7: {"naive": 5, "honest": 5, "naive_matched": 20, "label_shuffled": 5, "replay": 5, "skip_t": 5},
+        7: {
+            "naive": 5,
+            "honest": 5,
+            "naive_matched": 20,
+            "label_shuffled": 5,
+            "replay": 5,
+            "skip_t": 5,
+            "skip_own_t": 5,
+        },
         -3: {"backward": 5},
     }.items():
         folds: dict[str, int] = {}

@@ -220,7 +220,7 @@ def test_partial_results_make_a_report(rows, keep, tmp_path):
     Console(width=110, file=io.StringIO()).print(results_table(kept))
 
 
-@pytest.mark.parametrize("without", [(), ("naive_matched",), ("honest", "skip_t"), ("label_shuffled", "backward")])
+@pytest.mark.parametrize("without", [(), ("naive_matched",), ("honest", "skip_own_t"), ("label_shuffled", "backward")])
 def test_every_line_of_every_table_has_a_cell_for_every_heading(rows, without, context, tmp_path):
     kept = [row for row in rows if row["variant"] not in without]
     own = {**plausible_row("naive", "2022-05-01", 1, 0.1, 0.1), "protocol": "scores"}

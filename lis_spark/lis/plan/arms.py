@@ -13,6 +13,7 @@ from lis_spark.leaks.id_embedding import LEAK, FeatureRequest
 from lis_spark.lis.plan.chains import (
     ONE_DAY,
     OTHER_FOLDS,
+    SKIP_OWN_T,
     backward_horizons,
     base_name,
     fork_name,
@@ -32,7 +33,7 @@ REPRESENTATION = "representation"
 # Before the name of a rung of the nested ladder.
 RUNG = "rung_"
 # Variants whose scores come from one model for each fold.
-BY_FOLD = ("honest", "naive_matched", TRUTH_BY_FOLD, OTHER_FOLDS)
+BY_FOLD = ("honest", "naive_matched", SKIP_OWN_T, TRUTH_BY_FOLD, OTHER_FOLDS)
 Served = Literal["all", "own", "others"]
 
 
@@ -130,6 +131,9 @@ def feature_requests(
                 requests.append(
                     FeatureRequest("naive_matched", horizon, chain, later, date, fold, "others", folds=folds)
                 )
+            if SKIP_OWN_T in variants and horizon > 1:
+                chain = fork_name(kind, SKIP_OWN_T, date, seed, fold)
+                requests.append(FeatureRequest(SKIP_OWN_T, horizon, chain, later, date, fold, "own", folds=folds))
         if "skip_t" in variants and horizon > 1:
             chain = fork_name(kind, "skip_t", date, seed)
             requests.append(FeatureRequest("skip_t", horizon, chain, later, date))

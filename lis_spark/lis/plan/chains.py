@@ -19,6 +19,8 @@ RETRAINED_SEED = 1_000_000_007
 ONE_DAY = dt.timedelta(days=1)
 # The honest score under another number of folds: how much it depends on what it withholds.
 OTHER_FOLDS = "other_folds"
+# Chains that lack a fold's events of day T alone: what naive gains over them are the labels that are scored.
+SKIP_OWN_T = "skip_own_t"
 
 
 @dataclass(frozen=True)
@@ -27,9 +29,9 @@ class Chain:
 
     ``fork_date`` t means: starts from the parent's ``M_t`` (the base chain: from cold rows) and trains on days from t
     on; ``last_date`` is the date of its last snapshot, so its last day of data is the day before. It never sees the
-    users of ``held_out_fold``, one of ``folds``; where ``trained_folds`` are given, it sees no users but theirs. With
-    ``replayed_days`` r it trains on the days r days earlier, which its parent has seen: a table that moves on and
-    learns nothing new.
+    users of ``held_out_fold``, one of ``folds``, or lacks them on ``held_out_days`` alone where there are some; where
+    ``trained_folds`` are given, it sees no users but theirs. With ``replayed_days`` r it trains on the days r days
+    earlier, which its parent has seen: a table that moves on and learns nothing new.
     """
 
     name: str
@@ -40,10 +42,15 @@ class Chain:
     parent: str | None = None
     folds: int = 1
     held_out_fold: int = NO_FOLD
+    held_out_days: tuple[dt.date, ...] = ()
     trained_folds: tuple[int, ...] = ()
     skip_days: tuple[dt.date, ...] = ()
     permute_labels: bool = False
     replayed_days: int = 0
+
+    def fold_held_out_on(self, day: dt.date) -> int:
+        """The fold whose events of a day it does not see."""
+        return self.held_out_fold if not self.held_out_days or day in self.held_out_days else NO_FOLD
 
     @property
     def days(self) -> list[dt.date]:
@@ -216,6 +223,10 @@ def plan_chains(
                 for fold in range(folds):
                     name = other_folds_name(kind, date, seed, fold, folds)
                     chains.append(Chain(name, OTHER_FOLDS, own, date, end, base, folds, held_out_fold=fold))
+            if SKIP_OWN_T in evaluation.variants and longest > 1:
+                for fold in range(evaluation.folds):
+                    name, folds = fork_name(kind, SKIP_OWN_T, date, seed, fold), evaluation.folds
+                    chains.append(Chain(name, SKIP_OWN_T, own, date, end, base, folds, fold, held_out_days=(date,)))
             if "skip_t" in evaluation.variants and longest > 1:
                 name = fork_name(kind, "skip_t", date, seed)
                 chains.append(Chain(name, "skip_t", own, date, end, base, skip_days=(date,)))

@@ -15,13 +15,26 @@ from lis_spark.lake import Lake
 from lis_spark.leaks.id_embedding import FeatureRequest
 from lis_spark.lis.plan.append_arms import append_arms
 from lis_spark.lis.plan.arms import Arm, feature_requests, plan_arms
-from lis_spark.lis.plan.chains import Chain, Unavailable, all_chains, backward_horizons, can_replay, lineage
+from lis_spark.lis.plan.chains import (
+    SKIP_OWN_T,
+    Chain,
+    Unavailable,
+    all_chains,
+    backward_horizons,
+    can_replay,
+    lineage,
+)
 from lis_spark.ranker.snapshots import SnapshotKey, source_partitions
 
 # A day counts as full when it holds at least this share of the median day's impressions.
 FULL_DAY_SHARE = 0.5
 # The label of a simulated world whose probability is in the table `truth`.
 TRUE_LABEL = "click"
+# Why some scores do not exist at n = 1.
+NOT_AFTER_ONE_DAY = {
+    SKIP_OWN_T: "at n = 1 there is no later day: its table is that of the honest score",
+    "skip_t": "at n = 1 the only day after T's morning is T itself, which skip-T skips: its table is E_T",
+}
 
 
 def knows_truth(config: RunConfig) -> bool:
@@ -68,9 +81,11 @@ class EvaluationPlan:
         evaluation, missing = self.config.evaluation, []
         for date in evaluation.dates:
             missing += backward_horizons(evaluation, date, self.first_full_day)[1]
-            if "skip_t" in evaluation.variants and 1 in evaluation.horizons:
-                reason = "at n = 1 the only day after T's morning is T itself, which skip-T skips: its table is E_T"
-                missing.append(Unavailable("skip_t", date, 1, reason))
+            missing += [
+                Unavailable(variant, date, 1, reason)
+                for variant, reason in NOT_AFTER_ONE_DAY.items()
+                if variant in evaluation.variants and 1 in evaluation.horizons
+            ]
             if "replay" in evaluation.variants and not can_replay(evaluation, date, min(self.rows)):
                 longest = max(evaluation.horizons)
                 reason = f"it repeats the {longest} days before T, and the data begins at {min(self.rows)}"

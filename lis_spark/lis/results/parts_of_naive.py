@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame
 
 from lis_spark.config.leaks import HONEST, NAIVE
 from lis_spark.lis.plan.arms import TRUTH, TRUTH_BY_FOLD, is_by_fold
-from lis_spark.lis.plan.chains import OTHER_FOLDS
+from lis_spark.lis.plan.chains import OTHER_FOLDS, SKIP_OWN_T
 from lis_spark.lis.results.result_row import ResultRow
 from lis_spark.lis.results.rows import ResultSet
 from lis_spark.metrics import Combinations, Comparison, combine
@@ -43,9 +43,11 @@ def truth_bounds(results: ResultSet, comparisons: Mapping[str, Comparison]) -> N
 def add_parts_of_naive(results: ResultSet, per_user: DataFrame, pairs: Pairs) -> None:
     """Writes beside each honest score what the naive score holds more, and how much of it day T alone gives.
 
-    ``evaluated_labels`` = naive - skip-T, ``later_events`` = skip-T - honest; at n = 1 there is no later day, and all
-    that naive is above honest are evaluated labels. ``own_label_share`` = 1 - honest / naive_matched (append: / naive),
-    ``first_day_share`` = honest(1) / honest(n), both null where the interval of what stands below touches 0.
+    ``evaluated_labels`` = naive - skip_own_t, ``later_events`` = skip_own_t - honest; at n = 1 there is no later day,
+    and all that naive is above honest are evaluated labels. Where T is skipped for everybody (skip-T), what others do
+    on T is gone, too, and would count as labels (``tests/perf/check_parts.py`` measures by how much).
+    ``own_label_share`` = 1 - honest / naive_matched (append: / naive), ``first_day_share`` = honest(1) / honest(n),
+    both null where the interval of what stands below touches 0.
     """
     named = {
         (*row.place, row.seed, row.evaluated_date): _Named(row, pool.name)
@@ -59,7 +61,7 @@ def add_parts_of_naive(results: ResultSet, per_user: DataFrame, pairs: Pairs) ->
         if row.variant != HONEST or not row.horizon_days or row.swap_scope not in (None, "both"):
             continue
         others = {
-            variant: named.get(_key(replace(row, variant=variant))) for variant in (NAIVE, "naive_matched", "skip_t")
+            variant: named.get(_key(replace(row, variant=variant))) for variant in (NAIVE, "naive_matched", SKIP_OWN_T)
         }
         naive, matched, skipped = others.values()
         first = named.get(_key(replace(row, horizon_days=1)))

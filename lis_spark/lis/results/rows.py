@@ -13,7 +13,7 @@ from lis_spark.config.leaks import HONEST, NAIVE
 from lis_spark.inference import errors_with_seeds, holm, simultaneous_intervals
 from lis_spark.inference.students_t import upper_chance
 from lis_spark.lis.plan.append_feature import PORT
-from lis_spark.lis.plan.chains import OTHER_FOLDS
+from lis_spark.lis.plan.chains import OTHER_FOLDS, SKIP_OWN_T
 from lis_spark.lis.plan.comparisons import Measurement
 from lis_spark.lis.results.decision import HARMFUL, Evidence, Score, judge
 from lis_spark.lis.results.pools import Pool, over_dates, over_seeds, single, with_checks
@@ -23,7 +23,7 @@ from lis_spark.metrics import LIS, WITHIN_USER, JointErrors
 # Variants whose scores say something of the preference data; the others are controls.
 JUDGED = (NAIVE, "naive_matched", HONEST)
 # Variants that are pooled over dates: what stands in the first lines of a report.
-POOLED = (*JUDGED, OTHER_FOLDS, "skip_t", "label_shuffled", "replay", "representation", "row_shuffled")
+POOLED = (*JUDGED, OTHER_FOLDS, SKIP_OWN_T, "skip_t", "label_shuffled", "replay", "representation", "row_shuffled")
 # Protocols whose arms are trained for the measurement: another training moves their scores (method 1.7).
 TRAINED = ("swap+refit", "append")
 ONE_TRAINING = "one training seed: what another training would change is in no interval"

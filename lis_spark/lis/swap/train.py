@@ -80,7 +80,8 @@ def chain_fingerprints(plan: EvaluationPlan) -> ChainFingerprints:
         before = prints[chain.parent][chain.fork_date] if chain.parent else fingerprint(start, chain.seed)
         prints[chain.name] = {}
         for day in chain.days:
-            treatment = [chain.held_out_fold, chain.permute_labels, day in chain.skip_days, *chain.trained_folds]
+            held_out = chain.fold_held_out_on(day)
+            treatment = [held_out, chain.permute_labels, day in chain.skip_days, *chain.trained_folds]
             rows = plan.row_fingerprints.get(chain.day_of_data(day), "no rows")
             before = fingerprint(before, rows, treatment)
             prints[chain.name][day + ONE_DAY] = before
@@ -146,6 +147,7 @@ def _train_plan(
             parent=_parent_state(config, chain, fingerprints),
             folds=chain.folds,
             held_out_fold=chain.held_out_fold,
+            held_out_days=chain.held_out_days,
             trained_folds=chain.trained_folds,
             skip_days=chain.skip_days,
             permute_labels=chain.permute_labels,
