@@ -47,22 +47,24 @@ def results_table(rows: Sequence[dict[str, Any]], threshold: float = 0.0010) -> 
     """Builds the table from the rows of lis_results.
 
     The columns are scores of scope ``both`` on all impressions. Scores of one's own stand below, marked where they may
-    contain the evaluated labels. On simulated worlds the truth bound stands where "skip own T" does on others: the page
-    has both.
+    contain the evaluated labels. On simulated worlds the truth bound stands where "own T" (skip_own_t) does on others:
+    the page has both.
 
     Args:
         rows: rows of lis_results.
         threshold: absolute AUC that counts.
     """
     cleaned = [clean(row) for row in rows]
+    bounded = any(row.get("truth_bound") is not None for row in cleaned)
+    own_t = any(row.get("variant") == SKIP_OWN_T for row in cleaned) and not bounded
     table = Table(
         title="LIS = AUC with the future's table minus AUC with today's",
-        caption=f"± half of the 95 % interval, clustered by user; {plain(threshold)} counts",
+        caption=f"± half of the 95 % interval, clustered by user; {plain(threshold)} counts"
+        + "; own T: naive without day T of the users that are scored" * own_t,
     )
-    bounded = any(row.get("truth_bound") is not None for row in cleaned)
     # As wide as a date: a long name of a leak is folded, and so is a verdict, rather than that figures are cut.
     table.add_column("date", width=10, overflow="fold")
-    for name in ("n", "honest", "within users", "by user", "naive", "bound" if bounded else "skip own T", "shuffled"):
+    for name in ("n", "honest", "within users", "by user", "naive", "bound" if bounded else "own T", "shuffled"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", min_width=11, overflow="fold")
     subjects = split_subjects(cleaned)

@@ -38,8 +38,9 @@ def test_a_user_is_forgotten_everywhere(
     ids = [row[0] for row in lake.read("impressions").where(F.col("user_id") == user).select("impression_id").collect()]
     before = sizes(spark, copied)
     expected = dict.fromkeys(("impressions", "training_rows"), len(ids)) | {
-        # n = 1, 3: naive, honest, matched (two folds), shuffled, replay each once, skip-T at 3; naive, honest, backward
-        "leaked_features": on_the_day * (2 * 5 + 1),
+        # n = 1, 3: naive, honest, matched (two folds), shuffled, replay each once, both skips at 3; and then
+        # naive, honest, backward
+        "leaked_features": on_the_day * (2 * 5 + 2),
         "control_features": on_the_day * 3,
         "scores": lake.read("scores").where(F.col("user_id") == user).count(),
         "influence": lake.read("influence").where(F.col("user_id") == user).count(),

@@ -56,6 +56,7 @@ def all_chains() -> list[ChainSpec]:
         make_chain("base", 0, DAYS),
         make_chain("same", FORK, DAYS),
         make_chain("without_fold_0", FORK, DAYS, held_out_fold=0, full_snapshots=(day(DAYS),)),
+        make_chain("without_fold_0_at_first", FORK, DAYS, held_out_fold=0, held_out_days=(day(FORK),)),
         make_chain("skip_first", FORK, DAYS, skip_days=(day(FORK),)),
         make_chain("permuted", FORK, DAYS, permute_labels=True, keep_every_state=False),
     ]
@@ -83,9 +84,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     short = make_train_plan(world, work["interrupted"], [make_chain("base", 0, 1)])
     # two processes: the second goes on where the first was cut short, and does once more what the first did whole
     first = run_ranks([plans["once"], f"train:{write_plan(folder / 'short.json', short)}"])
-    assert results(first) == [DAYS + 4 * (DAYS - FORK), 1]
+    assert results(first) == [DAYS + 5 * (DAYS - FORK), 1]
     second = run_ranks([plans["interrupted"], plans["again"]])
-    assert results(second) == [DAYS - 1 + 4 * (DAYS - FORK), DAYS + 4 * (DAYS - FORK)]
+    assert results(second) == [DAYS - 1 + 5 * (DAYS - FORK), DAYS + 5 * (DAYS - FORK)]
     return Trained(world, work["once"], work["again"], work["interrupted"])
 
 
@@ -130,7 +131,7 @@ def same_states(first: Path, second: Path) -> bool:
 def test_the_same_plan_gives_the_same_bits(trained: Trained) -> None:
     folders = sorted(file.parent for file in trained.once.rglob("state-*.safetensors"))
     # `permuted` keeps its last state only
-    assert len(folders) == DAYS + 3 * (DAYS - FORK) + 1
+    assert len(folders) == DAYS + 4 * (DAYS - FORK) + 1
     for folder in folders:
         chain, date = folder.parts[-2:]
         assert sha256_of(folder) == sha256_of(trained.again / "chains" / chain / date)
@@ -142,7 +143,7 @@ def test_chains_shared_out_over_two_ranks_have_the_bits_of_one(trained: Trained,
     for name in ("work", "again"):
         plan = make_train_plan(trained.world, tmp_path / name, all_chains())
         own = results(run_ranks([f"train:{write_plan(tmp_path / f'{name}.json', plan)}"], ranks=2))
-        assert own == [DAYS + 2 * (DAYS - FORK)], "the base and two of the four forks; the other rank the other two"
+        assert own == [DAYS + 3 * (DAYS - FORK)], "the base and three of the five forks; the other rank the other two"
         for folder in sorted(file.parent for file in trained.once.rglob("state-*.safetensors")):
             chain, date = folder.parts[-2:]
             assert sha256_of(folder) == sha256_of(tmp_path / name / "chains" / chain / date), (chain, date)
@@ -169,7 +170,7 @@ def test_a_run_that_is_killed_within_a_day_ends_with_the_bits_of_one_that_is_not
     torn.mkdir(exist_ok=True)
     (torn / "state-0.safetensors").write_bytes(b"half of")
     (done,) = results(run_ranks([plan]))
-    assert done == len(left) + 4 * (DAYS - FORK)
+    assert done == len(left) + 5 * (DAYS - FORK)
     for folder in sorted(file.parent for file in trained.once.rglob("state-*.safetensors")):
         chain, date = folder.parts[-2:]
         assert sha256_of(folder) == sha256_of(work / "chains" / chain / date), (chain, date)
@@ -278,6 +279,18 @@ def test_the_held_out_fold_is_not_trained_on(trained: Trained) -> None:
     assert sum(manifest["trained_rows"] for manifest in manifests) == len(parts[1]["row_item"])
 
 
+def test_a_fold_held_out_on_one_day_is_trained_on_the_others(trained: Trained) -> None:
+    chain, parts = "without_fold_0_at_first", [rows_of(trained.world, range(FORK))]
+    parts += [rows_of(trained.world, range(FORK, FORK + 1), without_fold=0)]
+    assert same_states(place(trained.once, chain, FORK + 1), place(trained.once, "without_fold_0", FORK + 1))
+    parts += [rows_of(trained.world, range(FORK + 1, DAYS))]
+    counts = [naive_counts(part)[0] for part in parts]
+    state = read_state(place(trained.once, chain, DAYS))
+    assert state["item.updates"].tolist() == [sum(of_item) for of_item in zip(*counts, strict=True)]
+    trained_rows = [read_manifest(place(trained.once, chain, FORK + n))["trained_rows"] for n in (1, 2)]
+    assert trained_rows == [len(part["row_item"]) for part in parts[1:]]
+
+
 def test_snapshots_hold_the_rows_touched_that_day_or_ever(trained: Trained) -> None:
     for chain, number, full in (("base", DAYS, False), ("without_fold_0", DAYS, True)):
         folder = place(trained.once, chain, number)
@@ -308,7 +321,7 @@ def test_permuted_labels_are_the_same_labels_in_another_order(trained: Trained) 
     chains = {chain.name: chain for chain in plan.chains}
 
     def rows(name: str) -> DayRows:
-        return trainer._rows(chains[name], plan.days[day(FORK)], skipped=False)
+        return trainer._rows(chains[name], plan.days[day(FORK)], day(FORK))
 
     plain, permuted = rows("base"), rows("permuted")
     assert permuted.labels.sum(axis=0).tolist() == plain.labels.sum(axis=0).tolist()

@@ -35,8 +35,9 @@ from tests.perf.planted_worlds import DIMENSION, LATENTS, Leak, Sizes, Trainings
 
 Numbers = npt.NDArray[np.float64]
 SEEDS = (17, 18, 19)
-# Where every verdict must be right: what two more seeds save in the width of an interval is half of it.
-MORE_SEEDS = (*SEEDS, 20, 21)
+# Where every verdict must be right. With five seeds the order within users of the user intercept was not resolved in
+# one world of three, however many impressions T had: it is trainings and orders that scatter.
+MORE_SEEDS = tuple(range(17, 25))
 GAINS = (USEFUL, CLEARLY_USEFUL)
 THRESHOLD = 0.0010
 
@@ -168,7 +169,7 @@ RIGHT = {
 
 def check_planted(number: int, folder: Path) -> Iterator[dict[str, object]]:
     """Whether each leak gets the verdict that its truth asks for; T is large enough for the order within users."""
-    world = draw_world(number, Sizes(impressions_of_t=300_000))
+    world = draw_world(number, Sizes(impressions_of_t=120_000))
     leaks = planted_leaks(world)
     found = Judged(world, Trainings(world, folder, MORE_SEEDS).scores(leaks, orders=2), [leak.name for leak in leaks])
     for row in found.results.rows:
