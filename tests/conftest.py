@@ -75,6 +75,8 @@ def spark() -> Iterator[Any]:
             "spark.memory.fraction": "0.5",
             # Nobody looks at the UI of a test, and its port may be taken.
             "spark.ui.enabled": "false",
+            # Two rows are read sooner than code for them is compiled; commands in processes of their own do compile.
+            "spark.sql.codegen.wholeStage": "false",
             "spark.sql.adaptive.coalescePartitions.minPartitionNum": "1",
         },
         app_name="lis_spark tests",

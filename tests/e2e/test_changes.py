@@ -44,6 +44,7 @@ def job_names(spark: Any) -> dict[int, str | None]:
     return {job: description.get() if description.isDefined() else None for job, description in told}
 
 
+@pytest.mark.slow("goes through every step of the main job once more")
 def test_a_run_that_finds_everything_done_writes_nothing(spark: Any, small_run: SmallRun) -> None:
     before = versions(spark, small_run.config)
     results = run_steps(spark, small_run.config, COMPUTED)

@@ -6,7 +6,7 @@ import datetime as dt
 import hashlib
 import json
 import re
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
