@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
 NO_FOLD = -1
+# Whose impressions a snapshot or an arm is for: everybody's, those of the fold that is held out, those of the others.
+Served = Literal["all", "own", "others"]
 # A constant of the method: the same user is in the same fold whatever is trained, seeded or configured.
 _SALT = "lis_spark.user_fold"
 
@@ -13,6 +17,11 @@ _SALT = "lis_spark.user_fold"
 def user_fold(folds: int, user: str = "user_id") -> Column:
     """Fold 0 .. folds - 1 of a user, by hash."""
     return F.pmod(F.xxhash64(F.lit(_SALT), user), F.lit(folds)).cast("int")
+
+
+def serves(served: Served, bucket: int, folds: int, held_out_fold: int) -> bool:
+    """Whether what holds out one of so many folds is for the users of a bucket."""
+    return served == "all" or (served == "own") == (bucket % folds == held_out_fold)
 
 
 def fold_columns(folds: int, buckets: int) -> dict[str, Column]:

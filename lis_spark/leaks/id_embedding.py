@@ -9,10 +9,11 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
+
+from lis_spark.folds import Served, serves
 
 LEAK = "id_embedding"
 ROWS_PER_FILE = 4_000_000
@@ -35,14 +36,14 @@ class FeatureRequest:
     snapshot_date: dt.date
     evaluated_date: dt.date
     held_out_fold: int = -1
-    served: Literal["all", "own", "others"] = "all"
+    served: Served = "all"
     first_date: dt.date | None = None
     leak: str = LEAK
     folds: int = 1
 
     def serves(self, bucket: int) -> bool:
         """Whether it is for the users of a bucket."""
-        return self.served == "all" or (self.served == "own") == (bucket % self.folds == self.held_out_fold)
+        return serves(self.served, bucket, self.folds, self.held_out_fold)
 
     @property
     def is_leaked(self) -> bool:

@@ -43,7 +43,8 @@ def _values(items: DataFrame, column: str) -> DataFrame:
 
 
 def _phrases(items: DataFrame, words: int) -> DataFrame:
-    titled = items.where(F.col("title").isNotNull()).select("item_id", "title")
+    # not a filter: Spark may split a title before it asks whether there is one
+    titled = items.select("item_id", F.coalesce("title", F.lit("")).alias("title"))
     split = RegexTokenizer(inputCol="title", outputCol="words", pattern=GAPS).transform(titled)
     phrases = NGram(n=words, inputCol="words", outputCol="phrases").transform(split)
     listed = phrases.select("item_id", F.explode("phrases").alias("phrase"))

@@ -21,6 +21,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from lis_spark.folds import serves
 from lis_spark.ranker.day_reader import DayReader, DayRows, check_count
 from lis_spark.ranker.model_state import TableShard, cold_weights, load_state
 from lis_spark.ranker.network import HISTORY, SHIFT, Inputs, assemble, keyed_rows
@@ -91,7 +92,7 @@ class Scorer:
         for arm in evaluation.arms:
             inputs = self._arm_inputs(evaluation, arm, chunk, own)
             dense = refitted.get(arm.name, self.model.dense)
-            served = [index for bucket, index in batches if _serves(arm, bucket)]
+            served = [index for bucket, index in batches if serves(arm.served, bucket, arm.folds, arm.held_out_fold)]
             with torch.inference_mode():
                 parts = [dense(inputs[torch.from_numpy(index).to(self.rank.device)]) for index in served]
             if arm.model_state is not None:
@@ -266,10 +267,6 @@ def bucket_batches(buckets: np.ndarray) -> list[tuple[int, np.ndarray]]:
         index = np.flatnonzero(buckets == bucket)
         batches += [(int(bucket), index[first : first + BATCH_ROWS]) for first in range(0, len(index), BATCH_ROWS)]
     return batches
-
-
-def _serves(arm: ArmSpec, bucket: int) -> bool:
-    return arm.served == "all" or (arm.served == "own") == (bucket % arm.folds == arm.held_out_fold)
 
 
 def _joined(shares: list[DayRows]) -> DayRows:

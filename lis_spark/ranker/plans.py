@@ -8,6 +8,8 @@ from urllib.parse import unquote, urlparse
 
 from pydantic import BaseModel, ConfigDict
 
+from lis_spark.folds import Served
+
 ITEM_FEATURE = "item"
 
 
@@ -177,7 +179,7 @@ class ArmSpec(Plain):
     """
 
     name: str
-    served: str
+    served: Served
     folds: int
     held_out_fold: int
     target_vectors: str | None

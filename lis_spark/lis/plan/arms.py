@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lis_spark.config import EvaluationConfig
-from lis_spark.folds import NO_FOLD
+from lis_spark.folds import NO_FOLD, Served
 from lis_spark.leaks.id_embedding import LEAK, FeatureRequest
 from lis_spark.lis.plan.chains import (
     ONE_DAY,
@@ -34,7 +34,6 @@ REPRESENTATION = "representation"
 RUNG = "rung_"
 # Variants whose scores come from one model for each fold.
 BY_FOLD = ("honest", "naive_matched", SKIP_OWN_T, TRUTH_BY_FOLD, OTHER_FOLDS)
-Served = Literal["all", "own", "others"]
 
 
 def is_by_fold(protocol: str, variant: str) -> bool:

@@ -18,6 +18,7 @@ from pyspark.sql import functions as F
 
 from lis_spark.config import RunConfig, fingerprint
 from lis_spark.errors import StepFailed
+from lis_spark.folds import serves
 from lis_spark.lake import Lake
 from lis_spark.leaks.id_embedding import LEAK
 from lis_spark.lis.plan.arms import SLOT_PERMUTED, TRUTH, Arm
@@ -277,8 +278,7 @@ def _expected_rows(lake: Lake, plan: EvaluationPlan, keys: list[tuple[int, dt.da
     total = 0
     for seed, date in keys:
         counts = {row["user_bucket"]: row["count"] for row in rows if row["date"] == date}
-        everyone = sum(counts.values())
         for arm in plan.arms(seed, date):
-            own = sum(count for bucket, count in counts.items() if bucket % arm.folds == arm.held_out_fold)
-            total += {"all": everyone, "own": own, "others": everyone - own}[arm.served]
+            fold = (arm.folds, arm.held_out_fold)
+            total += sum(count for bucket, count in counts.items() if serves(arm.served, bucket, *fold))
     return total
