@@ -5,7 +5,7 @@ CREATE TABLE IF NOT EXISTS {table} (
   scenario STRING NOT NULL COMMENT 'As in impressions',
   protocol STRING NOT NULL COMMENT 'swap, swap+refit, whole, append, truth or scores',
   leak STRING NOT NULL COMMENT 'id_embedding, the name of a leak of protocol append, or user_scores',
-  variant STRING NOT NULL COMMENT 'naive, naive_matched, honest, skip_own_t, skip_t, label_shuffled, backward, row_permuted, slot_permuted, whole; of append also row_shuffled, content, known_graph, shuffled_graph',
+  variant STRING NOT NULL COMMENT 'naive, naive_matched, honest, skip_own_t, skip_t, label_shuffled, replay, other_folds, backward, row_permuted, slot_permuted, whole; of append also representation, row_shuffled, content, known_graph, shuffled_graph',
   slot STRING COMMENT 'Embedding table that was swapped',
   swap_scope STRING COMMENT 'both, target or history; never compare across scopes. Of slot_permuted the feature whose values change places',
   label STRING NOT NULL COMMENT 'Label that is ranked',

@@ -14,7 +14,7 @@ from lis_spark.audit.findings import Finding
 from lis_spark.audit.joined import AFTER, MATCHED, Joined, joined, key_rows
 from lis_spark.audit.key_rows import UNITS
 from lis_spark.audit.later_labels import WINDOWS
-from lis_spark.audit.movement import Estimate, auc_gain, cross_fitted_auc
+from lis_spark.audit.movement import Estimate, auc_gain, auc_within_blocks
 from lis_spark.audit.passes import (
     BY,
     KeyedRows,
@@ -115,7 +115,7 @@ def _added(
         added[name] = Estimate(found[0].value, widest.standard_error, widest.freedom)
     counts = cells[index, 0, 0, 0]
     width = number_of_codes(scale.change_edges[0])
-    alone = cross_fitted_auc(counts.reshape(len(counts), -1, width, 2).sum(2))
+    alone = auc_within_blocks(counts.reshape(len(counts), -1, width, 2).sum(2))
     return added, None if np.isnan(alone) else alone
 
 

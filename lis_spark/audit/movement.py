@@ -74,18 +74,43 @@ def cross_fitted_auc(counts: Numbers) -> float:
         counts: [blocks, cells, 2], rows without and with a click.
     """
     negatives, positives = counts[..., 0], counts[..., 1]
-    total = negatives.sum() + positives.sum()
     if not negatives.sum() or not positives.sum():
         return float("nan")
-    clicks, rows = positives.sum(0) - positives, counts.sum((0, 2)) - counts.sum(2)
-    overall = positives.sum() / total
-    scores = (clicks + PRIOR_ROWS * overall) / (rows + PRIOR_ROWS)
+    scores = _scores(counts)
     used = (negatives + positives) > 0
     _, place = np.unique(scores[used], return_inverse=True)
     n = np.bincount(place, weights=negatives[used])
     p = np.bincount(place, weights=positives[used])
     below = np.cumsum(n) - n
     return float((p * (below + n / 2)).sum() / (n.sum() * p.sum()))
+
+
+def auc_within_blocks(counts: Numbers) -> float:
+    """AUC of click rates of cells over the pairs of rows of one block; NaN where no block has both classes.
+
+    Each block is scored by the rates of the others, and a block that clicks more has others that click less: over pairs
+    of different blocks a value that is the same everywhere would have an AUC below one half.
+
+    Args:
+        counts: [blocks, cells, 2], rows without and with a click.
+    """
+    won = pairs = 0.0
+    for block, scores in zip(counts, _scores(counts), strict=True):
+        order = np.argsort(scores, kind="stable")
+        _, place = np.unique(scores[order], return_inverse=True)
+        n, p = (np.bincount(place, weights=block[order, label]) for label in (0, 1))
+        below = np.cumsum(n) - n
+        won += float((p * (below + n / 2)).sum())
+        pairs += float(n.sum() * p.sum())
+    return won / pairs if pairs else float("nan")
+
+
+def _scores(counts: Numbers) -> Numbers:
+    """[blocks, cells] click rates of the other blocks, drawn towards that of all."""
+    negatives, positives = counts[..., 0], counts[..., 1]
+    overall = positives.sum() / (negatives.sum() + positives.sum())
+    clicks, rows = positives.sum(0) - positives, counts.sum((0, 2)) - counts.sum(2)
+    return np.asarray((clicks + PRIOR_ROWS * overall) / (rows + PRIOR_ROWS))
 
 
 def student_quantile(probability: float, freedom: int) -> float:

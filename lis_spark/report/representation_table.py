@@ -14,7 +14,7 @@ from lis_spark.lis.plan.append_arms import ABOVE
 from lis_spark.lis.plan.arms import REPRESENTATION
 from lis_spark.lis.plan.strata import ALL, SEEN, UNSEEN
 from lis_spark.report.format import ascii_text, half_interval, percent, with_interval
-from lis_spark.report.measurements import Row, is_exact_zero, of_all_seeds, stratum_order
+from lis_spark.report.measurements import Row, date_text, is_exact_zero, of_all_seeds, stratum_order
 
 OWN_CONTROL = "its control"
 STRATA = {ALL: "all items", UNSEEN: "unseen in alignment", SEEN: "seen in alignment"}
@@ -71,7 +71,7 @@ def represented(rows: Sequence[Row]) -> list[Represented]:
         Represented(
             name=row["leak"],
             against=OWN_CONTROL if row["variant"] == REPRESENTATION else row["variant"].removeprefix(ABOVE),
-            date=str(row["evaluated_date"]),
+            date=date_text(row),
             items=STRATA.get(row["stratum"], row["stratum"].replace("update_count:", "examples ")),
             share=1.0 if row["stratum"] == ALL else row["share_of_impressions"],
             row=row,

@@ -11,9 +11,11 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from lis_spark.config import parse_config
+from lis_spark.lake import Lake
 from lis_spark.lis.plan.append_arms import append_features
 from lis_spark.lis.plan.comparisons import plan_measurements
 from lis_spark.lis.plan.strata import UNSEEN
+from lis_spark.lis.results.compare import row_ids
 from lis_spark.lis.results.outcomes import aligned_leaks, outcomes_of
 from lis_spark.metrics.influence import influence
 
@@ -133,3 +135,14 @@ def test_scores_and_covariance_are_those_of_the_users(spark: Any, data: dict[str
     moved = np.stack(influences)
     expected = moved @ moved.T * USERS / (USERS - 1) + np.diag(extra)
     np.testing.assert_allclose(found.covariance, expected, rtol=1e-6, atol=1e-12)
+
+
+def test_row_ids_of_another_threshold_are_other_rows(spark: Any, data: dict[str, Any]) -> None:
+    """A comparison tells the verdicts of the threshold that it is asked with."""
+    ids = []
+    for threshold in (0.001, 0.002):
+        config = parse_config({**data, "evaluation": {**data["evaluation"], "decision_threshold": threshold}})
+        lake = Lake(spark, config, measurement=True)
+        lake.create("influence")
+        ids.append(row_ids(lake))
+    assert ids[0].keys() == ids[1].keys() and not set(ids[0].values()) & set(ids[1].values())

@@ -149,6 +149,18 @@ def test_measure_scores_of_few_users_are_not_judged(spark: Any, tmp_path: Path) 
         assert row.reason is not None and "an interval needs 30 users" in row.reason
 
 
+def test_measure_scores_where_few_users_have_both_classes_do_not_judge_their_order(spark: Any, tmp_path: Path) -> None:
+    frame = scores(users=400)
+    one_row = frame.groupby("user_id").head(1)
+    both = frame[frame["user_id"] < 29]
+    few = pd.concat([both, one_row[one_row["user_id"] >= 29]]).assign(evaluated_date="2022-05-01")
+    spark.createDataFrame(few).write.parquet(str(tmp_path / "few.parquet"))
+    (row,) = measure_scores(spark, str(tmp_path / "few.parquet"), COLUMNS)
+    assert row.standard_error is not None and row.within_user_users is not None and row.within_user_users < 30
+    assert row.lis_within_user is not None and row.lis_within_user_standard_error is row.lis_within_user_ci_low is None
+    assert row.verdict == "order not resolved" and "fewer than 30 users" in str(row.reason)
+
+
 def test_equal_arms_are_the_integer_zero_and_a_loss_is_harmful(spark: Any, tmp_path: Path) -> None:
     frame = scores(gain=0.0)
     spark.createDataFrame(frame).write.parquet(str(tmp_path / "equal.parquet"))

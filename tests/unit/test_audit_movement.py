@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import t as student
 from sklearn.metrics import roc_auc_score
 
-from lis_spark.audit.movement import PRIOR_ROWS, auc_gain, cross_fitted_auc, student_quantile
+from lis_spark.audit.movement import PRIOR_ROWS, auc_gain, auc_within_blocks, cross_fitted_auc, student_quantile
 
 
 def counted(block: np.ndarray, cell: np.ndarray, label: np.ndarray, blocks: int, cells: int) -> np.ndarray:
@@ -28,6 +28,31 @@ def test_the_auc_is_scikit_learns_on_rates_of_the_other_blocks() -> None:
             scores[(block == one) & (cell == place)] = (clicks + PRIOR_ROWS * label.mean()) / (rows + PRIOR_ROWS)
     expected = roc_auc_score(label, scores)
     assert cross_fitted_auc(counted(block, cell, label, 7, 9)) == pytest.approx(expected, abs=1e-12)
+
+
+def test_auc_within_blocks_weighs_the_auc_of_each_block_by_its_pairs() -> None:
+    rng = np.random.default_rng(5)
+    block, cell = rng.integers(0, 7, 4000), rng.integers(0, 9, 4000)
+    label = (rng.random(4000) < 0.05 * (1 + block) + 0.05 * cell).astype(int)
+    won = pairs = 0.0
+    for one in range(7):
+        own, others = block == one, block != one
+        clicks = np.bincount(cell[others], label[others], 9) + PRIOR_ROWS * label.mean()
+        rates = clicks / (np.bincount(cell[others], minlength=9) + PRIOR_ROWS)
+        own_pairs = label[own].sum() * (1 - label[own]).sum()
+        won += own_pairs * roc_auc_score(label[own], rates[cell[own]])
+        pairs += own_pairs
+    assert auc_within_blocks(counted(block, cell, label, 7, 9)) == pytest.approx(won / pairs, abs=1e-12)
+
+
+def test_auc_within_blocks_of_a_value_that_is_the_same_everywhere_is_one_half() -> None:
+    rng = np.random.default_rng(6)
+    block = rng.integers(0, 40, 3000)
+    label = (rng.random(3000) < rng.random(40)[block]).astype(int)
+    counts = counted(block, np.zeros(3000, int), label, 40, 1)
+    assert auc_within_blocks(counts) == 0.5 > cross_fitted_auc(counts) + 0.1
+    counts[..., 1] = 0
+    assert np.isnan(auc_within_blocks(counts))
 
 
 def test_equal_arms_gain_nothing_and_one_class_has_no_auc() -> None:

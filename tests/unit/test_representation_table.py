@@ -54,6 +54,11 @@ def test_lines_come_in_reading_order() -> None:
     assert [line.share for line in lines[:2]] == [1.0, 0.25]
 
 
+def test_represented_rows_of_several_dates_name_all_dates() -> None:
+    pooled = row("a", "representation", "all", 0.1, evaluated_date=None, evaluated_dates=2)
+    assert [line.date for line in represented([pooled])] == ["all dates"]
+
+
 def test_the_mean_of_seeds_stands_for_them() -> None:
     rows = [
         row("a", "representation", "all", value, seed=seed) for seed, value in (("1", 0.1), ("2", 0.3), ("mean", 0.2))

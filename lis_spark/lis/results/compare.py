@@ -48,7 +48,7 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
     refuse_fewer_than_two(config)
     lake = Lake(spark, config, run_id=run_id, step="compare", measurement=True)
     lake.create("leak_comparison")
-    wanted = _row_ids(lake)
+    wanted = row_ids(lake)
     known = {row["row_id"] for row in lake.read("leak_comparison").select("row_id").collect()}
     if known.issuperset(wanted.values()) and not force:
         return StepResult("compare", partitions_skipped=len(wanted), versions=dict(lake.pinned))
@@ -99,7 +99,7 @@ def compared_leaks(lake: Lake) -> list[dict[str, Any]]:
     config = lake.config
     if not config.compares_leaks or not lake.exists("leak_comparison"):
         return []
-    wanted = sorted(_row_ids(lake).values())
+    wanted = sorted(row_ids(lake).values())
     rows = lake.read("leak_comparison").where(F.col("row_id").isin(wanted))
     best_first = (F.col("lis_honest").desc_nulls_last(), F.col("lis_naive").desc_nulls_last())
     ordered = rows.orderBy("is_noise", *best_first, "leak")
@@ -117,17 +117,20 @@ def compared_outcomes(lake: Lake) -> dict[str, Any] | None:
     """LIS against AIS of this configuration on the scores as they are now, where several leaks have an encoder."""
     if not lake.config.compares_leaks or not aligned_leaks(lake.config):
         return None
-    return agreement_of(lake, fingerprint(sorted(_row_ids(lake).values())))
+    return agreement_of(lake, fingerprint(sorted(row_ids(lake).values())))
 
 
-def _row_ids(lake: Lake) -> dict[str, str]:
+def row_ids(lake: Lake) -> dict[str, str]:
     """Leak -> identity of its row: the state of every influence, and what is compared."""
     config = lake.config
     assert config.append is not None
     influence = lake.fingerprints("influence")
     keys = [(str(seed), date.isoformat()) for seed in config.seeds for date in config.evaluation.dates]
     encoders = sorted(aligned_leaks(config).items())
-    state = fingerprint("compare", STEP_VERSION, config.append, encoders, [influence.get(key) for key in keys])
+    verdicts = (config.evaluation.decision_threshold, config.scenario)
+    state = fingerprint(
+        "compare", STEP_VERSION, config.append, encoders, [influence.get(key) for key in keys], verdicts
+    )
     return {leak.name: fingerprint(state, leak.name) for leak in config.append.future_leaks}
 
 

@@ -53,7 +53,7 @@ class Evidence:
 
     Attributes:
         lis: the honest score; None where there are too few users or rows for an interval.
-        within_user: the same over pairs of impressions of one user; None where fewer than two users have such pairs.
+        within_user: the same over pairs of impressions of one user; None where too few users have such pairs.
         by_date: the score on each evaluated date, with its interval.
         users: behind the score.
         positives: impressions of the positive class.
@@ -127,7 +127,9 @@ def _judge_gain(evidence: Evidence, score: Score, shown: str) -> Verdict:
     if below:
         return Verdict(CONFLICTING, f"{shown}, but not above 0 on {below} of {len(evidence.by_date)} dates")
     if within is None:
-        return Verdict(ORDER_NOT_RESOLVED, f"{shown}, and fewer than two users have impressions of both classes")
+        return Verdict(
+            ORDER_NOT_RESOLVED, f"{shown}, and fewer than {FEWEST_USERS} users have impressions of both classes"
+        )
     order = f"within users it is {_with_interval(within)}"
     if within.low > 0:
         if score.low >= threshold:

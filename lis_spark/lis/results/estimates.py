@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from lis_spark.inference import Estimate, combine_orders, combine_seeds
 from lis_spark.lis.plan.strata import SEVERAL_ROWS
-from lis_spark.lis.results.decision import is_too_few
+from lis_spark.lis.results.decision import FEWEST_USERS, is_too_few
 from lis_spark.lis.results.pools import Pool
 from lis_spark.lis.results.result_row import ResultRow
 from lis_spark.metrics import ITEM_PART, LIS, USER_PART, WITHIN_USER, Comparison, Gain
@@ -59,31 +59,29 @@ def with_few_users(comparisons: Mapping[str, Comparison]) -> list[Comparison]:
 
 
 def fill_row(row: ResultRow, pool: Pool, found: Found) -> None:
-    """Writes the figures of a pool into its row; no interval where there are too few users or rows of a class."""
+    """Writes the figures of a pool into its row; no interval where too few users or rows of a class stand behind it."""
     comparison = found.comparisons[pool.name]
     _fill_counts(row, pool, comparison)
-    estimates = {
-        "lis_gauc": found.estimate(pool, lambda one: one.gauc),
-        "lis_within_user": found.estimate(pool, lambda one: one.within_user, WITHIN_USER),
-        **_parts(pool, found),
-    }
     lis = found.estimate(pool, lambda one: one.auc, LIS)
     if lis is None or is_too_few(comparison.users, row.positives or 0, row.negatives or 0):
-        row.lis = comparison.lis
-        for name, estimate in estimates.items():
-            setattr(row, name, estimate.value if estimate else None)
-        return
-    row.lis, row.standard_error, row.sigma_seed = lis.value, lis.standard_error, lis.sigma_seed
-    row.degrees_of_freedom, row.seed_degrees_of_freedom = lis.degrees_of_freedom, lis.seed_degrees
-    row.cluster_standard_error = found.cluster_error(pool, comparison.auc, LIS)
-    within = estimates["lis_within_user"]
-    if within is not None and comparison.within_user is not None:
-        error = found.cluster_error(pool, comparison.within_user, WITHIN_USER)
-        row.lis_within_user_cluster_standard_error = error
-        row.lis_within_user_degrees_of_freedom = within.degrees_of_freedom
-    row.ci_low, row.ci_high = lis.interval()
-    for name, estimate in estimates.items():
+        row.lis, lis = comparison.lis, None
+    else:
+        row.lis, row.standard_error, row.sigma_seed = lis.value, lis.standard_error, lis.sigma_seed
+        row.degrees_of_freedom, row.seed_degrees_of_freedom = lis.degrees_of_freedom, lis.seed_degrees
+        row.cluster_standard_error = found.cluster_error(pool, comparison.auc, LIS)
+        row.ci_low, row.ci_high = lis.interval()
+    for name, (of, kind, error) in _gains(pool).items():
+        estimate, own = found.estimate(of, kind, error), found.comparisons.get(of.name)
+        gain = kind(own) if own else None
+        if estimate is None or gain is None:
+            continue
+        if lis is None or gain.clusters < FEWEST_USERS:
+            setattr(row, name, estimate.value)
+            continue
         row.fill(name, estimate)
+        if error == WITHIN_USER:
+            row.lis_within_user_cluster_standard_error = found.cluster_error(of, gain, error)
+            row.lis_within_user_degrees_of_freedom = estimate.degrees_of_freedom
 
 
 def _fill_counts(row: ResultRow, pool: Pool, comparison: Comparison) -> None:
@@ -106,13 +104,17 @@ def _fill_counts(row: ResultRow, pool: Pool, comparison: Comparison) -> None:
         setattr(row, name, getattr(comparison, name))
 
 
-def _parts(pool: Pool, found: Found) -> dict[str, Estimate | None]:
-    """User part and item part, and the order within requests, over users with several impressions."""
-    parts: dict[str, Estimate | None] = {}
-    for part in (USER_PART, ITEM_PART):
-        parts[f"lis_{part}"] = found.estimate(pool.part(part), lambda one: one.auc, LIS)
-    parts["lis_within_request"] = found.estimate(pool.part(SEVERAL_ROWS), lambda one: one.within_request)
-    return parts
+def _gains(pool: Pool) -> dict[str, tuple[Pool, Callable[[Comparison], Gain | None], str]]:
+    """Column -> the comparison that it is of, which of its gains it is, and the name of its errors (may be empty).
+
+    User part, item part, and the order within requests are those of users with several impressions.
+    """
+    return {
+        "lis_gauc": (pool, lambda one: one.gauc, ""),
+        "lis_within_user": (pool, lambda one: one.within_user, WITHIN_USER),
+        **{f"lis_{part}": (pool.part(part), lambda one: one.auc, LIS) for part in (USER_PART, ITEM_PART)},
+        "lis_within_request": (pool.part(SEVERAL_ROWS), lambda one: one.within_request, ""),
+    }
 
 
 def fill_several_rows(row: ResultRow, pool: Pool, comparisons: Mapping[str, Comparison]) -> None:

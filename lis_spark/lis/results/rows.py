@@ -15,7 +15,7 @@ from lis_spark.inference.students_t import upper_chance
 from lis_spark.lis.plan.append_feature import PORT
 from lis_spark.lis.plan.chains import OTHER_FOLDS, SKIP_OWN_T
 from lis_spark.lis.plan.comparisons import Measurement
-from lis_spark.lis.results.decision import HARMFUL, Evidence, Score, judge
+from lis_spark.lis.results.decision import Evidence, Score, judge
 from lis_spark.lis.results.pools import Pool, over_dates, over_seeds, single, with_checks
 from lis_spark.lis.results.result_row import ResultRow
 from lis_spark.metrics import LIS, WITHIN_USER, JointErrors
@@ -115,7 +115,6 @@ class ResultSet:
                 continue
             if row.variant != HONEST:
                 row.note = row.note or HOLDS_OWN_LABELS
-                row.verdict = HARMFUL if row.ci_high is not None and row.ci_high < 0 else row.verdict
             elif is_judged(row):
                 self.decide(row, threshold)
 
