@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lis_spark.lis.results.decision import CONFLICTING
 from lis_spark.report.context import ReportContext
-from lis_spark.report.format import confidence, plain, share_with_interval, signed, with_interval
+from lis_spark.report.format import confidence, interval, plain, share_with_interval, signed, with_interval
 from lis_spark.report.measurements import Row, Subject, date_text, is_over_dates, may_contain_own_labels, split_subjects
 from lis_spark.report.phrases import LEAK_NOT_JUDGED, OF_LEAK, OF_SCORES, SCORES_NOT_JUDGED
 
@@ -23,7 +23,7 @@ class Answer:
 
     Attributes:
         kind: the verdict, unavailable, or naive (scores of one's own).
-        beside: sentences on the order within users, the first day and the controls; empty where there is none.
+        beside: sentences on the order within users and the first day; empty where there is none.
         why: the figures that the verdict rests on; empty where there is no verdict.
     """
 
@@ -94,9 +94,9 @@ def subject_answer(subject: Subject, context: ReportContext) -> Answer:
     told = (
         f": with {days} of future the ranker changes by {signed(gain.value)} AUC honestly "
         f"({confidence(gain.low, gain.high)}; {plain(context.decision_threshold)} counts{folds}) "
-        f"{_on_dates(honest, by_date)}."
+        f"{_on_dates(honest, by_date)}{_controls(subject)}."
     )
-    told_beside = [_order(honest), *_all_data(honest), *_first_day(honest), *_controls(subject)]
+    told_beside = [_order(honest), *_all_data(honest), *_first_day(honest)]
     beside = [*_dates(verdict, by_date), *told_beside]
     return Answer(
         kind=verdict if verdict in OF_LEAK else UNAVAILABLE,
@@ -164,14 +164,15 @@ def _first_day(honest: Row) -> list[str]:
     ]
 
 
-def _controls(subject: Subject) -> list[str]:
-    """What a table costs or gains that moves without information, beside the gain."""
+def _controls(subject: Subject) -> str:
+    """What a table costs or gains that moves without information, in the sentence of the verdict."""
     found = []
     for variant, name in WITHOUT_INFORMATION.items():
         row = subject.headline(variant)
         if row is not None:
-            found.append(f"by {figure(row).text} with {name}")
-    return [f"A table that moves without information changes AUC {' and '.join(found)}."] if found else []
+            gain = figure(row)
+            found.append(f"with {name} by {signed(gain.value)} ({interval(gain.low, gain.high)})")
+    return f"; {' and '.join(found)}" if found else ""
 
 
 def _dates(verdict: str, by_date: Sequence[Row | None]) -> list[str]:

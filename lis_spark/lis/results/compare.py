@@ -195,6 +195,7 @@ def _warnings(
         rises=rises,
         threshold=config.evaluation.decision_threshold,
         presence=scores.get(SHUFFLED_GRAPH),
+        wrong_order=scores.get(ROW_SHUFFLED),
     )
 
 

@@ -17,6 +17,7 @@ def warnings(
     rises: bool,
     threshold: float,
     presence: Row | None = None,
+    wrong_order: Row | None = None,
 ) -> list[str]:
     """What a reader must know before LIS is taken for what an encoder would gain.
 
@@ -27,8 +28,9 @@ def warnings(
         rises: whether the score at the longest n is above that at the shortest, with the interval of the difference.
         threshold: absolute AUC that counts.
         presence: of similar items, a graph of T + n with the wrong neighbours against no graph.
+        wrong_order: of the leak in the wrong order against its control in the wrong order.
     """
-    found = []
+    found = of_capacity(wrong_order, threshold) if wrong_order is not None else []
     gains = is_above_zero(row)
     if content is not None and content["ci_low"] is not None:
         found += _of_content(row, content, gains, threshold)
@@ -43,6 +45,18 @@ def warnings(
     if gains and row["lis"] >= threshold:
         found += between_users(row)
     return found
+
+
+def of_capacity(wrong_order: Row, threshold: float) -> list[str]:
+    """Says so where a leak and its control differ by more than the threshold without what their order knows."""
+    low, high = wrong_order["ci_low"], wrong_order["ci_high"]
+    if abs(wrong_order["lis"]) <= threshold or low is None or low <= 0 <= high:
+        return []
+    return [
+        f"unlike its control: in the wrong order it changes AUC by {wrong_order['lis']:+.4f} ({low:+.4f} to "
+        f"{high:+.4f}) over its control in the wrong order, which must be within {threshold:.4f}: the two do not have "
+        "the same capacity"
+    ]
 
 
 def between_users(row: Row) -> list[str]:
