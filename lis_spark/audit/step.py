@@ -17,7 +17,7 @@ from lis_spark.errors import ConfigError, InputError
 from lis_spark.lake import Lake
 from lis_spark.sources.state import table_state
 
-STEP_VERSION = 4
+STEP_VERSION = 5
 
 
 def run(spark: SparkSession, config: RunConfig, *, run_id: str = "") -> list[dict[str, Any]]:

@@ -36,7 +36,7 @@ from lis_spark.lis.results.rows import pools_of
 from lis_spark.progress import described
 from lis_spark.step import StepResult
 
-STEP_VERSION = 4
+STEP_VERSION = 5
 
 
 def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: str = "") -> StepResult:
