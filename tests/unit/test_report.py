@@ -78,7 +78,8 @@ def test_what_a_table_without_information_costs_is_noted_and_is_no_failure(rows,
     reader = read(costly, context, tmp_path)
     assert "✓ noted costs at n = 3, 5, 7: a table that moves without information loses so much" in reader.text
     assert "! attention" not in reader.text and "A control of" not in reader.text
-    assert "with " in reader.headings[0] and " by −0.0028 (" in reader.headings[0]
+    name = {"label_shuffled": "shuffled labels", "replay": "a replay of the days before T"}[variant]
+    assert f"; with {name} by −0.0028 (" in reader.headings[0]
 
 
 def test_mean_of_folds_counts_as_the_integer_zero(rows, context, tmp_path):
