@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from collections.abc import Collection
 from typing import Literal
 
 from pyspark.sql import Column
@@ -22,6 +24,11 @@ def user_fold(folds: int, user: str = "user_id") -> Column:
 def serves(served: Served, bucket: int, folds: int, held_out_fold: int) -> bool:
     """Whether what holds out one of so many folds is for the users of a bucket."""
     return served == "all" or (served == "own") == (bucket % folds == held_out_fold)
+
+
+def fold_held_out_on(day: dt.date, held_out_fold: int, held_out_days: Collection[dt.date]) -> int:
+    """The fold that a chain lacks on a day: its own, on every day or on ``held_out_days`` where there are some."""
+    return held_out_fold if not held_out_days or day in held_out_days else NO_FOLD
 
 
 def fold_columns(folds: int, buckets: int) -> dict[str, Column]:

@@ -27,6 +27,7 @@ from safetensors.numpy import load_file
 from lis_spark.ranker.launch import guarded
 from lis_spark.ranker.plans import (
     AppendPlan,
+    ArmSpec,
     ChainSpec,
     DaySpec,
     FeatureSpec,
@@ -196,6 +197,25 @@ def make_chain(name: str, fork: int, through: int, **changes: object) -> ChainSp
         "full_snapshots": (),
     }
     return ChainSpec.model_validate(settings | changes)
+
+
+def make_arm(name: str, **changes: object) -> ArmSpec:
+    """An arm of everybody with the ranker's own tables, unless a change says otherwise."""
+    settings: dict[str, object] = {
+        "name": name,
+        "served": "all",
+        "folds": FOLDS,
+        "held_out_fold": -1,
+        "target_vectors": None,
+        "history_vectors": None,
+        "model_state": None,
+        "cold_seed": None,
+        "permute_rows": False,
+        "permute_feature": None,
+        "refit": False,
+        "refit_vectors": None,
+    }
+    return ArmSpec.model_validate(settings | changes)
 
 
 def make_train_plan(world: World, work: Path, chains: Sequence[ChainSpec], ranks_per_chain: int = 1) -> TrainPlan:

@@ -78,11 +78,8 @@ def cross_fitted_auc(counts: Numbers) -> float:
         return float("nan")
     scores = _scores(counts)
     used = (negatives + positives) > 0
-    _, place = np.unique(scores[used], return_inverse=True)
-    n = np.bincount(place, weights=negatives[used])
-    p = np.bincount(place, weights=positives[used])
-    below = np.cumsum(n) - n
-    return float((p * (below + n / 2)).sum() / (n.sum() * p.sum()))
+    won, pairs = _ordered_pairs(scores[used], counts[used])
+    return won / pairs
 
 
 def auc_within_blocks(counts: Numbers) -> float:
@@ -94,15 +91,24 @@ def auc_within_blocks(counts: Numbers) -> float:
     Args:
         counts: [blocks, cells, 2], rows without and with a click.
     """
-    won = pairs = 0.0
-    for block, scores in zip(counts, _scores(counts), strict=True):
-        order = np.argsort(scores, kind="stable")
-        _, place = np.unique(scores[order], return_inverse=True)
-        n, p = (np.bincount(place, weights=block[order, label]) for label in (0, 1))
-        below = np.cumsum(n) - n
-        won += float((p * (below + n / 2)).sum())
-        pairs += float(n.sum() * p.sum())
+    if not counts.sum():
+        return float("nan")
+    by_block = [_ordered_pairs(*block) for block in zip(_scores(counts), counts, strict=True)]
+    won, pairs = (sum(values) for values in zip(*by_block, strict=True))
     return won / pairs if pairs else float("nan")
+
+
+def _ordered_pairs(scores: Numbers, counts: Numbers) -> tuple[float, float]:
+    """Pairs of a row without and a row with a click whose scores are in that order (a tie is one half), and all pairs.
+
+    Args:
+        scores: [cells].
+        counts: [cells, 2], rows without and with a click.
+    """
+    _, place = np.unique(scores, return_inverse=True)
+    n, p = (np.bincount(place, weights=counts[:, label]) for label in (0, 1))
+    below = np.cumsum(n) - n
+    return float((p * (below + n / 2)).sum()), float(n.sum() * p.sum())
 
 
 def _scores(counts: Numbers) -> Numbers:

@@ -76,8 +76,12 @@ def combine(
         return Combinations([], {})
     units = gather_pairs(pairs, influences)
     members = _units_by_comparison(units)
-    for names in (*sums, *ratios):
-        _check_names(tuple(names), members, is_ratio=isinstance(names, tuple))
+    for weights in sums:
+        if unknown := [name for name in weights if name not in members]:
+            raise _unknown("a sum names a comparison that is not there", unknown[0], ", ".join(members))
+    for ratio in ratios:
+        if len(set(ratio) & members.keys()) < 2:
+            raise _unknown("a ratio needs two different comparisons", ratio, "two of " + ", ".join(members))
     bundles = [[unit for name in names for unit in members[name]] for names in (*sums, *ratios)]
     moments = collect_moments(influences, units, bundles, table)
     of_sums, of_ratios = moments[: len(sums)], moments[len(sums) :]
@@ -93,16 +97,8 @@ def combine(
     )
 
 
-def _check_names(names: tuple[str, ...], members: Mapping[str, Sequence[int]], is_ratio: bool) -> None:
-    unknown = [name for name in names if name not in members]
-    if unknown or (is_ratio and names[0] == names[1]):
-        raise InputError(
-            "a ratio needs two different comparisons" if is_ratio else "a sum names a comparison that is not there",
-            table="pairs",
-            found=names if is_ratio else unknown[0],
-            expected=("two of " if is_ratio else "") + ", ".join(members),
-            remedy="name comparisons that are measured",
-        )
+def _unknown(what: str, found: object, expected: str) -> InputError:
+    return InputError(what, table="pairs", found=found, expected=expected, remedy="name comparisons that are measured")
 
 
 def _units_by_comparison(units: Sequence[ArmPair]) -> dict[str, list[int]]:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import torch
 import torch.distributed as dist
 
+from lis_spark.folds import NO_FOLD, fold_held_out_on
 from lis_spark.ranker.day_reader import DayReader, DayRows, check_count
 from lis_spark.ranker.invariants import check_cold, check_untouched
 from lis_spark.ranker.model_state import (
@@ -171,8 +172,9 @@ class ChainTrainer:
         check_count(spec, sum(int(count) for count in self.rank.gathered(len(rows))))  # type: ignore[call-overload]
         if day in chain.skip_days:
             return rows[:0]
-        if chain.held_out_fold >= 0 and (not chain.held_out_days or day in chain.held_out_days):
-            rows = rows[rows.buckets % chain.folds != chain.held_out_fold]
+        held_out = fold_held_out_on(day, chain.held_out_fold, chain.held_out_days)
+        if held_out != NO_FOLD:
+            rows = rows[rows.buckets % chain.folds != held_out]
         if chain.trained_folds:
             rows = rows[np.isin(rows.buckets % chain.folds, chain.trained_folds)]
         if chain.permute_labels:

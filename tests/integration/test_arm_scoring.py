@@ -22,6 +22,7 @@ from tests.ranker_worlds import (
     Arrays,
     World,
     day,
+    make_arm,
     make_chain,
     make_launch,
     make_train_plan,
@@ -39,24 +40,6 @@ T = 2  # M_T has seen days 0 and 1; day T is scored
 SEED = 7
 REFIT_STEPS = 40
 SCOPES = ("both", "target", "history")
-
-
-def make_arm(name: str, **changes: object) -> ArmSpec:
-    settings: dict[str, object] = {
-        "name": name,
-        "served": "all",
-        "folds": FOLDS,
-        "held_out_fold": -1,
-        "target_vectors": None,
-        "history_vectors": None,
-        "model_state": None,
-        "cold_seed": None,
-        "permute_rows": False,
-        "permute_feature": None,
-        "refit": False,
-        "refit_vectors": None,
-    }
-    return ArmSpec.model_validate(settings | changes)
 
 
 def swap(name: str, folder: str, scope: str = "both", **changes: object) -> ArmSpec:

@@ -25,7 +25,6 @@ from scipy import stats
 from lis_spark.ranker.arm_scoring import score_rank
 from lis_spark.ranker.chain_training import train_rank
 from lis_spark.ranker.plans import (
-    ArmSpec,
     ChainSpec,
     EvaluationSpec,
     LaunchSpec,
@@ -46,6 +45,7 @@ from tests.perf.planted_worlds import (
     read_logits,
     write_day,
 )
+from tests.ranker_worlds import make_arm
 
 BEFORE, HORIZON, SEED = 8, 7, 17
 FEW = 5
@@ -140,10 +140,10 @@ class Histories:
         (self.folder / "train.json").write_text(plan.model_dump_json(), encoding="utf-8")
         train_rank(str(self.folder / "train.json"))
         end = T + dt.timedelta(days=HORIZON)
-        arms = [_arm("control", ("all", 1, -1), None)]
-        arms += [
-            _arm(name, served, str(state_folder(str(self.folder), name, end))) for name, served in self.served.items()
-        ]
+        arms = [make_arm("control", folds=1)]
+        for name, (served, folds, fold) in self.served.items():
+            vectors = str(state_folder(str(self.folder), name, end))
+            arms.append(make_arm(name, served=served, folds=folds, held_out_fold=fold, target_vectors=vectors))
         evaluation = EvaluationSpec(
             date=T,
             seed=SEED,
@@ -174,23 +174,6 @@ class Histories:
 def _name_of(arm: str) -> str:
     """Name of an arm without its fold."""
     return arm.rpartition(" ")[0] if arm.startswith(("honest", "skip own", "without")) else arm
-
-
-def _arm(name: str, served: tuple[str, int, int], vectors: str | None) -> ArmSpec:
-    return ArmSpec(
-        name=name,
-        served=served[0],
-        folds=served[1],
-        held_out_fold=served[2],
-        target_vectors=vectors,
-        history_vectors=None,
-        model_state=None,
-        cold_seed=None,
-        permute_rows=False,
-        permute_feature=None,
-        refit=False,
-        refit_vectors=None,
-    )
 
 
 def gain(labels: npt.NDArray[np.int8], folds: npt.NDArray[np.int64], control: np.ndarray, leaked: np.ndarray) -> float:

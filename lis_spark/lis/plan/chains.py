@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from lis_spark.config import EvaluationConfig, LeakChains, RunConfig
 from lis_spark.errors import InputError
-from lis_spark.folds import NO_FOLD
+from lis_spark.folds import NO_FOLD, fold_held_out_on
 
 # A model that is trained anew starts from cold rows of its own: its seed is its pair's and this.
 RETRAINED_SEED = 1_000_000_007
@@ -50,7 +50,7 @@ class Chain:
 
     def fold_held_out_on(self, day: dt.date) -> int:
         """The fold whose events of a day it does not see."""
-        return self.held_out_fold if not self.held_out_days or day in self.held_out_days else NO_FOLD
+        return fold_held_out_on(day, self.held_out_fold, self.held_out_days)
 
     @property
     def days(self) -> list[dt.date]:

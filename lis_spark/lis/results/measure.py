@@ -37,7 +37,7 @@ from lis_spark.partitions import PartitionKey
 from lis_spark.progress import described
 from lis_spark.step import StepResult
 
-STEP_VERSION = 5
+STEP_VERSION = 6
 
 
 def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: str = "") -> StepResult:
@@ -163,10 +163,7 @@ def _results(
     with described(lake.spark, "what scores share: parts of the naive score, intervals that hold together"):
         add_parts_of_naive(results, per_user, pairs)
         add_all_data(results, per_user, pairs)
-        families = list(results.families().values())
-        compared = [[found.comparisons[results.pools[place].name] for place in places] for places in families]
-        for places, joint in zip(families, joint_errors(per_user, compared), strict=True):
-            results.add_simultaneous(places, joint)
+        add_simultaneous(results, list(results.families().values()), per_user, found)
     results.judge(config.evaluation.decision_threshold)
     return results, diagnoses(lake, measurements, identities, per_user, pairs, results.rows, found.comparisons)
 
@@ -206,6 +203,13 @@ def comparisons_of(per_user: DataFrame, listed: Sequence[Mapping[str, object]]) 
             for name, error in zip(errors.names, errors.jackknife, strict=True):
                 jackknife.setdefault(name, {})[kind] = error
     return Found(comparisons, jackknife)
+
+
+def add_simultaneous(results: ResultSet, families: Sequence[Sequence[int]], per_user: DataFrame, found: Found) -> None:
+    """Writes the intervals that hold together within each family of rows (places in ``results``), in one Spark job."""
+    compared = [[found.comparisons[results.pools[place].name] for place in places] for places in families]
+    for places, joint in zip(families, joint_errors(per_user, compared), strict=True):
+        results.add_simultaneous(places, joint)
 
 
 def _coverage(

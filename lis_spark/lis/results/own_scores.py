@@ -18,12 +18,12 @@ from lis_spark.config.leaks import HONEST, NAIVE
 from lis_spark.lis.plan.comparisons import SPLIT_COMPARISONS
 from lis_spark.lis.plan.strata import ALL, SEVERAL_ROWS
 from lis_spark.lis.results.estimates import fill_row, fill_several_rows
-from lis_spark.lis.results.measure import comparisons_of
+from lis_spark.lis.results.measure import add_simultaneous, comparisons_of
 from lis_spark.lis.results.pools import Pool
 from lis_spark.lis.results.result_row import ResultRow
 from lis_spark.lis.results.rows import ResultSet
 from lis_spark.lis.results.scores_table import CONTROL, LEAKED, check_columns, check_rows, rankings_of, read_scores
-from lis_spark.metrics import influence, joint_errors, part_arm, split_scores
+from lis_spark.metrics import influence, part_arm, split_scores
 from lis_spark.progress import described
 
 NAIVE_NOTE = "naive: may contain the evaluated labels (give the columns fold and evaluated_date for an honest score)"
@@ -138,10 +138,7 @@ def _measured(
         ]
         for several in (False, True)
     ]
-    compared = [[found.comparisons[results.pools[place].name] for place in places] for places in families]
-    for places, joint in zip(families, joint_errors(per_user, compared), strict=True):
-        if places:
-            results.add_simultaneous(places, joint)
+    add_simultaneous(results, [places for places in families if places], per_user, found)
     for row in results.rows:
         results.decide(row, threshold)
         row.verdict = row.verdict if is_honest else f"{row.verdict} (naive)"
