@@ -17,7 +17,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lis_spark.config import RunConfig, TableSource
-from lis_spark.errors import StepFailed
+from lis_spark.expected_rows import ExpectedRows
 from lis_spark.lake import Lake
 from lis_spark.partitions import PartitionKey, literal
 from lis_spark.progress import described, say
@@ -106,18 +106,16 @@ def _forget_training_rows(lake: Lake, same: str) -> int:
     keys: dict[PartitionKey, str] = {(day.isoformat(),): stored[(day.isoformat(),)] for day in counts}
     days: DataFrame = rows.where(F.col("date").isin(sorted(counts))).drop("lis_fingerprint")
     others = days.where(f"NOT ({same})")
-    before, version = days.count(), lake.pinned["training_rows"]
+    of_user = sum(counts.values())
+    expected = ExpectedRows(
+        count=days.count() - of_user,
+        unit="rows of others",
+        problem="other rows went with those of the user",
+        remedy="report this with the versions of the tables: it is a defect",
+    )
     cut = in_stretches(others, cut_days(others, lake.config, sorted(counts)))
-    written = lake.write_partitions("training_rows", cut, keys)
-    if before - written != sum(counts.values()):
-        raise StepFailed(
-            "other rows went with those of the user",
-            table="training_rows",
-            found=f"{written:,} rows written of {before:,}",
-            expected=f"{before - sum(counts.values()):,} rows",
-            remedy=f"restore version {version} of the table and report this: it is a defect",
-        )
-    return before - written
+    lake.write_partitions("training_rows", cut, keys, expected=expected)
+    return of_user
 
 
 def _forget_keys(lake: Lake, user: str) -> dict[str, int]:

@@ -16,6 +16,7 @@ from pyspark.sql import functions as F
 from lis_spark import table_facts
 from lis_spark.ddl import table_definition
 from lis_spark.errors import StepFailed
+from lis_spark.expected_rows import ExpectedRows
 from lis_spark.lake_reader import FINGERPRINT, ConfigT, LakeReader
 from lis_spark.partitions import PartitionKey, literal, partition_condition, value_by_key
 from lis_spark.table_facts import COLUMNS, FILES, FINGERPRINTS
@@ -67,6 +68,7 @@ class Lake(LakeReader[ConfigT]):
         frame: DataFrame,
         fingerprints: Mapping[PartitionKey, str],
         inputs: Mapping[str, int] | None = None,
+        expected: ExpectedRows | None = None,
     ) -> int:
         """Replaces exactly the named partitions, in one atomic commit; returns the rows written.
 
@@ -76,29 +78,34 @@ class Lake(LakeReader[ConfigT]):
             fingerprints: partition key -> fingerprint, for each partition that is to be replaced. An unpartitioned
                 table has the one key ``()``.
             inputs: table -> version that went in, for the commit's provenance; the pinned ones where None.
+            expected: what was counted before; rows are counted while they are written, and where the counts differ the
+                table is put back to the version before.
 
         Raises:
             InputError: a row breaks a rule of the schema (named, with a sample).
-            StepFailed: another run wrote the same partition meanwhile.
+            StepFailed: another run wrote the same partition meanwhile, or there are other rows than expected.
         """
         if not fingerprints:
             return 0
         definition = table_definition(name)
         stamped = self._stamp(frame, definition.key_columns, fingerprints)
-        observation = Observation()
-        observed = stamped.observe(observation, F.count(F.lit(1)).alias("rows"))
+        observation, counts = Observation(), [F.count(F.lit(1)).alias("rows")]
+        if expected is not None:
+            counts.append(expected.aggregate.alias("counted"))
+        observed = stamped.observe(observation, *counts)
         provenance = {"run_id": self.run_id, "step": self.step, "inputs": dict(inputs or self.pinned)}
-        writer = (
-            observed.write.format("delta")
-            .mode("overwrite")
-            .option("userMetadata", json.dumps(provenance, sort_keys=True))
-        )
+        said = self._provenance[name] = json.dumps(provenance, sort_keys=True)
+        writer = observed.write.format("delta").mode("overwrite").option("userMetadata", said)
         if definition.key_columns:
             writer = writer.option("replaceWhere", partition_condition(definition.key_columns, fingerprints))
         with self._learning(name, fingerprints):
             self._save(writer, name, stamped, fingerprints)
         self._committed(name)
-        return int(observation.get["rows"])
+        found = observation.get
+        if expected is not None and not expected.agrees_with(int(found["counted"])):
+            self.take_back(name)
+            raise expected.failure(name, fingerprints, int(found["counted"]))
+        return int(found["rows"])
 
     def _save(
         self, writer: DataFrameWriter, name: str, frame: DataFrame, fingerprints: Mapping[PartitionKey, str]
@@ -162,19 +169,22 @@ class Lake(LakeReader[ConfigT]):
             self._delta(name).update(condition, dict(values))
         self.unpin(name)
 
-    def take_back(self, name: str, before: int | None) -> None:
+    def take_back(self, name: str) -> None:
         """Puts the table back to the version before our last commit, where nobody has written to it since.
 
         Raises:
             StepFailed: somebody has: our rows are still there.
         """
-        if before is None or self.version(name) != self.written.get(name):
+        newest = self._delta(name).history(1).select("version", "userMetadata").first()
+        ours = self.written.get(name)
+        if newest is None or newest["version"] != ours or newest["userMetadata"] != self._provenance.get(name):
             raise StepFailed(
                 "what was written cannot be taken back: another run has written since",
                 table=self._place(name),
                 remedy="run the step again with --force",
             )
-        self._delta(name).restoreToVersion(before)
+        assert ours is not None
+        self._delta(name).restoreToVersion(ours - 1)
         self.unpin(name)
 
     def vacuum(self, name: str) -> None:

@@ -56,6 +56,7 @@ class LakeReader(Generic[ConfigT]):
         # Versions that questions were answered from: rows are then read from the same, whoever writes meanwhile.
         self.asked: dict[str, int] = {}
         self.written: dict[str, int] = {}
+        self._provenance: dict[str, str] = {}  # of our last commit to each table
 
     # -- where a table lies ------------------------------------------------------------------------------------
 

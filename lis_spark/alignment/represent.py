@@ -16,8 +16,10 @@ from pyspark.sql.types import StringType
 from lis_spark.alignment.examples import shown_items
 from lis_spark.alignment.step import folder_hash
 from lis_spark.config import RunConfig, fingerprint
-from lis_spark.errors import ConfigError, InputError, StepFailed
+from lis_spark.errors import ConfigError, InputError
+from lis_spark.expected_rows import ExpectedRows
 from lis_spark.lake import Lake
+from lis_spark.partitions import PartitionKey
 from lis_spark.progress import described
 from lis_spark.step import StepResult
 
@@ -74,17 +76,14 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
             rows = kept.unionByName(encoded(new.repartition(tasks), encoder, config))
             named = rows.withColumn("encoder", F.lit(encoder.name))
             frame = named.repartition(files, "item_id").sortWithinPartitions("item_id")
-            found = lake.write_partitions("representations", frame, {(encoder.name,): wanted[encoder.name]})
-        if found != expected:
-            raise StepFailed(
-                "items were lost or doubled",
-                table="representations",
-                partition=encoder.name,
-                found=f"{found:,} rows",
-                expected=f"{expected:,} items that show a title or an image",
+            items_expected = ExpectedRows(
+                count=expected,
+                unit="items: those that show a title or an image",
+                problem="items were lost or doubled",
                 remedy="look for doubled item ids in items",
             )
-        written += found
+            keys: dict[PartitionKey, str] = {(encoder.name,): wanted[encoder.name]}
+            written += lake.write_partitions("representations", frame, keys, expected=items_expected)
         notes.append(f"{encoder.name}: {new_items:,} items encoded, {expected - new_items:,} as they were")
         if new_items:
             batch = items_at_once(encoder, config.launch.inference_megabytes)

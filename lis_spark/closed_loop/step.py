@@ -25,6 +25,7 @@ from lis_spark.closed_loop.people import People
 from lis_spark.closed_loop.user_days import UserDays
 from lis_spark.config import AppendConfig, ClosedLoopConfig, ReadOutConfig, RunConfig, fingerprint
 from lis_spark.errors import ConfigError
+from lis_spark.expected_rows import ExpectedRows
 from lis_spark.experiment import assign
 from lis_spark.lake import Lake
 from lis_spark.lis.append.representation_source import vector_width, vectors_table
@@ -234,13 +235,17 @@ class ClosedLoop:
         columns = [one for one in lake.read("experiment_impressions").columns if one != "lis_fingerprint"]
         placed = shown.repartition("arm").sortWithinPartitions("arm", "time_ms", "request", "position")
         keys: dict[PartitionKey, str] = {(name, date.isoformat(), arm): part for arm in self.arms}
+        requests, places = asked // loop.candidates, self.world.traffic.impressions_a_request
+        expected = ExpectedRows(
+            count=requests * places,
+            unit=f"rows: {requests:,} requests of {places}",
+            problem="impressions were lost or doubled",
+            remedy="run the experiment again; what is whole is kept",
+            at_most=loop.daily_budget is not None,
+        )
         with described(self.spark, f"experiment: what arms show on {date}"):
-            written = lake.write_partitions("experiment_impressions", placed.select(*columns), keys)
-        requests = asked // loop.candidates
-        expected = requests * self.world.traffic.impressions_a_request
-        if written != expected and (loop.daily_budget is None or written > expected):
-            of_requests = f"{requests:,} requests of {self.world.traffic.impressions_a_request}"
-            raise lost(loop, "impressions", date, f"{written:,} rows", f"{expected:,} rows: {of_requests}")
+            frame = placed.select(*columns)
+            written = lake.write_partitions("experiment_impressions", frame, keys, expected=expected)
         with described(self.spark, f"experiment: users of {date}"):
             self.users.write(date, people, usual, part)
         return written

@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 from lis_spark.closed_loop.people import NOBODY, People, satisfaction_after
 from lis_spark.config import ClosedLoopConfig
 from lis_spark.config.closed_loop import OUTCOMES, TOTALS
+from lis_spark.expected_rows import ExpectedRows
 from lis_spark.experiment.assigned import OWN_TABLE
 from lis_spark.lake import Lake
 from lis_spark.lis.plan.chains import ONE_DAY
@@ -101,7 +102,14 @@ class UserDays:
                 "date": F.lit(date),
             }
         ).select("user_id", *OUTCOMES, "satisfaction", "experiment", "date")
-        self.lake.write_partitions("experiment_users", rows.coalesce(1), {(loop.name, date.isoformat()): part})
+        expected = ExpectedRows(
+            count=len(numbers),
+            unit="users: those that arms were drawn for",
+            problem="users were lost or doubled",
+            remedy="run the experiment again; what is whole is kept",
+        )
+        keys: dict[PartitionKey, str] = {(loop.name, date.isoformat()): part}
+        self.lake.write_partitions("experiment_users", rows.coalesce(1), keys, expected=expected)
 
 
 def _counted() -> list[Column]:

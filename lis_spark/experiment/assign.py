@@ -7,6 +7,7 @@ from pyspark.sql import functions as F
 
 from lis_spark.config import ReadOutConfig, fingerprint
 from lis_spark.errors import ConfigError, InputError
+from lis_spark.expected_rows import ExpectedRows
 from lis_spark.experiment.assigned import OWN_TABLE
 from lis_spark.experiment.assignment import assigned_arm, user_key
 from lis_spark.experiment.sample_ratio import sample_ratio
@@ -67,7 +68,13 @@ def run(spark: SparkSession, config: ReadOutConfig, force: bool = False, *, run_
             F.lit(experiment.start_date).alias("entered"),
             F.lit(experiment.name).alias("experiment"),
         )
-        written = lake.write_partitions(OWN_TABLE, rows, {(experiment.name,): part})
+        expected = ExpectedRows(
+            count=total - found["in no arm"],
+            unit="users: as counted before",
+            problem="users came or went while they were given to arms",
+            remedy="run the step again when nobody writes to the table of users",
+        )
+        written = lake.write_partitions(OWN_TABLE, rows, {(experiment.name,): part}, expected=expected)
     said = ", ".join(f"{arm} {users:,}" for arm, users in found.items())
     notes = (f"{total:,} users: {said}; sample ratio p = {ratio.p_value:.3f}",)
     return StepResult("assign", total, written, 0, 1, 0, notes, outputs=dict(lake.written))

@@ -13,7 +13,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lis_spark.config import PreferenceConfig, RunConfig, fingerprint
-from lis_spark.errors import ConfigError, InputError, StepFailed
+from lis_spark.errors import ConfigError, InputError
+from lis_spark.expected_rows import ExpectedRows
 from lis_spark.lake import Lake
 from lis_spark.lis.plan.chains import ONE_DAY, base_name, half_names
 from lis_spark.lis.plan.evaluation import resolve
@@ -66,20 +67,16 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
         with described(spark, f"{NAME}: {preference.name}"):
             theta, found = _theta(lake, preference, source)
             items, report = _curated(lake, learned, preference, theta)
-            written = lake.write_partitions(
-                "preference_items", _rows(items, preference, source), {(preference.name,): wanted}
+            expected = ExpectedRows(
+                count=report["kept_items"],
+                unit="kept items",
+                problem="items were lost or doubled",
+                remedy="look for doubled item ids in items",
             )
+            rows = _rows(items, preference, source)
+            written = lake.write_partitions("preference_items", rows, {(preference.name,): wanted}, expected=expected)
     finally:
         learned.unpersist()
-    if written != report["kept_items"]:
-        raise StepFailed(
-            "items were lost or doubled",
-            table="preference_items",
-            partition=preference.name,
-            found=f"{written:,} rows",
-            expected=f"{report['kept_items']:,} kept items",
-            remedy="look for doubled item ids in items",
-        )
     row = {
         "row_id": wanted,
         "run_name": config.run_name,

@@ -17,6 +17,7 @@ from pyspark.sql import functions as F
 
 from lis_spark.config import RunConfig, TableConfig
 from lis_spark.errors import StepFailed
+from lis_spark.expected_rows import ExpectedRows
 from lis_spark.lake import Lake
 from lis_spark.partitions import PartitionKey
 from lis_spark.progress import described
@@ -135,17 +136,14 @@ def import_days(
         clusters = ["chain"] if written <= ROWS_PER_FILE * len(chains) else ["chain", "snapshot_date"]
         rows = _snapshot_rows(lake, slot, files, manifests).repartition(*clusters)
         frame = rows.sortWithinPartitions("chain", "snapshot_date", "row")
-        count = lake.write_partitions(
-            "embedding_snapshots", frame, {(slot, *key): value for key, value in fingerprints.items()}
-        )
-    if count != written:
-        raise StepFailed(
-            "snapshot rows were lost or doubled on the way into the table",
-            table="embedding_snapshots",
-            found=f"{count:,} rows",
-            expected=f"{written:,} rows, as the ranks wrote them",
+        expected = ExpectedRows(
+            count=written,
+            unit="rows: as the ranks wrote them",
+            problem="snapshot rows were lost or doubled on the way into the table",
             remedy="a row without a key in `vocabularies`? run vocabulary again",
         )
+        keys = {(slot, *key): value for key, value in fingerprints.items()}
+        lake.write_partitions("embedding_snapshots", frame, keys, expected=expected)
     listed = [
         (
             str(state_folder(plan.work_folder, chain, date)),

@@ -61,9 +61,8 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
     dates = [dt.date.fromisoformat(key[0]) for key in stale]
     with described(spark, f"training_rows: {len(dates)} days"):
         counts, frame = training_files(impressions, items, vocabularies, config, dates)
-        before = lake.version("training_rows")
         written = lake.write_partitions("training_rows", frame, stale)
-        _check_counts(lake, counts, written, before)
+        _check_counts(lake, counts, written)
     return StepResult(
         "training_rows",
         rows_read=written,
@@ -268,14 +267,14 @@ def _looked_up(
     return keyed.join(keys, "looked_up", "left").drop("looked_up")
 
 
-def _check_counts(lake: Lake, expected: dict[dt.date, int], written: int, before: int | None) -> None:
+def _check_counts(lake: Lake, expected: dict[dt.date, int], written: int) -> None:
     """Every impression has one training row, by day; where one has not the table is put back as it was."""
     stored = lake.read("training_rows").where(F.col("date").isin(list(expected)))
     found = {row["date"]: row["count"] for row in stored.groupBy("date").count().collect()}
     wrong = {day: (found.get(day, 0), count) for day, count in expected.items() if found.get(day, 0) != count}
     if not wrong and written == sum(expected.values()):
         return
-    lake.take_back("training_rows", before)
+    lake.take_back("training_rows")
     raise StepFailed(
         "there are not as many training rows as impressions; the table is as it was before",
         table="training_rows",

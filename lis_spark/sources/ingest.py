@@ -23,7 +23,7 @@ from lis_spark.progress import described
 from lis_spark.sources.configured import read_source
 from lis_spark.sources.days import Day, check_days, profile
 from lis_spark.sources.duplicates import unique_rows
-from lis_spark.sources.items import ROWS_PER_FILE, Items, check_count
+from lis_spark.sources.items import ROWS_PER_FILE, Items, as_counted
 from lis_spark.sources.source import SourceData, attribute_names, context_names
 from lis_spark.sources.state import SourceState, source_state
 from lis_spark.sources.validation import NO_DATE, accepted_rows, judged, rejected_rows
@@ -132,9 +132,7 @@ def _write(
                 expected = sum(days[dt.date.fromisoformat(key[0])].accepted for key in stale)
                 chosen = accepted.where(F.col("date").isin([dt.date.fromisoformat(key[0]) for key in stale]))
                 frame = _in_files(chosen, days)
-                before = lake.version("impressions")
-                written = lake.write_partitions("impressions", frame, stale, versions)
-                check_count(lake, "impressions", written, expected, stale, before)
+                written = lake.write_partitions("impressions", frame, stale, versions, as_counted(expected))
         with described(spark, "ingest: items"):
             items_written = items.write(lake, force, versions)
         with described(spark, "ingest: quarantine"):
@@ -244,6 +242,4 @@ def _write_quarantine(
     expected += items.rejected if NO_DATE in chosen else 0
     # few rows, but coalesce would read the whole source in as few tasks
     frame = frame.where(F.col("date").isin(chosen)).repartition(8)
-    before = lake.version("quarantine")
-    written = lake.write_partitions("quarantine", frame, stale, {})
-    check_count(lake, "quarantine", written, expected, stale, before)
+    lake.write_partitions("quarantine", frame, stale, {}, as_counted(expected))

@@ -1,4 +1,4 @@
-"""The table `items`: one row an item; and the check that what was written is what was counted before."""
+"""The table `items`: one row an item; and how many rows of a source there must be."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lis_spark.config import RunConfig, fingerprint
-from lis_spark.errors import StepFailed
+from lis_spark.expected_rows import ExpectedRows
 from lis_spark.lake import Lake
-from lis_spark.partitions import PartitionKey
 from lis_spark.progress import described
 from lis_spark.sources.days import content_sums
 from lis_spark.sources.duplicates import Doubled, with_first_of_each_id
@@ -23,29 +22,14 @@ STEP_VERSION = 1
 ROWS_PER_FILE = 4_000_000
 
 
-def check_count(
-    lake: Lake,
-    table: str,
-    written: int,
-    expected: int,
-    keys: Mapping[PartitionKey, str],
-    before: int | None,
-) -> None:
-    """Puts a table back to the version ``before`` where its source changed between counting and writing.
-
-    Raises:
-        StepFailed: ``written`` is not ``expected``.
-    """
-    if written != expected:
-        lake.take_back(table, before)
-        raise StepFailed(
-            "the source changed while it was read; the table is as it was before",
-            table=table,
-            partition=", ".join("/".join(key) for key in sorted(keys)[:5]),
-            found=f"{written:,} rows written",
-            expected=f"{expected:,} rows, as counted before",
-            remedy="run the step again when nobody writes to the source",
-        )
+def as_counted(rows: int) -> ExpectedRows:
+    """What a table must get of a source that was counted before: other rows say that it changed meanwhile."""
+    return ExpectedRows(
+        count=rows,
+        unit="rows: as counted before",
+        problem="the source changed while it was read",
+        remedy="run the step again when nobody writes to the source",
+    )
 
 
 class Items:
@@ -93,9 +77,8 @@ class Items:
         frame = self.rows.where("reason IS NULL").select(*self.columns)
         files = max(1, math.ceil(self.accepted / ROWS_PER_FILE))
         frame = frame.coalesce(1) if files == 1 else frame.repartitionByRange(files, "item_id")
-        before = lake.version("items")
-        written = lake.write_partitions("items", frame, {(): self.fingerprint}, versions)
-        check_count(lake, "items", written, self.accepted, {(): self.fingerprint}, before)
+        expected = as_counted(self.accepted)
+        lake.write_partitions("items", frame, {(): self.fingerprint}, versions, expected=expected)
         return 1
 
     def release(self) -> None:

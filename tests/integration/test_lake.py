@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 
 from lis_spark.config import RunConfig
 from lis_spark.errors import InputError, LisError, StaleError, StepFailed
+from lis_spark.expected_rows import ExpectedRows
 from lis_spark.lake import Lake
 from lis_spark.table_log import newest_commit
 
@@ -109,6 +110,42 @@ def test_rows_outside_the_named_partitions_are_refused(spark: Any, lake: Lake) -
             {("base", "2022-05-01"): "f"},
         )
     assert lake.read("model_snapshots").count() == 0
+
+
+def _expected(count: int, **named: Any) -> ExpectedRows:
+    return ExpectedRows(count, "days: as counted before", "days were lost", "run it again", **named)
+
+
+def test_write_partitions_with_other_rows_than_expected_leaves_the_table_as_it_was(spark: Any, lake: Lake) -> None:
+    key, name = {("base", "2022-05-01"): "f"}, "model_snapshots"
+    lake.write_partitions(name, _snapshots(spark, {"2022-05-01": 1}), key, expected=_expected(1))
+    days, keys = {"2022-05-01": 7, "2022-05-02": 2}, {("base", f"2022-05-0{day}"): "g" for day in (1, 2)}
+    with pytest.raises(StepFailed, match="days were lost; the table is as it was before") as error:
+        lake.write_partitions(name, _snapshots(spark, days), keys, expected=_expected(3))
+    message = str(error.value)
+    assert "2 days" in message and "3 days: as counted before" in message
+    assert "base/2022-05-01, base/2022-05-02" in message and "run it again" in message
+    assert lake.fingerprints(name) == key
+    assert [row.trained_rows for row in lake.read(name).collect()] == [1]
+    assert lake.write_partitions(name, _snapshots(spark, days), keys, expected=_expected(3, at_most=True)) == 2
+    with pytest.raises(StepFailed, match="at most 1 days"):
+        lake.write_partitions(name, _snapshots(spark, days), keys, expected=_expected(1, at_most=True))
+    shown = F.sum("trained_rows")
+    with pytest.raises(StepFailed, match="9 days"):  # what stands in the rows is counted
+        lake.write_partitions(name, _snapshots(spark, days), keys, expected=_expected(2, counted=shown))
+    assert lake.write_partitions(name, _snapshots(spark, days), keys, expected=_expected(9, counted=shown)) == 2
+
+
+def test_take_back_after_another_run_wrote_keeps_its_rows(spark: Any, lake: Lake, config: RunConfig) -> None:
+    name = "model_snapshots"
+    lake.write_partitions(name, _snapshots(spark, {"2022-05-01": 1}), {("base", "2022-05-01"): "f"})
+    other = Lake(spark, config, run_id="r2")
+    other.write_partitions(name, _snapshots(spark, {"2022-05-02": 2}), {("base", "2022-05-02"): "g"})
+    with pytest.raises(StepFailed, match="another run has written since"):
+        lake.take_back(name)
+    assert set(lake.fingerprints(name).values()) == {"f", "g"}
+    other.take_back(name)
+    assert Lake(spark, config).fingerprints(name) == {("base", "2022-05-01"): "f"}
 
 
 def test_a_vacuumed_version_is_found_before_work_starts(spark: Any, lake: Lake, config: RunConfig) -> None:

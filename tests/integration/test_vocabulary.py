@@ -97,7 +97,7 @@ def test_a_row_that_changes_its_meaning_while_new_ones_are_written_fails(
     monkeypatch.setattr(Lake, "write_partitions", and_exchange)
     with pytest.raises(StepFailed, match="a row of a vocabulary changed its meaning") as error:
         vocabulary.run(spark, config)
-    assert "'slot': 'item'" in str(error.value) and "restore the version before" in str(error.value)
+    assert "'slot': 'item'" in str(error.value) and "restore the version before its commit" in str(error.value)
 
 
 def test_a_vocabulary_with_a_gap_is_refused(spark: Any, config: RunConfig) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lis_spark.config import IdTableLeak, Leak, NextClickLeak, Representation, SimilarItemsLeak, fingerprint
-from lis_spark.errors import StepFailed
+from lis_spark.expected_rows import ExpectedRows
 from lis_spark.lake import Lake
 from lis_spark.lis.append.own_leak_source import OwnSource
 from lis_spark.lis.append.representation_source import RepresentationSource
@@ -99,15 +99,11 @@ def _note_cost(source: LeakSource[Any], table: str, keys: dict[PartitionKey, str
 def _write(source: LeakSource[Any], table: str, keys: dict[PartitionKey, str]) -> int:
     days = [dt.date.fromisoformat(key[2]) for key in keys]
     expected = sum(source.plan.rows[day] for day in days) * source.rows_each(table)
+    rows = ExpectedRows(
+        count=expected,
+        unit="rows: impressions x vectors of the leak for each",
+        problem="rows of a leak were lost or doubled",
+        remedy="look for doubled impression ids or snapshot rows",
+    )
     with source.rows(table, days, expected) as frame:
-        written = source.lake.write_partitions(table, frame, keys)
-    if written != expected:
-        raise StepFailed(
-            "rows of a leak were lost or doubled",
-            table=table,
-            partition=f"{source.leak.name}, T = {source.date}",
-            found=f"{written:,} rows",
-            expected=f"{expected:,} rows",
-            remedy="look for doubled impression ids or snapshot rows",
-        )
-    return written
+        return source.lake.write_partitions(table, frame, keys, expected=rows)

@@ -9,7 +9,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lis_spark.config import RunConfig, fingerprint
-from lis_spark.errors import StepFailed
+from lis_spark.expected_rows import ExpectedRows
 from lis_spark.lake import Lake
 from lis_spark.leaks.id_embedding import LEAK, FeatureRequest, feature_rows
 from lis_spark.lis.plan.chains import base_name, seed_of
@@ -71,16 +71,13 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
                 layout=config.evaluation.layout,
                 expected_rows=expected,
             )
-            count = lake.write_partitions(name, frame, todo)
-        if count != expected:
-            raise StepFailed(
-                "rows were lost or doubled in the join to the snapshots",
-                table=name,
-                partition=", ".join(key[1] for key in todo),
-                found=f"{count:,} rows",
-                expected=f"{expected:,} rows (impressions x snapshots that serve them)",
+            rows = ExpectedRows(
+                count=expected,
+                unit="rows: impressions x snapshots that serve them",
+                problem="rows were lost or doubled in the join to the snapshots",
                 remedy="look for doubled impression ids or snapshot rows",
             )
+            count = lake.write_partitions(name, frame, todo, expected=rows)
         written += len(todo)
         rows_in += expected
         rows_out += count
