@@ -243,6 +243,19 @@ def test_measure_a_lake_that_a_wider_configuration_filled_ends_right(
     assert len(headline(spark, copied)) == len(wide)
 
 
+def test_measure_alone_on_a_lake_of_a_narrower_run_names_the_missing_scores(
+    spark: Any, copied: RunConfig, tmp_path: Path
+) -> None:
+    """Its arms would be compared with nothing, and the rest would pass for all that was asked for."""
+    wide = small_config(tmp_path, tmp_path / "source", "evaluation.horizons=[0, 1, 2, 3]")
+    before = {name: Lake(spark, wide).version(name) for name in ("influence", "lis_results")}
+    with pytest.raises(InputError, match=r"\d+ of \d+ arms have not scored") as error:
+        measure.run(spark, wide)
+    message = str(error.value)
+    assert "0 scores of arm swap|naive|2|" in message and "up to score" in message
+    assert {name: Lake(spark, wide).version(name) for name in before} == before
+
+
 def headline(spark: Any, config: RunConfig) -> list[dict[str, Any]]:
     """Rows of the protocol swap over all impressions that belong to a configuration as the lake is now."""
     rows = measure.results_of(Lake(spark, config, measurement=True))

@@ -15,17 +15,17 @@ from lis_spark.errors import StepFailed
 from lis_spark.folds import NO_FOLD
 from lis_spark.lake import Lake
 from lis_spark.lis.append import step as append
-from lis_spark.lis.plan.arms import CONTROL, TRUTH, control_arm, is_by_fold
+from lis_spark.lis.plan.arms import CONTROL, TRUTH, is_by_fold
 from lis_spark.lis.plan.chains import OTHER_FOLDS, base_name
 from lis_spark.lis.plan.comparisons import Measurement, is_stratified, ranked_within
 from lis_spark.lis.plan.evaluation import EvaluationPlan
 from lis_spark.lis.plan.strata import ALL, SEVERAL_ROWS, item_strata, memberships
+from lis_spark.lis.results.score_checks import check_scores
 from lis_spark.lis.swap import score
 from lis_spark.lis.swap.features import snapshot_tables
 from lis_spark.metrics import influence, split_scores
 from lis_spark.partitions import PartitionKey
 from lis_spark.progress import described
-from lis_spark.sources.days import hash_sums
 
 BOTH_WAYS = (CONTROL, TRUTH)
 # Items and evaluated days below which their strata are sent to every task; above it the scores are shuffled by item.
@@ -42,7 +42,7 @@ def write_influence(
 
     Raises:
         StepFailed: n = 0 is not the control bit for bit, or scores were lost or doubled; nothing is written then.
-        InputError: a score is NaN.
+        InputError: an arm of the plan has not scored every impression that it is for, or a score is NaN.
     """
     spark = lake.spark
     keys = sorted((int(seed), dt.date.fromisoformat(date)) for seed, date in todo)
@@ -52,7 +52,7 @@ def write_influence(
     arms = _ranked_arms(spark, plan, keys)
     scores = stored.join(F.broadcast(arms.select("seed", "date", "arm")), ["seed", "date", "arm"], "left_semi")
     with described(spark, f"n = 0 against the control on {len(todo)} evaluated days"):
-        rows_in = _check_identity(scores, plan, keys)
+        rows_in = check_scores(lake, plan, scores, keys)
     with described(spark, f"influence of every user on every AUC of {len(todo)} evaluated days"):
         dates = {date for _, date in keys}
         strata = strata_of_days(lake, plan, dates)
@@ -163,46 +163,6 @@ def strata_of_days(lake: Lake, plan: EvaluationPlan, dates: set[dt.date]) -> Dat
         aligned_on = known.select(F.col("item_id").alias("key"))
     edges = (evaluation.update_count_edges, evaluation.item_age_edges)
     return item_strata(tables, vocabulary, *edges, aligned_on)
-
-
-def _check_identity(scores: DataFrame, plan: EvaluationPlan, keys: Sequence[tuple[int, dt.date]]) -> int:
-    """n = 0 must give bit-equal logits through its own table (invariant 4 of method 1.1); returns the scores counted.
-
-    Sums of hashes of (impression, logit) are compared fold by fold; the rows are joined only to name one that differs.
-    """
-    control = control_arm(keys[0][1]).name
-    identical = {arm.name for seed, date in keys for arm in plan.arms(seed, date) if arm.is_identity}
-    compared = F.when(F.col("arm").isin(control, *identical), F.xxhash64("impression_id", "logit"))
-    upper, lower = hash_sums(compared)
-    summed = scores.groupBy("seed", "date", "arm", "fold").agg(
-        F.count(F.lit(1)).alias("rows"), upper.alias("upper"), lower.alias("lower")
-    )
-    found = {
-        (row["seed"], row["date"], row["arm"], row["fold"]): (row["rows"], row["upper"], row["lower"])
-        for row in summed.collect()
-    }
-    for (seed, date, arm, fold), sums in sorted(found.items()):
-        if arm in identical and sums != found.get((seed, date, control, fold)):
-            own = scores.where((F.col("seed") == seed) & (F.col("date") == F.lit(date)) & (F.col("fold") == fold))
-            raise _not_the_identity(own, arm, control, {"seed": seed, "date": str(date), "fold": fold})
-    return sum(rows for rows, *_ in found.values())
-
-
-def _not_the_identity(scores: DataFrame, arm: str, control: str, partition: Mapping[str, object]) -> StepFailed:
-    logits = [
-        scores.where(F.col("arm") == name).select("impression_id", F.col("logit").alias(alias))
-        for name, alias in ((arm, "own"), (control, "control"))
-    ]
-    differs = ~F.col("own").eqNullSafe(F.col("control"))
-    first = logits[0].join(logits[1], "impression_id", "full").where(differs).orderBy("impression_id").first()
-    return StepFailed(
-        "the table of n = 0 does not give the logits of the ranker's own table",
-        table="scores",
-        partition=partition,
-        found=f"arm {arm}, impression {first['impression_id']}: {first['own']!r}" if first else f"arm {arm}",
-        expected=f"{first['control'] if first else 'the logits of ' + control!r}, bit for bit",
-        remedy="control_features or embedding_snapshots were changed since training: train with --force",
-    )
 
 
 def _ranked_arms(spark: SparkSession, plan: EvaluationPlan, keys: Sequence[tuple[int, dt.date]]) -> DataFrame:

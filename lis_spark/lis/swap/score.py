@@ -17,10 +17,10 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lis_spark.config import RunConfig, fingerprint
-from lis_spark.errors import StepFailed
-from lis_spark.folds import serves
+from lis_spark.expected_rows import ExpectedRows
 from lis_spark.lake import Lake
 from lis_spark.leaks.id_embedding import LEAK
+from lis_spark.lis.plan.arm_rows import rows_by_arm
 from lis_spark.lis.plan.arms import SLOT_PERMUTED, TRUTH, Arm
 from lis_spark.lis.plan.chains import ONE_DAY, base_name
 from lis_spark.lis.plan.evaluation import EvaluationPlan, resolve
@@ -68,7 +68,7 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
         score_plan = _score_plan(lake, plan, keys, work, days, window)
         title = f"scoring {sum(len(evaluation.arms) for evaluation in score_plan.evaluations)} arms"
         launch_plan(config, "score", score_plan, WORK, title, pieces=len(keys))
-    expected = _expected_rows(lake, plan, keys)
+    expected = sum(rows_by_arm(lake, [(*key, arm) for key in keys for arm in plan.arms(*key)]).values())
     with described(spark, "logits into the table scores"):
         scores = read_logits(spark, work / "logits", keys, config.evaluation.folds)
         if plan.knows_truth:
@@ -219,19 +219,15 @@ def write_scores(lake: Lake, step: str, scores: DataFrame, todo: Mapping[Partiti
     """Writes the logits of a step into ``scores``; returns how many.
 
     Raises:
-        StepFailed: they are not as many as expected: impressions x arms that score them.
+        StepFailed: they are not as many as expected (impressions x arms that score them), and were taken back.
     """
-    written = lake.write_partitions("scores", scores.withColumn("step", F.lit(step)), todo)
-    if written != expected:
-        raise StepFailed(
-            "scores were lost or doubled",
-            table="scores",
-            partition=", ".join("/".join(key) for key in todo),
-            found=f"{written:,} logits",
-            expected=f"{expected:,} logits (impressions x arms that score them)",
-            remedy="run the step again with --force; if it comes back, look for doubled impression ids",
-        )
-    return written
+    rows = ExpectedRows(
+        count=expected,
+        unit="logits: impressions x arms that score them",
+        problem="scores were lost or doubled",
+        remedy="run the step again; if it comes back, look for doubled impression ids",
+    )
+    return lake.write_partitions("scores", scores.withColumn("step", F.lit(step)), todo, expected=rows)
 
 
 def read_logits(spark: SparkSession, folder: Path, keys: list[tuple[int, dt.date]], folds: int) -> DataFrame:
@@ -271,14 +267,3 @@ def true_scores(lake: Lake, plan: EvaluationPlan, keys: list[tuple[int, dt.date]
             "date",
         )
     )
-
-
-def _expected_rows(lake: Lake, plan: EvaluationPlan, keys: list[tuple[int, dt.date]]) -> int:
-    rows = lake.read("training_rows").groupBy("date", "user_bucket").count().collect()
-    total = 0
-    for seed, date in keys:
-        counts = {row["user_bucket"]: row["count"] for row in rows if row["date"] == date}
-        for arm in plan.arms(seed, date):
-            fold = (arm.folds, arm.held_out_fold)
-            total += sum(count for bucket, count in counts.items() if serves(arm.served, bucket, *fold))
-    return total
