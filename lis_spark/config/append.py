@@ -46,9 +46,6 @@ class AppendConfig(Section):
     port_columns: int = Field(32, ge=1, le=256, description="the vector enters the interaction layers as so many")
     content: ContentConfig | None = Field(None, description="also measure what content predicts of each leak")
     ladder: LadderConfig | None = Field(None, description="also measure the nested ladder; needs content")
-    row_shuffled: bool = Field(
-        True, description="each leak in the wrong order against its control in the wrong order: a control"
-    )
 
     @property
     def future_leaks(self) -> tuple[Leak, ...]:

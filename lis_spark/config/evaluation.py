@@ -67,6 +67,12 @@ class EvaluationConfig(Section):
     update_count_edges: tuple[int, ...] = (10, 30, 100, 300)
     item_age_edges: tuple[int, ...] = (3, 7, 14)
     decision_threshold: float = Field(0.0010, gt=0)
+    sigma_seed: float | None = Field(
+        None,
+        ge=0,
+        description="standard deviation of a LIS over training seeds, where an earlier run of this ranker has measured "
+        "it: with it arms that are trained under one seed are judged",
+    )
     layout: Literal["packed", "reference"] = "packed"
 
     @property

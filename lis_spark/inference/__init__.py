@@ -3,7 +3,7 @@
 Arrays and numbers only; knows no table, no Spark and no configuration.
 """
 
-from lis_spark.inference.equivalence import is_negligible, smallest_margin, units_needed
+from lis_spark.inference.equivalence import is_negligible, largest_error, smallest_margin
 from lis_spark.inference.ranks import RankSets, rank_sets
 from lis_spark.inference.seeds import Estimate, combine_orders, combine_seeds, errors_with_seeds, satterthwaite
 from lis_spark.inference.shrinkage import Shrunken, shrink
@@ -20,10 +20,10 @@ __all__ = [
     "holm",
     "holm_lower_bounds",
     "is_negligible",
+    "largest_error",
     "rank_sets",
     "satterthwaite",
     "shrink",
     "simultaneous_intervals",
     "smallest_margin",
-    "units_needed",
 ]

@@ -45,26 +45,22 @@ def is_negligible(value: float, standard_error: float, degrees_of_freedom: float
     return smallest_margin(value, standard_error, degrees_of_freedom) < threshold
 
 
-def units_needed(units: int, standard_error: float, threshold: float, power: float = 0.8) -> int:
-    """Units (impressions) with which a true 0 would be told as negligible with this power; normal quantiles.
+def largest_error(threshold: float, power: float = 0.8) -> float:
+    """The standard error with which a true 0 is told as negligible with this power; normal quantiles.
 
-    A true 0 is missed on either side alike, so that each side may be missed with (1 - power) / 2. The standard error is
-    taken to fall with the root of the units.
+    A true 0 is missed on either side alike, so that each side may be missed with (1 - power) / 2.
 
     Args:
-        units: on which the standard error was measured.
-        standard_error: not below 0.
-        threshold: what counts, in the same unit.
+        threshold: what counts, in the unit of the standard error.
         power: in (0, 1).
 
     Raises:
         ValueError: a number that is out of its range.
     """
     _require_threshold(threshold)
-    if units < 0 or not 0.0 <= standard_error < math.inf or not 0.0 < power < 1.0:
-        raise ValueError(f"{units} units, a standard error of {standard_error} or a power of {power} is out of range")
-    quantiles = float(ndtri(1.0 - ONE_SIDED_CHANCE) + ndtri((1.0 + power) / 2.0))
-    return math.ceil(units * (quantiles * standard_error / threshold) ** 2)
+    if not 0.0 < power < 1.0:
+        raise ValueError(f"a power lies between 0 and 1, not at {power}")
+    return threshold / float(ndtri(1.0 - ONE_SIDED_CHANCE) + ndtri((1.0 + power) / 2.0))
 
 
 def _require_threshold(threshold: float) -> None:

@@ -14,6 +14,9 @@ from scipy.special import digamma, polygamma
 
 from lis_spark.inference.students_t import Numbers, critical_value
 
+# Degrees of freedom of a variance that is taken as known; a number, because JSON knows no infinity.
+KNOWN_DEGREES = 1e9
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -62,7 +65,9 @@ def satterthwaite(variances: Sequence[float], degrees_of_freedom: Sequence[float
     return 1.0 / inverse if inverse else math.inf
 
 
-def combine_seeds(values: Sequence[float], cluster_variance: float, clusters: int) -> Estimate:
+def combine_seeds(
+    values: Sequence[float], cluster_variance: float, clusters: int, known_sigma: float | None = None
+) -> Estimate:
     """The mean over seeds; variance = cluster variance + s^2 / R.
 
     The users are the same under every seed, so their variance does not shrink with R. Degrees of freedom by
@@ -72,6 +77,8 @@ def combine_seeds(values: Sequence[float], cluster_variance: float, clusters: in
         values: paired differences, one a training seed (R of them).
         cluster_variance: of their mean over the users, from each user's influence on the mean.
         clusters: users (K).
+        known_sigma: standard deviation over seeds that another run has measured, which stands in for s where there is
+            one seed; not used where there are several.
 
     Raises:
         ValueError: no seed, fewer than two users, or a number that is out of its range.
@@ -84,13 +91,16 @@ def combine_seeds(values: Sequence[float], cluster_variance: float, clusters: in
     if not all(map(math.isfinite, values)) or not 0.0 <= cluster_variance < math.inf:
         raise ValueError(f"values are finite and a variance is not below 0: {list(values)}, {cluster_variance}")
     value, degrees = statistics.fmean(values), clusters - 1.0
-    if seeds == 1:
+    if seeds == 1 and known_sigma is None:
         return Estimate(value, math.sqrt(cluster_variance), degrees, None)
-    sigma_seed = statistics.stdev(values)
+    if seeds == 1:
+        sigma_seed, seed_degrees = float(known_sigma or 0.0), KNOWN_DEGREES
+    else:
+        sigma_seed, seed_degrees = statistics.stdev(values), seeds - 1.0
     variances = cluster_variance, sigma_seed**2 / seeds
     if any(variances):
-        degrees = satterthwaite(variances, (clusters - 1.0, seeds - 1.0))
-    return Estimate(value, math.sqrt(sum(variances)), degrees, sigma_seed, seeds - 1.0)
+        degrees = satterthwaite(variances, (clusters - 1.0, seed_degrees))
+    return Estimate(value, math.sqrt(sum(variances)), degrees, sigma_seed, seed_degrees)
 
 
 def combine_orders(

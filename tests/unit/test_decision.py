@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 from hypothesis import given
@@ -34,7 +35,7 @@ DEGREES = 999.0
 
 def score(value: float, half: float = 0.0008, clusters: int = 1000) -> Score:
     """A score with a simultaneous interval of ``half`` on either side, which is a little wider than the plain one."""
-    return Score(value, half / 2.4, DEGREES, value - half, value + half, clusters)
+    return Score(value, half / 2.4, DEGREES, value - half, value + half, clusters, half / 2.4)
 
 
 def evidence(**changes: object) -> Evidence:
@@ -98,11 +99,39 @@ def test_judge_unresolved_order_names_the_effect_and_the_users() -> None:
     assert needed == pytest.approx(400 * (effect / THRESHOLD) ** 2, abs=1)
 
 
+def test_judge_users_needed_do_not_shrink_what_training_seeds_add() -> None:
+    quantiles = t.ppf(0.975, DEGREES) + norm.ppf(0.8)
+    error = THRESHOLD / quantiles
+    within = dataclasses.replace(
+        score(0.0008, 0.0024, clusters=400), standard_error=5 * error, cluster_standard_error=math.sqrt(24.5) * error
+    )
+    needed = judge(evidence(within_user=within)).reason.split("about ")[1].split(" users")[0]
+    # 24.5 of users and .5 of seeds, in squares of the error that is wanted: users may leave .5
+    assert int(needed.replace(",", "")) == pytest.approx(400 * 24.5 / 0.5, abs=1)
+    seeds = dataclasses.replace(within, cluster_standard_error=math.sqrt(23.9) * error)
+    assert "needs more training seeds" in judge(evidence(within_user=seeds)).reason
+
+
+def test_judge_impressions_needed_to_be_negligible_follow_the_users_alone() -> None:
+    wanted = THRESHOLD / (norm.ppf(0.95) + norm.ppf(0.9))
+    lis = dataclasses.replace(score(0.0009, 0.0030), standard_error=2 * wanted, cluster_standard_error=2 * wanted)
+    reason = judge(evidence(lis=lis, by_date=(lis,))).reason
+    assert "needs about 60,000 impressions" in reason  # (5,000 + 10,000) x 4
+    of_seeds = dataclasses.replace(lis, cluster_standard_error=0.5 * wanted)
+    assert "needs more training seeds" in judge(evidence(lis=of_seeds, by_date=(of_seeds,))).reason
+
+
+def test_judge_a_date_without_an_interval_is_named_in_the_reason() -> None:
+    assert "dates are too small" not in judge(evidence()).reason
+    found = judge(evidence(dates_without_interval=1))
+    assert found.name == CLEARLY_USEFUL and "(1 of 3 dates are too small to be looked at alone)" in found.reason
+
+
 @given(st.floats(-0.003, 0.003), st.floats(1e-5, 0.002))
 def test_judge_negligible_is_two_one_sided_tests_at_five_percent(value: float, error: float) -> None:
     p_above = t.sf((value + THRESHOLD) / error, DEGREES)  # against: at or below -threshold
     p_below = t.cdf((value - THRESHOLD) / error, DEGREES)  # against: at or above +threshold
-    lis = Score(value, error, DEGREES, value - 2.4 * error, value + 2.4 * error, 1000)
+    lis = Score(value, error, DEGREES, value - 2.4 * error, value + 2.4 * error, 1000, error)
     verdict = judge(evidence(lis=lis, by_date=(lis,)))
     if abs(max(p_above, p_below) - 0.05) > 1e-9 and value < THRESHOLD:
         assert (verdict.name == NEGLIGIBLE) == (max(p_above, p_below) < 0.05)

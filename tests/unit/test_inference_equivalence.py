@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.weightstats import DescrStatsW
 
-from lis_spark.inference import is_negligible, smallest_margin, units_needed
+from lis_spark.inference import is_negligible, largest_error, smallest_margin
 
 VALUES, ERRORS, DEGREES = st.floats(-0.003, 0.003), st.floats(1e-6, 0.002), st.floats(1.0, 5000.0)
 
@@ -61,23 +61,19 @@ def test_is_negligible_without_error_compares_the_value() -> None:
     assert is_negligible(0.0009, 0.0, 5, 0.001) and not is_negligible(0.001, 0.0, 5, 0.001)
 
 
-def test_units_needed_uses_the_quantiles_of_the_method() -> None:
+def test_largest_error_uses_the_quantiles_of_the_method() -> None:
     # z_.95 + z_.90, as the verdicts of LIS have it
-    assert units_needed(10_000_000, 0.001, 0.001) == math.ceil(1e7 * 2.926405192**2)
+    assert largest_error(0.001) == pytest.approx(0.001 / 2.926405192, rel=1e-9)
 
 
 @pytest.mark.parametrize("power", [0.5, 0.8, 0.95])
-@pytest.mark.parametrize("error", [0.0002, 0.004])
-def test_units_needed_give_the_power(error: float, power: float) -> None:
-    needed = units_needed(50_000, error, 0.001, power)
-    smaller = error * math.sqrt(50_000 / needed)
-    reached = 2 * stats.norm.cdf(0.001 / smaller - stats.norm.ppf(0.95)) - 1
-    assert power <= reached + 1e-12 and reached == pytest.approx(power, abs=1e-3)
+def test_largest_error_gives_the_power(power: float) -> None:
+    reached = 2 * stats.norm.cdf(0.001 / largest_error(0.001, power) - stats.norm.ppf(0.95)) - 1
+    assert reached == pytest.approx(power, abs=1e-9)
 
 
-def test_units_needed_are_found_in_simulation() -> None:
-    random = np.random.default_rng(5)
-    error = 0.002 * math.sqrt(10_000 / units_needed(10_000, 0.002, 0.001))
+def test_largest_error_is_found_in_simulation() -> None:
+    random, error = np.random.default_rng(5), largest_error(0.001)
     estimates = error * random.standard_normal(20_000)
     told = np.mean([is_negligible(one, error, math.inf, 0.001) for one in estimates])
     assert told == pytest.approx(0.8, abs=0.01)
@@ -88,7 +84,7 @@ def test_thresholds_that_are_none_are_refused(threshold: float) -> None:
     with pytest.raises(ValueError, match="threshold"):
         is_negligible(0.0, 1.0, 5, threshold)
     with pytest.raises(ValueError, match="threshold"):
-        units_needed(10, 1.0, threshold)
+        largest_error(threshold)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +95,7 @@ def test_smallest_margin_of_no_estimate_is_refused(value: float, error: float, d
         smallest_margin(value, error, degrees)
 
 
-@pytest.mark.parametrize(("units", "error", "power"), [(-1, 1.0, 0.8), (10, math.nan, 0.8), (10, 1.0, 1.0)])
-def test_units_needed_of_unusable_numbers_are_refused(units: int, error: float, power: float) -> None:
-    with pytest.raises(ValueError, match="out of range"):
-        units_needed(units, error, 0.001, power)
+@pytest.mark.parametrize("power", [0.0, 1.0, math.nan])
+def test_largest_error_of_no_power_is_refused(power: float) -> None:
+    with pytest.raises(ValueError, match="power"):
+        largest_error(0.001, power)

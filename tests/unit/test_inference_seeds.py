@@ -37,6 +37,15 @@ def test_combine_seeds_one_seed_has_the_degrees_of_the_users() -> None:
     assert (low, high) == pytest.approx(stats.t.interval(0.9, 30, loc=0.25, scale=0.2), rel=1e-12)
 
 
+def test_combine_seeds_one_seed_with_a_known_sigma_adds_it_as_known() -> None:
+    found = combine_seeds([0.25], cluster_variance=0.04, clusters=31, known_sigma=0.3)
+    assert found.standard_error == pytest.approx(math.sqrt(0.04 + 0.09), rel=1e-12)
+    # the known part has no degrees of freedom to lose: only that of the users is estimated
+    assert found.degrees_of_freedom == pytest.approx(0.13**2 / (0.04**2 / 30), rel=1e-6)
+    assert found.sigma_seed == 0.3
+    assert combine_seeds([1.0, 2.0], 0.04, 31, known_sigma=9.0) == combine_seeds([1.0, 2.0], 0.04, 31)
+
+
 def test_combine_seeds_nothing_varies_is_a_point_with_the_degrees_of_the_users() -> None:
     found = combine_seeds([0.5, 0.5, 0.5], cluster_variance=0.0, clusters=9)
     assert (found.standard_error, found.degrees_of_freedom, found.sigma_seed) == (0.0, 8.0, 0.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,12 @@ from scipy.stats import t
 
 from lis_spark.lis.plan.arms import Arm
 from lis_spark.lis.plan.comparisons import Measurement
-from lis_spark.lis.results.decision import CLEARLY_USEFUL, ONE_SEED, TELLS_USERS_APART
+from lis_spark.lis.plan.strata import UNSEEN
+from lis_spark.lis.results.decision import CLEARLY_USEFUL, ONE_SEED, TELLS_USERS_APART, TOO_FEW
 from lis_spark.lis.results.pools import Pool, over_dates, over_seeds
 from lis_spark.lis.results.result_row import ResultRow
 from lis_spark.lis.results.rows import MEAN, ResultSet, pool_id, pools_of
+from lis_spark.lis.results.slots import rank_slots
 from lis_spark.metrics import LIS, WITHIN_USER, JointErrors
 
 DATES = (dt.date(2022, 5, 1), dt.date(2022, 5, 2))
@@ -108,6 +110,51 @@ def test_judge_arms_that_were_trained_once_are_not_judged() -> None:
     seeds = [a_row(0.003, protocol="append", seed=str(seed)) for seed in (17, 18, 19)]
     thrice = judged(*seeds, a_row(0.003, protocol="append", seed=MEAN, training_seeds=3))
     assert [row.verdict for row in thrice.rows] == [None, None, None, CLEARLY_USEFUL], "their mean is judged"
+
+
+def test_judge_one_seed_with_a_known_sigma_is_judged() -> None:
+    of_seed = {"sigma_seed": 0.0001, "seed_degrees_of_freedom": 1e9, "cluster_standard_error": 0.00028}
+    rows = judged(*(a_row(0.003, protocol="append", horizon_days=n, **of_seed) for n in (1, 3, 5))).rows
+    assert [row.verdict for row in rows] == [CLEARLY_USEFUL] * 3
+
+
+def test_judge_a_date_below_the_floor_is_told_in_the_pooled_reason() -> None:
+    small = a_row(0.004, evaluated_date=DATES[1], standard_error=None, ci_low=None, ci_high=None)
+    pooled = a_row(0.003, evaluated_date=None, evaluated_dates=2)
+    rows = judged(a_row(0.003), small, pooled).rows
+    assert rows[2].verdict == CLEARLY_USEFUL and "1 of 2 dates are too small" in str(rows[2].reason)
+    assert rows[1].verdict == TOO_FEW and "too small" not in str(rows[0].reason)
+
+
+@pytest.mark.parametrize(
+    ("variant", "scope", "stratum", "is_pooled"),
+    [
+        ("honest", "both", "all", True),
+        ("honest", "target", "all", False),
+        ("slot_permuted", "tab", "all", True),
+        ("honest", "both", UNSEEN, True),
+        ("honest", "both", "item_age:3-6", False),
+    ],
+)
+def test_pools_over_dates_are_headlines_features_and_unseen_items(
+    variant: str, scope: str, stratum: str, is_pooled: bool
+) -> None:
+    measurements = [replace(a_measurement(17, date, variant), scope=scope, stratum=stratum) for date in DATES]
+    assert any(pool.dates == 2 for pool in pools_of(measurements, (17,))) == is_pooled
+
+
+def test_rank_slots_takes_the_row_of_all_dates_and_seeds() -> None:
+    rows = [
+        {**asdict(a_row(-lis, variant="slot_permuted", swap_scope=feature)), **own}
+        for feature, lis in (("user", 0.02), ("tab", 0.05))
+        for own in (
+            {"lis": -0.9, "ci_low": -0.95, "ci_high": -0.85},
+            {"seed": MEAN, "training_seeds": 3, "evaluated_dates": 2, "ci_low": -lis - 0.01, "ci_high": -lis + 0.01},
+        )
+    ]
+    tab, user = rank_slots(rows)
+    assert (tab.feature, user.feature) == ("tab", "user")
+    assert (tab.auc_drop, tab.ci_low, tab.ci_high) == pytest.approx((0.05, 0.04, 0.06))
 
 
 def test_pools_seeds_and_dates_are_put_together_once() -> None:

@@ -38,8 +38,7 @@ def append_features(config: RunConfig, date: dt.date) -> list[AppendFeature]:
         features += of_leak
         if isinstance(leak, Representation):  # it is no leak, and has its own vectors in the wrong order as its control
             continue
-        if config.append.row_shuffled:
-            features += _wrong_order(of_leak)
+        features += _wrong_order(of_leak)
         if config.append.content is not None:
             features += _from_content(config.append.content, of_leak)
     return features + ladder_features(config.append, config.append_horizons, date)

@@ -86,8 +86,12 @@ class Measurement:
     @property
     def is_headline(self) -> bool:
         """Whether it is over all impressions, of the whole table, and its arms can differ (n = 0 is the identity)."""
-        can_differ = self.horizon_days > 0 or self.variant == REPRESENTATION
-        return self.stratum == ALL and self.scope in ("both", PORT) and can_differ
+        return self.stratum == ALL and self.is_of_whole_table
+
+    @property
+    def is_of_whole_table(self) -> bool:
+        """Whether its arms can differ in the whole table: n = 0 is the identity."""
+        return self.scope in ("both", PORT) and (self.horizon_days > 0 or self.variant == REPRESENTATION)
 
     def pairs(self, folds: int) -> Iterator[dict[str, object]]:
         """The rows that the metrics compare: control arm, leaked arm, seed, date, fold, stratum."""

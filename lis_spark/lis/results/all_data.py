@@ -15,18 +15,25 @@ from pyspark.sql import DataFrame
 from lis_spark.config.leaks import HONEST
 from lis_spark.inference import combine_seeds
 from lis_spark.lis.plan.chains import OTHER_FOLDS
+from lis_spark.lis.results.estimates import Found
 from lis_spark.lis.results.result_row import ResultRow
 from lis_spark.lis.results.rows import MEAN, ResultSet
 from lis_spark.metrics import combine
 
 
-def add_all_data(results: ResultSet, per_user: DataFrame, pairs: Mapping[str, Sequence[Mapping[str, object]]]) -> None:
+def add_all_data(
+    results: ResultSet,
+    per_user: DataFrame,
+    pairs: Mapping[str, Sequence[Mapping[str, object]]],
+    comparisons: Found,
+) -> None:
     """Writes ``lis_all_data`` beside each honest score that is measured under several numbers of folds.
 
     Args:
         results: all rows; those of one day and seed, and those of several.
         per_user: the table `influence`.
         pairs: comparison_id -> what it compares.
+        comparisons: all of them, and their errors by leaving out users.
     """
     names: dict[tuple[object, ...], dict[int, str]] = {}
     for row, pool in zip(results.rows, results.pools, strict=True):
@@ -42,7 +49,8 @@ def add_all_data(results: ResultSet, per_user: DataFrame, pairs: Mapping[str, Se
         own = found[place]
         of_seeds = [one.value for other, one in found.items() if other[1:] == place[1:] and other[0] != MEAN]
         values = of_seeds if row.seed == MEAN else [own.value]
-        row.fill("lis_all_data", combine_seeds(values, own.standard_error**2, own.clusters))
+        error = own.standard_error * comparisons.widening(names[place].values())
+        row.fill("lis_all_data", combine_seeds(values, error**2, own.clusters))
 
 
 def weights_at(folds: Sequence[int], place: Fraction = Fraction(0)) -> dict[int, Fraction]:

@@ -36,7 +36,7 @@ from lis_spark.lis.results.rows import pools_of
 from lis_spark.progress import described
 from lis_spark.step import StepResult
 
-STEP_VERSION = 5
+STEP_VERSION = 6
 
 
 def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: str = "") -> StepResult:
@@ -208,6 +208,7 @@ _COPIED = (
     *("lis_user_part", "lis_user_part_ci_low", "lis_user_part_ci_high"),
     *("lis_item_part", "lis_item_part_ci_low", "lis_item_part_ci_high"),
     *("own_label_share", "own_label_share_ci_low", "own_label_share_ci_high"),
+    *("first_day_share", "first_day_share_ci_low", "first_day_share_ci_high"),
 )
 _NO_HONEST_REASON = (
     "its only score may hold nothing but the labels that are scored: it comes neither by fold nor without labels"

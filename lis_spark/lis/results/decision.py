@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from scipy.special import ndtri
 
-from lis_spark.inference import is_negligible, units_needed
+from lis_spark.inference import is_negligible, largest_error
 from lis_spark.inference.students_t import critical_value
 
 USEFUL, CLEARLY_USEFUL = "useful", "clearly useful"
@@ -36,7 +36,8 @@ POWER = 0.8
 class Score:
     """A score with its standard error and the 95 % interval that holds together with those of the other scores.
 
-    All in AUC. ``clusters``: users behind it.
+    All in AUC. ``clusters``: users behind it; ``cluster_standard_error``: what they add to the standard error, which
+    falls as there are more of them, while what training seeds add stays.
     """
 
     value: float
@@ -45,6 +46,18 @@ class Score:
     low: float
     high: float
     clusters: int
+    cluster_standard_error: float
+
+    def units_for(self, error: float, units: int) -> int | None:
+        """How many units like those that there are give a standard error; None where no number does.
+
+        Args:
+            error: the standard error that is wanted, in AUC.
+            units: that there are, users or impressions.
+        """
+        of_users, of_seeds = self.cluster_standard_error**2, self.standard_error**2 - self.cluster_standard_error**2
+        left = error**2 - max(of_seeds, 0.0)
+        return math.ceil(units * of_users / left) if left > 0 else None
 
 
 @dataclass(frozen=True)
@@ -54,11 +67,11 @@ class Evidence:
     Attributes:
         lis: the honest score; None where there are too few users or rows for an interval.
         within_user: the same over pairs of impressions of one user; None where too few users have such pairs.
-        by_date: the score on each evaluated date, with its interval.
+        by_date: the score on each evaluated date that has an interval.
+        dates_without_interval: evaluated dates with too few users or rows for one.
         users: behind the score.
         positives: impressions of the positive class.
         negatives: of the other.
-        impressions: that were scored.
         coverage: share of them that have the leak; None where that is not counted.
         is_trained_once: whether arms were trained for the measurement, under one training seed.
         threshold: absolute AUC that counts.
@@ -73,6 +86,7 @@ class Evidence:
     coverage: float | None
     is_trained_once: bool
     threshold: float
+    dates_without_interval: int = 0
 
 
 @dataclass(frozen=True)
@@ -107,11 +121,11 @@ def judge(evidence: Evidence) -> Verdict:
         return Verdict(HARMFUL, f"{shown}, below 0")
     below = [f"it is below the {threshold:.4f} that counts"] if score.value < threshold else []
     touches = ["its interval reaches 0"] if score.low <= 0 else []
-    rows = units_needed(evidence.positives + evidence.negatives, score.standard_error, threshold)
+    rows = score.units_for(largest_error(threshold, POWER), evidence.positives + evidence.negatives)
+    needed = _needed(rows, "impressions")
     return Verdict(
         NOT_SHOWN,
-        f"{shown}: {' and '.join([*below, *touches])}; 80 % power to show that it is negligible needs about "
-        f"{rows:,} impressions",
+        f"{shown}: {' and '.join([*below, *touches])}; 80 % power to show that it is negligible needs {needed}",
     )
 
 
@@ -126,6 +140,9 @@ def _judge_gain(evidence: Evidence, score: Score, shown: str) -> Verdict:
     below = sum(day.value <= 0 for day in evidence.by_date)
     if below:
         return Verdict(CONFLICTING, f"{shown}, but not above 0 on {below} of {len(evidence.by_date)} dates")
+    if evidence.dates_without_interval:
+        dates = len(evidence.by_date) + evidence.dates_without_interval
+        shown += f" ({evidence.dates_without_interval} of {dates} dates are too small to be looked at alone)"
     if within is None:
         return Verdict(
             ORDER_NOT_RESOLVED, f"{shown}, and fewer than {FEWEST_USERS} users have impressions of both classes"
@@ -141,19 +158,28 @@ def _judge_gain(evidence: Evidence, score: Score, shown: str) -> Verdict:
             f"{shown}, but {order}, below the {threshold:.4f} that counts: it tells users apart and does not order the "
             "items that one user sees",
         )
-    effect = smallest_effect(within)
-    users = math.ceil(within.clusters * (effect / threshold) ** 2)
+    effect, quantiles = smallest_effect(within), _quantiles_of_power(within)
+    needed = _needed(within.units_for(threshold / quantiles, within.clusters), "users with impressions of both classes")
     return Verdict(
         ORDER_NOT_RESOLVED,
-        f"{shown}, but {order}: the smallest gain within users that this data could have shown is {effect:.4f}; about "
-        f"{users:,} users with impressions of both classes would show {threshold:.4f} (there are {within.clusters:,})",
+        f"{shown}, but {order}: the smallest gain within users that this data could have shown is {effect:.4f}; "
+        f"{threshold:.4f} needs {needed} (there are {within.clusters:,})",
     )
 
 
 def smallest_effect(score: Score) -> float:
     """The effect that a two-sided test at 5 % finds with a power of 80 %, in the unit of the score."""
-    quantiles = critical_value(score.degrees_of_freedom, 0.05) + float(ndtri(POWER))
-    return quantiles * score.standard_error
+    return _quantiles_of_power(score) * score.standard_error
+
+
+def _quantiles_of_power(score: Score) -> float:
+    return critical_value(score.degrees_of_freedom, 0.05) + float(ndtri(POWER))
+
+
+def _needed(units: int | None, name: str) -> str:
+    if units is None:
+        return f"more training seeds: they scatter too much for any number of {name}"
+    return f"about {units:,} {name}"
 
 
 def _too_few(evidence: Evidence) -> str:

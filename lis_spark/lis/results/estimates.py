@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from lis_spark.inference import Estimate, combine_orders, combine_seeds
@@ -14,22 +15,31 @@ from lis_spark.metrics import ITEM_PART, LIS, USER_PART, WITHIN_USER, Comparison
 
 # With fewer users in a ranking the weights of the rankings are uncertain, too: leaving out one user at a time sees it.
 FEW_USERS = 50
+# Protocols whose arms are trained for the measurement: another training moves their scores (method 1.7).
+TRAINED = ("swap+refit", "append")
 
 
 @dataclass(frozen=True)
 class Found:
-    """All comparisons by name, and the errors by leaving out users where a ranking has few: name -> kind -> error."""
+    """All comparisons by name, and the errors by leaving out users where a ranking has few: name -> kind -> error.
+
+    ``known_sigma``: standard deviation over training seeds that an earlier run has measured, for scores of one seed.
+    """
 
     comparisons: Mapping[str, Comparison]
     jackknife: Mapping[str, Mapping[str, float | None]]
+    known_sigma: float | None = None
 
-    def estimate(self, pool: Pool, kind: Callable[[Comparison], Gain | None], name: str = "") -> Estimate | None:
+    def estimate(
+        self, pool: Pool, kind: Callable[[Comparison], Gain | None], name: str = "", is_trained: bool = False
+    ) -> Estimate | None:
         """The mean over the replicates of a pool: its training seeds, or the draws of its control.
 
         Args:
             pool: of one measurement or of several.
             kind: which gain of a comparison.
             name: :data:`LIS` or :data:`WITHIN_USER`, whose errors are also known by leaving out users.
+            is_trained: whether arms were trained for it, so that another training would move it.
         """
         joint = self.comparisons.get(pool.name)
         gain = kind(joint) if joint else None
@@ -39,7 +49,10 @@ class Found:
         replicates = [kind(one) for one in map(self.comparisons.get, pool.replicates or pool.draws) if one]
         values = [one.value for one in replicates if one is not None]
         if len(values) < 2:
-            return combine_seeds([gain.value], error**2, gain.clusters)
+            sigma = self.known_sigma if is_trained and len(pool.seeds) == 1 else None
+            if sigma is not None and pool.against_own_order:  # its own order is a draw, as the control's is
+                sigma *= math.sqrt(2.0)
+            return combine_seeds([gain.value], error**2, gain.clusters, sigma)
         if pool.against_own_order:
             checks = [kind(one) for one in map(self.comparisons.get, pool.checks) if one]
             known = [one.value for one in checks if one is not None]
@@ -48,9 +61,28 @@ class Found:
         return found if pool.replicates else replace(found, sigma_seed=None)
 
     def cluster_error(self, pool: Pool, gain: Gain, name: str) -> float:
-        """The standard error over users alone."""
+        """The standard error over users alone.
+
+        GAUC and the order within requests are sums over users, too: their error is wider by as much as that of the AUC
+        within users.
+        """
         error = self.jackknife.get(pool.name, {}).get(name)
-        return error if error is not None else gain.standard_error or 0.0
+        if error is not None:
+            return error
+        return (gain.standard_error or 0.0) * (1.0 if name else self.widening([pool.name], WITHIN_USER))
+
+    def widening(self, names: Iterable[str], kind: str = LIS) -> float:
+        """By how much leaving out users widens the error of a sum of comparisons, at most: the widest among them.
+
+        1 where every ranking has many users.
+        """
+        factors = [1.0]
+        for name in names:
+            comparison, error = self.comparisons.get(name), self.jackknife.get(name, {}).get(kind)
+            gain = comparison and (comparison.auc if kind == LIS else comparison.within_user)
+            if gain and gain.standard_error and error is not None:
+                factors.append(error / gain.standard_error)
+        return max(factors)
 
 
 def with_few_users(comparisons: Mapping[str, Comparison]) -> list[Comparison]:
@@ -60,9 +92,9 @@ def with_few_users(comparisons: Mapping[str, Comparison]) -> list[Comparison]:
 
 def fill_row(row: ResultRow, pool: Pool, found: Found) -> None:
     """Writes the figures of a pool into its row; no interval where too few users or rows of a class stand behind it."""
-    comparison = found.comparisons[pool.name]
+    comparison, is_trained = found.comparisons[pool.name], row.protocol in TRAINED
     _fill_counts(row, pool, comparison)
-    lis = found.estimate(pool, lambda one: one.auc, LIS)
+    lis = found.estimate(pool, lambda one: one.auc, LIS, is_trained)
     if lis is None or is_too_few(comparison.users, row.positives or 0, row.negatives or 0):
         row.lis, lis = comparison.lis, None
     else:
@@ -71,7 +103,7 @@ def fill_row(row: ResultRow, pool: Pool, found: Found) -> None:
         row.cluster_standard_error = found.cluster_error(pool, comparison.auc, LIS)
         row.ci_low, row.ci_high = lis.interval()
     for name, (of, kind, error) in _gains(pool).items():
-        estimate, own = found.estimate(of, kind, error), found.comparisons.get(of.name)
+        estimate, own = found.estimate(of, kind, error, is_trained), found.comparisons.get(of.name)
         gain = kind(own) if own else None
         if estimate is None or gain is None:
             continue

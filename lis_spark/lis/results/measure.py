@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
@@ -37,7 +37,7 @@ from lis_spark.partitions import PartitionKey
 from lis_spark.progress import described
 from lis_spark.step import StepResult
 
-STEP_VERSION = 6
+STEP_VERSION = 7
 
 
 def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: str = "") -> StepResult:
@@ -108,6 +108,8 @@ def measurement_ids(
     A change on one date thus measures all dates again: verdicts and means of seeds depend on the others.
     """
     state = fingerprint("result", sorted(wanted.items()), config.evaluation.decision_threshold, config.scenario)
+    if config.evaluation.sigma_seed is not None:
+        state = fingerprint(state, config.evaluation.sigma_seed)
     return [fingerprint(state, measurement.comparison_id) for measurement in measurements]
 
 
@@ -140,11 +142,13 @@ def _results(
     pools = pools_of(measurements, config.seeds)
     pairs = possible_pairs(per_user, pools, config.evaluation.folds)
     with described(lake.spark, f"{len(pairs)} comparisons"):
-        found = comparisons_of(per_user, [pair for members in pairs.values() for pair in members])
+        listed = [pair for members in pairs.values() for pair in members]
+        found = comparisons_of(per_user, listed, config.evaluation.sigma_seed)
     with described(lake.spark, "coverage of the tables"):
         covered = coverage(lake, strata_of_days(lake, plan, set(config.evaluation.dates)))
         appended = append_coverage(lake) if config.append else {}
     results = ResultSet()
+    whole = {_without_stratum(pool): pool.name for pool in pools if pool.members[0].stratum == ALL}
     for pool in pools:
         row = _row(config, pool, pool_id(pool, ids), lake.pinned)
         row.coverage, row.dead_item_share = _coverage(pool, covered, appended)
@@ -156,13 +160,13 @@ def _results(
             first = pool.members[0]
             if first.horizon_days == 0 and first.variant in (NAIVE, HONEST):
                 _assert_zero(found.comparisons[pool.name])
-            row.share_of_impressions = _share(first, found.comparisons)
+            row.share_of_impressions = _share(pool, whole, found.comparisons)
         results.rows.append(row)
         results.pools.append(pool)
     truth_bounds(results, found.comparisons)
     with described(lake.spark, "what scores share: parts of the naive score, intervals that hold together"):
-        add_parts_of_naive(results, per_user, pairs)
-        add_all_data(results, per_user, pairs)
+        add_parts_of_naive(results, per_user, pairs, found)
+        add_all_data(results, per_user, pairs, found)
         add_simultaneous(results, list(results.families().values()), per_user, found)
     results.judge(config.evaluation.decision_threshold)
     return results, diagnoses(lake, measurements, identities, per_user, pairs, results.rows, found.comparisons)
@@ -193,7 +197,9 @@ def possible_pairs(per_user: DataFrame, pools: Sequence[Pool], folds: int) -> di
     return pairs
 
 
-def comparisons_of(per_user: DataFrame, listed: Sequence[Mapping[str, object]]) -> Found:
+def comparisons_of(
+    per_user: DataFrame, listed: Sequence[Mapping[str, object]], known_sigma: float | None = None
+) -> Found:
     """All comparisons, with the errors by leaving out users of those with few users in a ranking."""
     comparisons = {comparison.comparison_id: comparison for comparison in compare(per_user, listed)}
     few = with_few_users(comparisons)
@@ -202,7 +208,7 @@ def comparisons_of(per_user: DataFrame, listed: Sequence[Mapping[str, object]]) 
         for kind, errors in joint_errors(per_user, [few], correlated=False)[0].items():
             for name, error in zip(errors.names, errors.jackknife, strict=True):
                 jackknife.setdefault(name, {})[kind] = error
-    return Found(comparisons, jackknife)
+    return Found(comparisons, jackknife, known_sigma)
 
 
 def add_simultaneous(results: ResultSet, families: Sequence[Sequence[int]], per_user: DataFrame, found: Found) -> None:
@@ -264,12 +270,16 @@ def _assert_zero(comparison: Comparison) -> None:
         )
 
 
-def _share(measurement: Measurement, totals: Mapping[str, Comparison]) -> float | None:
-    own = totals.get(measurement.comparison_id)
-    whole = totals.get(measurement.comparison_id.rsplit("|", 1)[0] + f"|{ALL}")
+def _share(pool: Pool, whole_of: Mapping[tuple[object, ...], str], totals: Mapping[str, Comparison]) -> float | None:
+    """Share of a stratum in all impressions of the same dates and seeds."""
+    own, whole = totals.get(pool.name), totals.get(whole_of.get(_without_stratum(pool), "none"))
     if whole is None or own is None:
         return None
     return (own.positives + own.negatives) / (whole.positives + whole.negatives)
+
+
+def _without_stratum(pool: Pool) -> tuple[object, ...]:
+    return tuple(replace(member, stratum=ALL).comparison_id for member in pool.members)
 
 
 def results_of(lake: Lake) -> list[dict[str, Any]]:

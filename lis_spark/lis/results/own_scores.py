@@ -10,7 +10,7 @@ import datetime as dt
 import json
 from collections.abc import Iterator, Sequence
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lis_spark.config import fingerprint
@@ -40,8 +40,8 @@ def measure_scores(
     Args:
         spark: session.
         table: a Delta or Parquet path (with a slash in it), or catalog.schema.table.
-        columns: ``control``, ``leaked``, ``user``, ``label`` and, where the table has them, ``impression``, ``fold``
-            and ``date`` -> column names. A default name that is not there is taken as absent for the last three.
+        columns: ``control``, ``leaked``, ``user``, ``label`` and, where the table has them, ``impression``, ``fold``,
+            ``date`` and ``request`` -> column names. A name that is not there is taken as absent for the last four.
         threshold: absolute AUC that counts.
 
     Returns:
@@ -55,7 +55,7 @@ def measure_scores(
     versions = {} if version is None else {table: version}
     check_columns(frame, table, columns)
     has_fold, has_date = columns["fold"] in frame.columns, columns["date"] in frame.columns
-    has_impression = columns["impression"] in frame.columns
+    has_impression, has_request = (columns[role] in frame.columns for role in ("impression", "request"))
     rows = frame.select(
         (F.col(columns["date"]).try_cast("date") if has_date else F.lit(None).cast("date")).alias("evaluated_date"),
         (F.col(columns["fold"]).try_cast("int") if has_fold else F.lit(-1)).alias("fold"),
@@ -65,6 +65,7 @@ def measure_scores(
             if has_impression
             else F.monotonically_increasing_id().cast("string")
         ).alias("impression_id"),
+        *([_request(columns)] if has_request else []),
         F.col(columns["label"]).try_cast("double").alias("label"),
         F.col(columns["control"]).alias(CONTROL),
         F.col(columns["leaked"]).alias(LEAKED),
@@ -79,6 +80,12 @@ def measure_scores(
             per_user.unpersist()
 
 
+def _request(columns: dict[str, str]) -> Column:
+    """The request of a row as a number; null where it has none."""
+    number = F.xxhash64(columns["user"], columns["request"])
+    return F.when(F.col(columns["request"]).isNotNull(), number).alias("request")
+
+
 def _scores(rows: DataFrame) -> DataFrame:
     """Both arms over all impressions, and the parts of the change of logits over users with several of them."""
     arms = F.explode(
@@ -91,12 +98,16 @@ def _scores(rows: DataFrame) -> DataFrame:
             "leaked_arm": F.lit(LEAKED),
             "emits_control": F.lit(True),
             "emits_leaked": F.lit(True),
-            "request": F.lit(None).cast("bigint"),
         }
     )
-    parts = split_scores(paired, _PLACE).withColumn("stratum", F.lit(SEVERAL_ROWS)).drop("request")
+    no_request = F.lit(None).cast("bigint").alias("request")
+    knows_requests = "request" in rows.columns
+    paired = paired if knows_requests else paired.select("*", no_request)
+    parts = split_scores(paired, _PLACE).withColumn("stratum", F.lit(SEVERAL_ROWS))
     logit = F.col("scored.logit").cast("double").alias("logit")
-    return whole.select(*_PLACE, "stratum", *_ROW, "scored.arm", logit).unionByName(parts)
+    # the order within requests is counted where parts are told apart: a request of one row has no order
+    both = whole.select(*_PLACE, "stratum", *_ROW, "scored.arm", logit, no_request).unionByName(parts)
+    return both if knows_requests else both.drop("request")
 
 
 def _measured(

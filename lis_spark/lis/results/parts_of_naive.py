@@ -9,21 +9,60 @@ from dataclasses import dataclass, replace
 from pyspark.sql import DataFrame
 
 from lis_spark.config.leaks import HONEST, NAIVE
+from lis_spark.inference import combine_seeds
 from lis_spark.lis.plan.arms import TRUTH, TRUTH_BY_FOLD, is_by_fold
 from lis_spark.lis.plan.chains import OTHER_FOLDS, SKIP_OWN_T
+from lis_spark.lis.results.estimates import Found
 from lis_spark.lis.results.result_row import ResultRow
-from lis_spark.lis.results.rows import ResultSet
+from lis_spark.lis.results.rows import MEAN, ResultSet
 from lis_spark.metrics import Combinations, Comparison, combine
 
 Pairs = Mapping[str, Sequence[Mapping[str, object]]]
 
 
 @dataclass(frozen=True)
-class _Named:
+class Named:
     """A row and the name of its comparison."""
 
     row: ResultRow
     name: str
+
+
+class NamedScores:
+    """Rows by the names of their comparisons, and the intervals of what is computed from several of them.
+
+    Args:
+        named: (what a row is of, seed, date) -> the row.
+        found: its comparisons.
+    """
+
+    def __init__(self, named: Mapping[tuple[object, ...], Named], found: Found) -> None:
+        self._named, self._found = named, found
+        self._key_of = {one.name: key for key, one in named.items()}
+        self._seeds = sorted({one.row.seed for one in named.values()} - {MEAN})
+
+    def row_of(self, name: str) -> ResultRow:
+        """The row of a comparison."""
+        return self._named[self._key_of[name]].row
+
+    def half_interval(self, row: ResultRow, weights: Mapping[str, float], user_error: float, users: int) -> float:
+        """Half of the 95 % interval of a weighted sum of scores: users, and s^2 / R of the sums of the training seeds.
+
+        Args:
+            row: that the sum is written into.
+            weights: name of a comparison -> weight.
+            user_error: standard error of the sum over users.
+            users: behind it.
+        """
+        sums = []
+        for seed in self._seeds if row.seed == MEAN else ():
+            rows = [self._named.get((*self._key_of[name][:-2], seed, row.evaluated_date)) for name in weights]
+            known = [one.row.lis for one in rows if one is not None and one.row.lis is not None]
+            if len(known) == len(weights):
+                sums.append(sum(weight * value for weight, value in zip(weights.values(), known, strict=True)))
+        error = user_error * self._found.widening(weights)
+        low, high = combine_seeds(sums if len(sums) > 1 else [0.0], error**2, users).interval()
+        return (high - low) / 2
 
 
 def truth_bounds(results: ResultSet, comparisons: Mapping[str, Comparison]) -> None:
@@ -40,22 +79,22 @@ def truth_bounds(results: ResultSet, comparisons: Mapping[str, Comparison]) -> N
             row.truth_bound = best - row.auc_control
 
 
-def add_parts_of_naive(results: ResultSet, per_user: DataFrame, pairs: Pairs) -> None:
+def add_parts_of_naive(results: ResultSet, per_user: DataFrame, pairs: Pairs, found: Found) -> None:
     """Writes beside each honest score what the naive score holds more, and how much of it day T alone gives.
 
     ``evaluated_labels`` = naive - skip_own_t, ``later_events`` = skip_own_t - honest; at n = 1 there is no later day,
     and all that naive is above honest are evaluated labels. Where T is skipped for everybody (skip-T), what others do
     on T is gone, too, and would count as labels (``tests/perf/check_parts.py`` measures by how much).
     ``own_label_share`` = 1 - honest / naive_matched (append: / naive), ``first_day_share`` = honest(1) / honest(n),
-    both null where the interval of what stands below touches 0.
+    both null where the interval of what stands below touches 0. What training seeds add is in the intervals.
     """
     named = {
-        (*row.place, row.seed, row.evaluated_date): _Named(row, pool.name)
+        (*row.place, row.seed, row.evaluated_date): Named(row, pool.name)
         for row, pool in zip(results.rows, results.pools, strict=True)
         if pool.name in pairs
     }
-    differences: list[tuple[_Named, str, dict[str, int]]] = []
-    ratios: list[tuple[_Named, str, str, str]] = []
+    differences: list[tuple[Named, str, dict[str, int]]] = []
+    ratios: list[tuple[Named, str, str, str]] = []
     for honest in list(named.values()):
         row = honest.row
         if row.variant != HONEST or not row.horizon_days or row.swap_scope not in (None, "both"):
@@ -78,9 +117,10 @@ def add_parts_of_naive(results: ResultSet, per_user: DataFrame, pairs: Pairs) ->
     sums = [weights for *_, weights in differences]
     shares = [(above, below) for *_, above, below in ratios]
     names = {name for one in (*sums, *shares) for name in one}
-    found = combine(per_user, [pair for name in sorted(names) for pair in pairs[name]], sums, shares)
-    _write_differences(differences, found)
-    _write_ratios(ratios, found)
+    combined = combine(per_user, [pair for name in sorted(names) for pair in pairs[name]], sums, shares)
+    by_name = NamedScores(named, found)
+    _write_differences(differences, combined, by_name)
+    _write_ratios(ratios, combined, by_name)
 
 
 def _is_apart_from_zero(row: ResultRow) -> bool:
@@ -92,17 +132,23 @@ def _key(row: ResultRow) -> tuple[object, ...]:
     return (*row.place, row.seed, row.evaluated_date)
 
 
-def _write_differences(differences: Sequence[tuple[_Named, str, dict[str, int]]], found: Combinations) -> None:
-    for (honest, column, _), interval in zip(differences, found.sums, strict=True):
-        _write(honest.row, column, interval.value, *interval.interval)
+def _write_differences(
+    differences: Sequence[tuple[Named, str, dict[str, int]]], found: Combinations, scores: NamedScores
+) -> None:
+    for (honest, column, weights), one in zip(differences, found.sums, strict=True):
+        half = scores.half_interval(honest.row, weights, one.standard_error, one.clusters)
+        _write(honest.row, column, one.value, one.value - half, one.value + half)
 
 
-def _write_ratios(ratios: Sequence[tuple[_Named, str, str, str]], found: Combinations) -> None:
+def _write_ratios(ratios: Sequence[tuple[Named, str, str, str]], found: Combinations, scores: NamedScores) -> None:
     for honest, column, above, below in ratios:
-        ratio = found.ratios[above, below]
-        if ratio is None:
+        ratio, whole = found.ratios[above, below], scores.row_of(below).lis
+        if ratio is None or not whole:
             continue
-        low, high = ratio.interval
+        # a small change of the ratio is (change above - ratio x change below) / below
+        weights = {above: 1 / whole, below: -ratio.value / whole}
+        half = scores.half_interval(honest.row, weights, ratio.standard_error, ratio.clusters)
+        low, high = ratio.value - half, ratio.value + half
         if column == "own_label_share":
             _write(honest.row, column, 1 - ratio.value, 1 - high, 1 - low)
         else:

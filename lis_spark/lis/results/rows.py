@@ -13,9 +13,12 @@ from lis_spark.config.leaks import HONEST, NAIVE
 from lis_spark.inference import errors_with_seeds, holm, simultaneous_intervals
 from lis_spark.inference.students_t import upper_chance
 from lis_spark.lis.plan.append_feature import PORT
+from lis_spark.lis.plan.arms import SLOT_PERMUTED
 from lis_spark.lis.plan.chains import OTHER_FOLDS, SKIP_OWN_T
 from lis_spark.lis.plan.comparisons import Measurement
+from lis_spark.lis.plan.strata import ALL, SEEN, UNSEEN
 from lis_spark.lis.results.decision import Evidence, Score, judge
+from lis_spark.lis.results.estimates import TRAINED
 from lis_spark.lis.results.pools import Pool, over_dates, over_seeds, single, with_checks
 from lis_spark.lis.results.result_row import ResultRow
 from lis_spark.metrics import LIS, WITHIN_USER, JointErrors
@@ -24,8 +27,6 @@ from lis_spark.metrics import LIS, WITHIN_USER, JointErrors
 JUDGED = (NAIVE, "naive_matched", HONEST)
 # Variants that are pooled over dates: what stands in the first lines of a report.
 POOLED = (*JUDGED, OTHER_FOLDS, SKIP_OWN_T, "skip_t", "label_shuffled", "replay", "representation", "row_shuffled")
-# Protocols whose arms are trained for the measurement: another training moves their scores (method 1.7).
-TRAINED = ("swap+refit", "append")
 ONE_TRAINING = "one training seed: what another training would change is in no interval"
 HOLDS_OWN_LABELS = "holds memorised own labels: the decision is made on the honest score"
 # Value of ``seed`` in the rows that stand for all training seeds.
@@ -35,7 +36,7 @@ MEAN = "mean"
 def pools_of(measurements: Sequence[Measurement], seeds: Sequence[int]) -> list[Pool]:
     """All rows that are written, as pools: each measurement, its mean over seeds, and over dates where it is told."""
     dates = len({one.evaluated_date for one in measurements})
-    told = [one for one in measurements if one.is_headline and one.variant in POOLED]
+    told = [one for one in measurements if _is_told(one)]
     return with_checks(
         [
             *map(single, measurements),
@@ -43,6 +44,13 @@ def pools_of(measurements: Sequence[Measurement], seeds: Sequence[int]) -> list[
             *(over_dates(told, seeds, dates) if dates > 1 else ()),
         ]
     )
+
+
+def _is_told(one: Measurement) -> bool:
+    """Whether it is pooled over dates: a headline, what each feature is worth, or unseen items beside AIS."""
+    if one.variant == SLOT_PERMUTED:
+        return one.stratum == ALL
+    return one.variant in POOLED and (one.is_headline or (one.is_of_whole_table and one.stratum in (SEEN, UNSEEN)))
 
 
 def pool_id(pool: Pool, ids: Mapping[str, str]) -> str:
@@ -120,18 +128,20 @@ class ResultSet:
 
     def decide(self, row: ResultRow, threshold: float) -> None:
         """Writes the verdict of one row, which looks at the same score on each date; see :func:`judge`."""
-        is_trained_once = row.protocol in TRAINED and row.training_seeds == 1
+        is_trained_once = row.protocol in TRAINED and row.training_seeds == 1 and row.sigma_seed is None
         same = [
             other
             for other in self.rows
             if other.place == row.place and other.seed == row.seed and other.evaluated_dates == 1
         ]
         days = [day for day in same if row.evaluated_dates > 1 or day.evaluated_date == row.evaluated_date]
+        by_date = [score for score in map(simultaneous_score, days) if score is not None]
         verdict = judge(
             Evidence(
                 lis=simultaneous_score(row),
                 within_user=within_user_score(row),
-                by_date=[score for score in map(simultaneous_score, days) if score is not None],
+                by_date=by_date,
+                dates_without_interval=len(days) - len(by_date),
                 users=row.users or 0,
                 positives=row.positives or 0,
                 negatives=row.negatives or 0,
@@ -156,7 +166,15 @@ def simultaneous_score(row: ResultRow) -> Score | None:
     if row.lis is None or row.standard_error is None or row.simultaneous_low is None or row.simultaneous_high is None:
         return None
     degrees = row.degrees_of_freedom or 1.0
-    return Score(row.lis, row.standard_error, degrees, row.simultaneous_low, row.simultaneous_high, row.users or 0)
+    return Score(
+        value=row.lis,
+        standard_error=row.standard_error,
+        degrees_of_freedom=degrees,
+        low=row.simultaneous_low,
+        high=row.simultaneous_high,
+        clusters=row.users or 0,
+        cluster_standard_error=row.cluster_standard_error or row.standard_error,
+    )
 
 
 def within_user_score(row: ResultRow) -> Score | None:
@@ -166,7 +184,8 @@ def within_user_score(row: ResultRow) -> Score | None:
     if value is None or error is None or low is None or high is None:
         return None
     degrees = row.lis_within_user_degrees_of_freedom or 1.0
-    return Score(value, error, degrees, low, high, row.within_user_users or 0)
+    of_users = row.lis_within_user_cluster_standard_error or error
+    return Score(value, error, degrees, low, high, row.within_user_users or 0, of_users)
 
 
 def _add_within_user(rows: Sequence[ResultRow], correlation: np.ndarray) -> None:

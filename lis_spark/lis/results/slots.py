@@ -18,33 +18,28 @@ from lis_spark.config import RunConfig
 from lis_spark.lake import Lake
 from lis_spark.lis.plan.arms import SLOT_PERMUTED
 from lis_spark.lis.results.measure import results_of
-from lis_spark.lis.results.rows import MEAN
 
 
 @dataclass(frozen=True)
 class SlotImportance:
-    """Mean AUC drop of a feature over the evaluated days; the interval is the mean of the days' 95 % bounds.
-
-    Users return on other days, and the mean of the bounds holds whatever the correlation between the days.
-    """
+    """AUC drop of a feature over all evaluated days together, with the 95 % interval of the users they share."""
 
     feature: str
     auc_drop: float
-    ci_low: float
-    ci_high: float
+    ci_low: float | None
+    ci_high: float | None
 
 
 def rank_slots(rows: Sequence[dict[str, Any]]) -> list[SlotImportance]:
     """The features by their AUC drop, the largest first, from rows of ``lis_results``."""
     permuted = [row for row in rows if row["variant"] == SLOT_PERMUTED and row["lis"] is not None]
-    means = [row for row in permuted if row["seed"] == MEAN]
-    by_feature: dict[str, list[dict[str, Any]]] = {}
-    for row in means or permuted:
-        by_feature.setdefault(row["swap_scope"], []).append(row)
+    # the row of all dates and all training seeds
+    most = max(((row["evaluated_dates"], row["training_seeds"]) for row in permuted), default=(0, 0))
     ranked = []
-    for feature, days in by_feature.items():
-        drop, high, low = (-sum(day[name] for day in days) / len(days) for name in ("lis", "ci_low", "ci_high"))
-        ranked.append(SlotImportance(feature, drop, low, high))
+    for row in permuted:
+        if (row["evaluated_dates"], row["training_seeds"]) == most:
+            low, high = (-row[name] if row[name] is not None else None for name in ("ci_high", "ci_low"))
+            ranked.append(SlotImportance(row["swap_scope"], -row["lis"], low, high))
     return sorted(ranked, key=lambda slot: -slot.auc_drop)
 
 
@@ -56,7 +51,7 @@ def run(spark: SparkSession, config: RunConfig) -> int:
     for heading in ("feature", "table", "AUC drop", "95 % CI"):
         table.add_column(heading)
     for slot in ranked:
-        interval = f"{slot.ci_low:+.4f} .. {slot.ci_high:+.4f}"
+        interval = "too few users" if slot.ci_low is None else f"{slot.ci_low:+.4f} .. {slot.ci_high:+.4f}"
         table.add_row(slot.feature, tables.get(slot.feature, "?"), f"{slot.auc_drop:+.4f}", interval)
     Console().print(table)
     return 0
