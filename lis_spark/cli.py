@@ -108,8 +108,14 @@ def _parser() -> argparse.ArgumentParser:
             scores.add_argument("--scores", help="a Delta or Parquet path, or catalog.schema.table")
             for name, default in (("control", "logit_control"), ("leaked", "logit_leaked")):
                 scores.add_argument(f"--{name}-column", default=default, help=f"logit of the {name} arm")
-            for name in ("user", "label", "impression", "fold", "date"):
-                default = {"user": "user_id", "impression": "impression_id", "date": "evaluated_date"}.get(name, name)
+            usual = {
+                "user": "user_id",
+                "impression": "impression_id",
+                "date": "evaluated_date",
+                "request": "request_id",
+            }
+            for name in ("user", "label", "impression", "fold", "date", "request"):
+                default = usual.get(name, name)
                 scores.add_argument(f"--{name}-column", default=default)
             scores.add_argument("--threshold", type=float, default=0.0010, help="absolute AUC that counts")
             scores.add_argument("--output", default="build/scores", help="folder of report.html and lis_results.json")
@@ -269,7 +275,7 @@ def _measure_scores(options: argparse.Namespace) -> int:
     from lis_spark.session import get_session
 
     spark = get_session(app_name="lis_spark measure")
-    roles = ("control", "leaked", "user", "label", "impression", "fold", "date")
+    roles = ("control", "leaked", "user", "label", "impression", "fold", "date", "request")
     columns = {role: getattr(options, f"{role}_column") for role in roles}
     rows = [row.plain() for row in measure_scores(spark, options.scores, columns, options.threshold)]
     folder = Path(options.output)

@@ -325,3 +325,25 @@ def read(rows: list[dict[str, Any]], context: ReportContext, folder: Path) -> Re
     for told in (reader.headings, reader.beside):
         told[:] = [text.replace("\N{NO-BREAK SPACE}", " ") for text in told]
     return reader
+
+
+LEAK_SCORES = (
+    *("lis_naive", "lis_gauc", "lis_content", "lis_row_shuffled"),
+    *("lis_within_user", "lis_user_part", "lis_item_part"),
+)
+
+
+def a_leak(name: str, honest: float | None, verdict: str, tied: tuple[str, ...] = (), **values: Any) -> dict[str, Any]:
+    """A row of leak_comparison."""
+    low, high = (None, None) if honest is None else (honest - 0.002, honest + 0.002)
+    row: dict[str, Any] = {
+        "leak": name, "kind": "sql", "is_noise": False, "horizon_days": 3, "decided_by": "honest", "verdict": verdict,
+        "reason": f"the honest LIS is {honest}", "lis_honest": honest, "lis_honest_ci_low": low,
+        "lis_honest_ci_high": high, "lis_shrunken": honest, "rank_lowest": 1, "rank_highest": 2,
+        "tied_with": list(tied), "misleading": [], "coverage": 1.0, "own_label_share": None, "first_day_share": None,
+        "p_holm": 0.0123, "within_pair_share": 0.04, "lis_within_request": None,
+        "leak_rows": 1000, "leak_bytes": 2_500_000, "leak_seconds": 12.4,
+    }  # fmt: skip
+    for score in LEAK_SCORES:
+        row |= {score: 0.0123, f"{score}_ci_low": 0.01, f"{score}_ci_high": 0.0146}
+    return row | values

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from lis_spark.lis.results.decision import CONFLICTING
+from lis_spark.lis.results.misleading import between_users
 from lis_spark.report.context import ReportContext
-from lis_spark.report.format import confidence, interval, plain, share_with_interval, signed, with_interval
+from lis_spark.report.format import (
+    confidence,
+    interval,
+    percent,
+    plain,
+    share_with_interval,
+    signed,
+    with_interval,
+)
 from lis_spark.report.measurements import Row, Subject, date_text, is_over_dates, may_contain_own_labels, split_subjects
 from lis_spark.report.phrases import LEAK_NOT_JUDGED, OF_LEAK, OF_SCORES, SCORES_NOT_JUDGED
 
 OWN_SCORES_LABEL = "naive: may contain the evaluated labels"
 UNAVAILABLE = "unavailable"
+NAIVE_INTERVALS = "Naive intervals hold users alone, not the items that are shown."
+ON_FIRST_DAY = (
+    "a ranker that is trained every day lacks that day, one that is trained as events come in lacks little of it."
+)
 # What the controls without information are called: their tables move and know nothing.
 WITHOUT_INFORMATION = {"label_shuffled": "shuffled labels", "replay": "a replay of the days before T"}
 
@@ -89,14 +103,14 @@ def subject_answer(subject: Subject, context: ReportContext) -> Answer:
     phrase = OF_LEAK.get(verdict, LEAK_NOT_JUDGED).about(subject.name)
     days = "1 day" if subject.headline_horizon == 1 else f"{subject.headline_horizon} days"
     gain = figure(honest)
-    folds = f", {honest['folds']} user folds" if honest.get("folds") else ""
+    folds = f", {honest['folds']} folds" if honest.get("folds") else ""
     by_date = [subject.find("honest", day, subject.headline_horizon or 0) for day in subject.dates]
     told = (
         f": with {days} of future the ranker changes by {signed(gain.value)} AUC honestly "
         f"({confidence(gain.low, gain.high)}; {plain(context.decision_threshold)} counts{folds}) "
-        f"{_on_dates(honest, by_date)}{_controls(subject)}."
+        f"{_on_dates(honest, by_date)}{_of_first_day(honest)}{_controls(subject)}."
     )
-    told_beside = [_order(honest), *_all_data(honest), *_first_day(honest)]
+    told_beside = [_order(honest), *_mostly(honest), *_all_data(honest), *_first_day(honest), *_parts(subject, honest)]
     beside = [*_dates(verdict, by_date), *told_beside]
     return Answer(
         kind=verdict if verdict in OF_LEAK else UNAVAILABLE,
@@ -124,21 +138,54 @@ def scores_answer(rows: Sequence[Row], context: ReportContext) -> Answer:
         before=phrase.before,
         emphasis=phrase.emphasis,
         after=f"{phrase.after}{label}{told}; {plain(context.decision_threshold)} counts.",
-        beside=" ".join([*_dates(verdict, by_date), _order(row)]),
+        beside=" ".join([*_dates(verdict, by_date), _order(row), *_mostly(row), *_naive_interval(row)]),
         why=str(row.get("reason") or ""),
     )
 
 
 def _order(row: Row) -> str:
-    """What the gain orders for one user, and the part of it that the user of a row explains."""
+    """What the gain orders for one user and within a request, and what the user and the item of a row explain."""
     if row.get("lis_within_user") is None:
         some = "too few users have" if row.get("within_user_users") else "no user has"
         return f"What it orders for one user cannot be told: {some} impressions of both classes."
-    within = figure(row, "lis_within_user", "lis_within_user_ci")
-    if row.get("lis_user_part") is None:
-        return f"Within users the change is {within.text}."
-    user = figure(row, "lis_user_part", "lis_user_part_ci")
-    return f"Within users the change is {within.text}; what the user alone explains is {user.text}."
+    told = [f"Within users{_of_pairs(row, 'within_pair_share')} the change is {_text(row, 'lis_within_user')}"]
+    if row.get("lis_within_request") is not None:
+        told.append(f"within requests{_of_pairs(row, 'request_pair_share')} {_text(row, 'lis_within_request')}")
+    if row.get("lis_user_part") is not None:
+        told.append(f"what the user alone explains is {_text(row, 'lis_user_part')}")
+    if row.get("lis_item_part") is not None:
+        told.append(f"what is left to the item {_text(row, 'lis_item_part')}")
+    return f"{'; '.join(told)}."
+
+
+def _text(row: Row, name: str) -> str:
+    return figure(row, name, f"{name}_ci").text
+
+
+def _of_pairs(row: Row, name: str) -> str:
+    share = row.get(name)
+    return "" if share is None else f" ({percent(share)} of the pairs that are ranked)"
+
+
+def _mostly(row: Row) -> list[str]:
+    """Names the part that most of a gain is."""
+    return [f"Mostly {part}." for part in between_users(row)] if (row.get("ci_low") or 0) > 0 else []
+
+
+def _naive_interval(row: Row) -> list[str]:
+    return [NAIVE_INTERVALS] if may_contain_own_labels(row) else []
+
+
+def _parts(subject: Subject, honest: Row) -> list[str]:
+    """What the naive score is made of, each part with its interval."""
+    naive = subject.headline("naive")
+    if naive is None or honest.get("evaluated_labels") is None:
+        return []
+    told = [f"the labels that are scored give {_text(honest, 'evaluated_labels')}"]
+    if honest.get("later_events") is not None:
+        told.append(f"later events of the same users {_text(honest, 'later_events')}")
+    told.append(f"everybody else {figure(honest).text}")
+    return [f"Of the naive score, {signed(naive.get('lis'))}, {', '.join(told)}."]
 
 
 def _all_data(honest: Row) -> list[str]:
@@ -152,16 +199,26 @@ def _all_data(honest: Row) -> list[str]:
     ]
 
 
-def _first_day(honest: Row) -> list[str]:
-    """How much of the gain is day T itself, which decides what it is worth to a ranker that is trained daily."""
+def _of_first_day(honest: Row) -> str:
+    """How much of the gain is day T itself, in the sentence of the verdict."""
     share = honest.get("first_day_share")
+    return f", {percent(share)} of it from day T" if share is not None and (honest.get("ci_low") or 0) > 0 else ""
+
+
+def _first_day(honest: Row) -> list[str]:
+    """The same share with its interval, and what it decides: what the gain is worth to a ranker trained daily."""
+    share = first_day_share(honest)
     if share is None or (honest.get("ci_low") or 0) <= 0:
         return []
-    told = share_with_interval(share, honest.get("first_day_share_ci_low"), honest.get("first_day_share_ci_high"))
-    return [
-        f"Day T itself, seen through other users, is {told} of the gain: a ranker that is trained every day lacks "
-        "that day, one that is trained as events come in lacks little of it."
-    ]
+    return [f"Day T itself, seen through other users, is {share} of the gain: {ON_FIRST_DAY}"]
+
+
+def first_day_share(row: Mapping[str, Any]) -> str | None:
+    """The share of the gain that is day T itself, with its interval; None where it is not known."""
+    share = row.get("first_day_share")
+    if share is None:
+        return None
+    return share_with_interval(share, row.get("first_day_share_ci_low"), row.get("first_day_share_ci_high"))
 
 
 def _controls(subject: Subject) -> str:
@@ -193,9 +250,9 @@ def _on_dates(row: Row, by_date: Sequence[Row | None]) -> str:
     if not values:
         return f"over {dates} dates"
     if above == len(values):
-        return f"over {dates} dates, above 0 on every one"
+        return f"over {dates} dates, above 0 on each"
     none = all(value < 0 for value in values)
-    return f"over {dates} dates, " + ("below 0 on every one" if none else f"above 0 on {above} of them")
+    return f"over {dates} dates, " + ("below 0 on each" if none else f"above 0 on {above} of them")
 
 
 def _baseline(subject: Subject) -> Answer:

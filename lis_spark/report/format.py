@@ -31,12 +31,13 @@ def ascii_text(text: str) -> str:
 
 
 def percent(value: float | None) -> str:
-    """A share as a whole percentage, with one decimal where rounding would say 0 or 100 of what is neither."""
+    """A share as a whole percentage, with as many decimals as keep it from 0 or 100 where it is neither."""
     if value is None:
         return MISSING
-    whole = f"{100 * value:.0f}"
-    if whole in ("0", "100") and 0 < value < 1:
-        whole = f"{100 * value:.1f}"
+    whole, places = f"{100 * value:.0f}", 0
+    while 0 < value < 1 and float(whole) in (0.0, 100.0) and places < 4:
+        places += 1
+        whole = f"{100 * value:.{places}f}"
     return whole.replace("-", "−") + " %"
 
 

@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from lis_spark.lis.results.decision import NO_HONEST_SCORE, POSITIVE
-from lis_spark.report.format import ascii_text, data_size, half_interval, signed, verdict_style, with_interval
+from lis_spark.report.answer import ON_FIRST_DAY, first_day_share
+from lis_spark.report.format import ascii_text, data_size, half_interval, percent, signed, verdict_style, with_interval
 from lis_spark.report.measurements import Row
 
 
@@ -25,10 +26,10 @@ def print_leaks(console: Console, leaks: Sequence[Mapping[str, Any]]) -> None:
         return
     table = Table(
         title="Leaks compared: LIS over all evaluated dates, protocol append",
-        caption="± half of the 95 % interval; ranks that the data allows; noise stands last",
+        caption="± half of the 95 % interval, of naive scores over users alone; ranks that the data allows; noise last",
     )
     table.add_column("leak", overflow="fold")  # folded rather than that figures are cut
-    for name in ("n", "honest", "within users", "by user", "naive", "content", "ranks"):
+    for name in ("n", "honest", "within users", "by user", "by item", "naive", "content", "ranks"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", min_width=11, overflow="fold")
     for row in leaks:
@@ -38,8 +39,9 @@ def print_leaks(console: Console, leaks: Sequence[Mapping[str, Any]]) -> None:
             half_interval(row, "lis_honest"),
             half_interval(row, "lis_within_user"),
             _plain(row["lis_user_part"]),
+            _plain(row["lis_item_part"]),
             _plain(row["lis_naive"]),
-            half_interval(row, "lis_content"),
+            _plain(row["lis_content"]),
             ranks(row),
             Text(row["verdict"], verdict_style(row["verdict"])),
         )
@@ -48,6 +50,7 @@ def print_leaks(console: Console, leaks: Sequence[Mapping[str, Any]]) -> None:
     for row in leaks:
         reason = f": {row['reason']}" if row["reason"] else ""
         console.print(Text(ascii_text(f"{row['leak']}, {row['verdict']}{reason}")))
+        console.print(Text(ascii_text(f"  {beside_the_verdict(row)}")))
         for way in row["misleading"]:
             console.print(Text(ascii_text(f"  {way}")))
 
@@ -61,12 +64,11 @@ def leaks_answer(leaks: Sequence[Mapping[str, Any]]) -> str:
     data = [row for row in leaks if row["kind"] != "planted" and not row["is_noise"]]
     judged = [row for row in data if row["verdict"] != NO_HONEST_SCORE]
     unjudged = len(data) - len(judged)
-    without = f" ({unjudged} of {len(data)} have no honest score)" if unjudged else ""
+    without = f"; {unjudged} of {len(data)} have no honest score" if unjudged else ""
+    place = f"as one more feature of the retrained ranker (protocol append, which decides here{without})"
     useful = [row for row in judged if row["verdict"] in POSITIVE]
     if not useful:
-        return (
-            f"None of {len(judged)} leaks is shown to be useful, as one more feature of the retrained ranker{without}."
-        )
+        return f"None of {len(judged)} leaks is shown to be useful {place}."
     best = useful[0]
     score = with_interval(best["lis_honest"], best["lis_honest_ci_low"], best["lis_honest_ci_high"])
     shrunken = best["lis_shrunken"]
@@ -78,10 +80,30 @@ def leaks_answer(leaks: Sequence[Mapping[str, Any]]) -> str:
     tied = f", not told apart from {' and '.join(best['tied_with'])}" if best["tied_with"] else ""
     names = ", ".join(row["leak"] for row in useful)
     several = f"{len(useful)} are useful" if len(useful) > 1 else "one is useful"
+    share = first_day_share(best)
+    of_day = f"; day T itself, seen through other users, is {share} of it: {ON_FIRST_DAY}" if share else "."
     return (
-        f"Of {len(judged)} leaks {several} ({names}) as one more feature of the retrained ranker{without}; the best is "
-        f"{best['leak']}, {score}{drawn}{tied}."
+        f"Of {len(judged)} leaks {several} ({names}) {place}; the best is {best['leak']}, {score}{drawn}{tied}{of_day}"
     )
+
+
+def beside_the_verdict(row: Mapping[str, Any]) -> str:
+    """The parts of a leak's gain, its control in the wrong order, and the share of day T, each with its interval."""
+
+    def told(name: str) -> str:
+        return with_interval(row[name], row[f"{name}_ci_low"], row[f"{name}_ci_high"])
+
+    pairs = "" if row["within_pair_share"] is None else f" ({percent(row['within_pair_share'])} of the pairs)"
+    names = {
+        "lis_within_user": f"within users{pairs}",
+        "lis_within_request": "within requests",
+        "lis_user_part": "by the user alone",
+        "lis_item_part": "left to the item",
+        "lis_row_shuffled": "in the wrong order",
+    }
+    parts = [f"{said} {told(name)}" for name, said in names.items() if row[name] is not None]
+    share = first_day_share(row)
+    return "; ".join([*parts, *([f"day T itself is {share} of the gain"] if share else [])])
 
 
 def swapped_beside(leaks: Sequence[Mapping[str, Any]], rows: Sequence[Row]) -> list[str]:

@@ -189,6 +189,17 @@ class Subject:
             key=stratum_order,
         )
 
+    @property
+    def folds(self) -> int | None:
+        """Of how many user folds the honest scores are: each withholds one user in so many."""
+        honest = self.headline("honest")
+        return honest["folds"] if honest is not None else None
+
+    @property
+    def knows_requests(self) -> bool:
+        """Whether the source says which impressions were shown together."""
+        return any(row.get("lis_within_request") is not None for row in self.rows)
+
     @cached_property
     def headline_horizon(self) -> int | None:
         """The longest horizon with an honest score on as many dates as any horizon has."""

@@ -73,10 +73,10 @@ class OutcomeView:
 
     @property
     def side_by_side(self) -> list[tuple[str, bool, list[str]]]:
-        """(data set, whether it is noise, each prediction and AIS with half of its interval) as text."""
+        """(data set, whether it is noise, each prediction and AIS with half of its interval) as text, noise last."""
         return [
             (row["leak"], row["is_noise"], [_with_error(row, score) for score in (*self.scores, "ais")])
-            for row in self.outcomes
+            for row in sorted(self.outcomes, key=lambda one: bool(one["is_noise"]))
         ]
 
     @property

@@ -34,7 +34,7 @@ class Phrase(NamedTuple):
 OF_LEAK = {
     CLEARLY_USEFUL: Phrase("The {name} is ", "clearly useful", " preference data"),
     USEFUL: Phrase("The {name} is ", "useful", " preference data"),
-    TELLS_USERS_APART: Phrase("The {name} ", "tells users apart", " and does not order the items that one user sees"),
+    TELLS_USERS_APART: Phrase("The {name} ", "tells users apart", " and does not order one user's items"),
     ORDER_NOT_RESOLVED: Phrase("The {name} gains, but ", "what it orders is not resolved", ""),
     NEGLIGIBLE: Phrase("The {name} is ", "negligible", " as preference data"),
     HARMFUL: Phrase("The {name} is ", "harmful", " as preference data"),
@@ -47,7 +47,7 @@ OF_LEAK = {
 OF_SCORES = {
     CLEARLY_USEFUL: Phrase("{name} are ", "clearly useful", ""),
     USEFUL: Phrase("{name} are ", "useful", ""),
-    TELLS_USERS_APART: Phrase("{name} ", "tell users apart", " and do not order the items that one user sees"),
+    TELLS_USERS_APART: Phrase("{name} ", "tell users apart", " and do not order one user's items"),
     ORDER_NOT_RESOLVED: Phrase("{name} gain, but ", "what they order is not resolved", ""),
     NEGLIGIBLE: Phrase("{name} are ", "negligible", ""),
     HARMFUL: Phrase("{name} are ", "harmful", ""),

@@ -13,10 +13,11 @@ from rich.text import Text
 from lis_spark.lis.plan.append_arms import ABOVE
 from lis_spark.lis.plan.arms import REPRESENTATION
 from lis_spark.lis.plan.strata import ALL, SEEN, UNSEEN
-from lis_spark.report.format import ascii_text, half_interval, percent, with_interval
-from lis_spark.report.measurements import Row, date_text, is_exact_zero, of_all_seeds, stratum_order
+from lis_spark.report.format import ascii_text, half_interval, percent, signed, with_interval
+from lis_spark.report.measurements import Row, date_text, is_exact_zero, is_over_dates, of_all_seeds, stratum_order
 
 OWN_CONTROL = "its control"
+PARTS = ("lis_user_part", "lis_item_part")
 STRATA = {ALL: "all items", UNSEEN: "unseen in alignment", SEEN: "seen in alignment"}
 
 
@@ -88,11 +89,14 @@ def _place(row: Row) -> tuple[Any, ...]:
 
 
 def representation_answers(lines: Sequence[Represented]) -> list[str]:
-    """A sentence for each representation and day, by its score on items unseen in alignment."""
+    """A sentence for each representation, by its score on items unseen in alignment, all dates together."""
     told = []
+    pooled = {line.name for line in lines if is_over_dates(line.row) and line.row["stratum"] == UNSEEN}
     for line in lines:
         row = line.row
         if line.against != OWN_CONTROL or row["stratum"] != UNSEEN:
+            continue
+        if line.name in pooled and not is_over_dates(row):  # all dates together say it once
             continue
         # equal ranks in sum may be those of rows in another order; without any error no user's rows have moved
         if is_exact_zero(row) and row["standard_error"] == 0:
@@ -109,7 +113,7 @@ def print_representations(console: Console, lines: Sequence[Represented]) -> Non
     """Prints answers and table, where there is anything to say.
 
     Args:
-        console: at least 110 columns wide.
+        console: at least 120 columns wide.
         lines: see :func:`represented`.
     """
     if not lines:
@@ -118,10 +122,12 @@ def print_representations(console: Console, lines: Sequence[Represented]) -> Non
         console.print(Text(ascii_text(answer), "bold"))
     table = Table(
         title="AIS = AUC with a representation of the item minus AUC with those of other items",
-        caption="± half of the 95 % interval; against another representation: minus the AUC with that one",
+        caption="± half of the 95 % interval; share of the impressions; against another: minus the AUC with that one",
     )
-    for heading in ("representation", "against", "date", "items", "impressions", "AIS"):
-        table.add_column(heading, justify="right" if heading in ("impressions", "AIS") else "left", no_wrap=True)
+    for heading in ("representation", "against", "date", "items"):
+        table.add_column(heading, no_wrap=heading == "date", overflow="fold")  # rather than that figures are cut
+    for heading in ("share", "AIS", "within users", "by user", "by item"):
+        table.add_column(heading, justify="right", no_wrap=True)
     before: tuple[str, str] | None = None
     for line in lines:
         name = (line.name, line.against)
@@ -130,6 +136,7 @@ def print_representations(console: Console, lines: Sequence[Represented]) -> Non
         row = line.row
         value = Text(half_interval(row, "lis", "ci"), "bold green" if line.is_shown_to_gain else "")
         cells = (Text(text) for text in (*(name if name != before else ("", "")), line.date, line.items))
-        table.add_row(*cells, ascii_text(percent(line.share)), value)
+        parts = (ascii_text(signed(row[name])) if row[name] is not None else "-" for name in PARTS)
+        table.add_row(*cells, ascii_text(percent(line.share)), value, half_interval(row, "lis_within_user"), *parts)
         before = name
     console.print(table)

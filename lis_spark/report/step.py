@@ -23,9 +23,7 @@ from lis_spark.lis.results.measure import results_of
 from lis_spark.lis.results.slots import rank_slots
 from lis_spark.report.context import ReportContext, Unavailable
 from lis_spark.report.files import write_whole
-from lis_spark.report.format import ascii_text
 from lis_spark.report.ladder_table import ladder_views, print_ladders
-from lis_spark.report.leak_table import print_leaks, swapped_beside
 from lis_spark.report.measurements import clean
 from lis_spark.report.outcome_table import OutcomeView, print_outcomes
 from lis_spark.report.page import write_report
@@ -64,9 +62,6 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
     page = write_report(shown, context, folder / "report.html")
     console = Console(width=120)
     print_results(console, shown, context)
-    print_leaks(console, context.leaks)
-    for beside in swapped_beside(context.leaks, shown):
-        console.print(ascii_text(beside), markup=False, highlight=False)
     print_outcomes(console, context.outcomes)
     print_representations(console, context.representations)
     print_ladders(console, context.ladders)

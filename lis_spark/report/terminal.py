@@ -13,6 +13,7 @@ from lis_spark.lis.plan.chains import SKIP_OWN_T
 from lis_spark.report.answer import answers_of
 from lis_spark.report.context import ReportContext
 from lis_spark.report.format import ascii_text, half_interval, plain, signed, verdict_style
+from lis_spark.report.leak_table import print_leaks, swapped_beside
 from lis_spark.report.measurements import (
     Row,
     Subject,
@@ -25,18 +26,24 @@ from lis_spark.report.measurements import (
 
 
 def print_results(console: Console, rows: Sequence[dict[str, Any]], context: ReportContext) -> None:
-    """Prints the answers with why, and below them the table where there is a day of future in it.
+    """Prints the answer with why, and below it the table where there is a day of future in it.
+
+    Where leaks are compared the comparison is the one answer, and each leak's rows stand below it.
 
     Args:
-        console: at least 110 columns wide.
+        console: at least 120 columns wide.
         rows: rows of lis_results.
-        context: thresholds, and what could not be measured.
+        context: thresholds, leaks compared, and what could not be measured.
     """
-    for answer in answers_of([clean(row) for row in rows], context):
+    if context.leaks:
+        print_leaks(console, context.leaks)
+        for beside in swapped_beside(context.leaks, rows):
+            console.print(Text(ascii_text(beside)))
+    for answer in () if context.leaks else answers_of([clean(row) for row in rows], context):
         console.print(Text(ascii_text(answer.sentence), "bold"))
         if answer.beside:
             console.print(Text(ascii_text(answer.beside)))
-        if answer.why and not context.leaks:  # of leaks compared the reasons stand below their table
+        if answer.why:
             console.print(Text(ascii_text(f"Why: {answer.why}.")))
     table = results_table(rows, context.decision_threshold)
     if table.row_count:
@@ -59,12 +66,13 @@ def results_table(rows: Sequence[dict[str, Any]], threshold: float = 0.0010) -> 
     own_t = any(row.get("variant") == SKIP_OWN_T for row in cleaned) and not bounded
     table = Table(
         title="LIS = AUC with the future's table minus AUC with today's",
-        caption=f"± half of the 95 % interval, clustered by user; {plain(threshold)} counts"
+        caption=f"± half of the 95 % interval, clustered by user{_folds(cleaned)}; {plain(threshold)} counts"
         + "; own T: naive without day T of the users that are scored" * own_t,
     )
     # As wide as a date: a long name of a leak is folded, and so is a verdict, rather than that figures are cut.
     table.add_column("date", width=10, overflow="fold")
-    for name in ("n", "honest", "within users", "by user", "naive", "bound" if bounded else "own T", "shuffled"):
+    bound = "bound" if bounded else "own T"
+    for name in ("n", "honest", "within users", "by user", "by item", "naive", bound, "shuffled"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", min_width=11, overflow="fold")
     subjects = split_subjects(cleaned)
@@ -85,12 +93,19 @@ def results_table(rows: Sequence[dict[str, Any]], threshold: float = 0.0010) -> 
             "" if labelled else value,
             half_interval(row, "lis_within_user"),
             _score(row, "lis_user_part"),
+            _score(row, "lis_item_part"),
             value if labelled else "",
             "",
             "",
             _verdict(row),
         )
     return table
+
+
+def _folds(rows: Sequence[Row]) -> str:
+    """Of how many user folds the honest scores are: they withhold one user in so many."""
+    folds = sorted({row["folds"] for row in rows if row.get("variant") == "honest" and row.get("folds")})
+    return f"; honest: {', '.join(map(str, folds))} user folds" if folds else ""
 
 
 def _distinction(subject: Subject, subjects: Sequence[Subject]) -> str:
@@ -116,6 +131,7 @@ def _add_subject(table: Table, subject: Subject, bounded: bool) -> None:
                 half_interval(honest, "lis", "ci") if honest else "-",
                 half_interval(main, "lis_within_user"),
                 _score(main, "lis_user_part"),
+                _score(main, "lis_item_part"),
                 _score(naive),
                 _score(main, "truth_bound") if bounded else _score(skipped),
                 _score(shuffled),

@@ -9,7 +9,6 @@ from typing import Any
 
 from markupsafe import Markup
 
-from lis_spark.lis.results.misleading import between_users
 from lis_spark.report import format as formats
 from lis_spark.report.answer import WITHOUT_INFORMATION, Answer, Figure, figure, subject_answer
 from lis_spark.report.context import ReportContext
@@ -222,7 +221,6 @@ def _remarks(subject: Subject) -> list[str]:
         return remarks
     if honest.get("reason"):
         remarks.append(f"Why this verdict: {honest['reason']}.")
-    remarks += [f"Mostly {part}." for part in between_users(honest)] if (honest.get("ci_low") or 0) > 0 else []
     if honest.get("gauc_coverage") is not None and honest.get("lis_gauc_ci_low") is not None:
         found = figure(honest, "lis_gauc", "lis_gauc_ci")
         remarks.append(

@@ -26,6 +26,7 @@ COLUMNS = {
     "impression": "impression_id",
     "fold": "fold",
     "date": "evaluated_date",
+    "request": "request_id",
 }
 
 
@@ -140,6 +141,27 @@ def test_measure_scores_a_gain_that_tells_users_apart_is_no_useful_gain(spark: A
         assert row.lis_within_user == pytest.approx(0, abs=1e-3)
         assert row.lis_user_part == pytest.approx(row.lis_several_rows, abs=1e-3)
         assert row.lis_item_part == pytest.approx(0, abs=1e-3)
+
+
+def test_measure_scores_with_requests_equals_pairs_counted_one_by_one(spark: Any, tmp_path: Path) -> None:
+    frame = scores(users=60).drop(columns=["fold", "evaluated_date"])
+    frame["request_id"] = [None if number % 7 == 0 else number // 5 for number in range(len(frame))]
+    table = str(tmp_path / "scores")
+    spark.createDataFrame(frame).write.parquet(table)
+    (row,) = measure_scores(spark, table, COLUMNS)
+    won, pairs = {"logit_control": 0.0, "logit_leaked": 0.0}, 0
+    for _, shown in frame.dropna(subset="request_id").groupby(["user_id", "request_id"]):
+        positives, negatives = (shown[shown["label"] == label] for label in (1, 0))
+        pairs += len(positives) * len(negatives)
+        for arm in won:
+            above = positives[arm].to_numpy()[:, None] - negatives[arm].to_numpy()[None, :]
+            won[arm] += (above > 0).sum() + (above == 0).sum() / 2
+    assert row.lis_within_request == pytest.approx((won["logit_leaked"] - won["logit_control"]) / pairs, abs=1e-12)
+    positives = int(frame["label"].sum())
+    assert row.request_pair_share == pytest.approx(pairs / (positives * (len(frame) - positives)), rel=1e-12)
+    assert row.lis_within_request_ci_low is not None
+    (without,) = measure_scores(spark, table, {**COLUMNS, "request": "no such column"})
+    assert without.lis_within_request is None and without.lis == row.lis
 
 
 def test_measure_scores_of_few_users_are_not_judged(spark: Any, tmp_path: Path) -> None:

@@ -11,33 +11,18 @@ import pytest
 
 from lis_spark.lis.results.decision import NO_HONEST_SCORE, VERDICTS
 from lis_spark.report import ReportContext, write_report
-from lis_spark.report.leak_table import leaks_answer, print_leaks, ranks, swapped_beside
-from tests.report_rows import plausible_row, printed, read
+from lis_spark.report.leak_table import beside_the_verdict, leaks_answer, print_leaks, ranks, swapped_beside
+from tests.report_rows import LEAK_SCORES, a_leak, plausible_row, printed, read
 
-SCORES = ("lis_naive", "lis_gauc", "lis_content", "lis_row_shuffled", "lis_within_user", "lis_user_part")
-WITHOUT_INTERVALS = {f"{score}_ci_{side}": None for score in (*SCORES, "lis_honest") for side in ("low", "high")}
-
-
-def leak(name: str, honest: float | None, verdict: str, tied: tuple[str, ...] = (), **values: Any) -> dict[str, Any]:
-    low, high = (None, None) if honest is None else (honest - 0.002, honest + 0.002)
-    row: dict[str, Any] = {
-        "leak": name, "kind": "sql", "is_noise": False, "horizon_days": 3, "decided_by": "honest", "verdict": verdict,
-        "reason": f"the honest LIS is {honest}", "lis_honest": honest, "lis_honest_ci_low": low,
-        "lis_honest_ci_high": high, "lis_shrunken": honest, "rank_lowest": 1, "rank_highest": 2,
-        "tied_with": list(tied), "misleading": [], "coverage": 1.0, "own_label_share": None,
-        "leak_rows": 1000, "leak_bytes": 2_500_000, "leak_seconds": 12.4,
-    }  # fmt: skip
-    for score in SCORES:
-        row |= {score: 0.0123, f"{score}_ci_low": 0.01, f"{score}_ci_high": 0.0146}
-    return row | values
+WITHOUT_INTERVALS = {f"{score}_ci_{side}": None for score in (*LEAK_SCORES, "lis_honest") for side in ("low", "high")}
 
 
 LEAKS = [
-    leak("truth", 0.15, "useful", kind="planted", rank_highest=1),
-    leak("table", 0.0087, "useful", ("rates",), lis_shrunken=0.0081, kind="id_table", rank_lowest=2, rank_highest=3),
-    leak("rates", 0.0065, "useful", ("table",), misleading=["between users: within users it is +0.0001"]),
-    leak("clicks", -0.0003, "not shown"),
-    leak(
+    a_leak("truth", 0.15, "useful", kind="planted", rank_highest=1),
+    a_leak("table", 0.0087, "useful", ("rates",), lis_shrunken=0.0081, kind="id_table", rank_lowest=2, rank_highest=3),
+    a_leak("rates", 0.0065, "useful", ("table",), misleading=["between users: within users it is +0.0001"]),
+    a_leak("clicks", -0.0003, "not shown"),
+    a_leak(
         "users",
         None,
         NO_HONEST_SCORE,
@@ -46,33 +31,46 @@ LEAKS = [
         rank_highest=None,
         lis_shrunken=None,
     ),
-    leak("noise", 0.0003, "not shown", is_noise=True),
+    a_leak("noise", 0.0003, "not shown", is_noise=True),
 ]
 
 
 def test_the_answer_names_what_is_useful_and_leaves_controls_out() -> None:
     assert leaks_answer(LEAKS) == (
-        "Of 3 leaks 2 are useful (table, rates) as one more feature of the retrained ranker (1 of 4 have no honest "
-        "score); the best is table, +0.0087 (95 % CI +0.0067 to +0.0107), shrunken to +0.0081 as the best of 3, not "
-        "told apart from rates."
+        "Of 3 leaks 2 are useful (table, rates) as one more feature of the retrained ranker (protocol append, which "
+        "decides here; 1 of 4 have no honest score); the best is table, +0.0087 (95 % CI +0.0067 to +0.0107), shrunken "
+        "to +0.0081 as the best of 3, not told apart from rates."
     )
     assert leaks_answer(LEAKS[3:]) == (
-        "None of 1 leaks is shown to be useful, as one more feature of the retrained ranker (1 of 2 have no honest "
-        "score)."
+        "None of 1 leaks is shown to be useful as one more feature of the retrained ranker (protocol append, which "
+        "decides here; 1 of 2 have no honest score)."
     )
     assert leaks_answer(LEAKS[2:3]) == (
-        "Of 1 leaks one is useful (rates) as one more feature of the retrained ranker; the best is rates, +0.0065 "
+        "Of 1 leaks one is useful (rates) as one more feature of the retrained ranker (protocol append, which decides "
+        "here); the best is rates, +0.0065 "
         "(95 % CI +0.0045 to +0.0085), not told apart from table."
+    )
+
+
+def test_leaks_answer_of_the_best_says_what_day_t_is_of_it() -> None:
+    share = {"first_day_share": 0.6, "first_day_share_ci_low": 0.45, "first_day_share_ci_high": 0.75}
+    told = leaks_answer([a_leak("rates", 0.0065, "useful", **share)])
+    assert told.endswith(
+        "day T itself, seen through other users, is 60 % (95 % CI 45 % to 75 %) of it: a ranker that is trained every "
+        "day lacks that day, one that is trained as events come in lacks little of it."
+    )
+    assert "day T itself is 60 % (95 % CI 45 % to 75 %) of the gain" in beside_the_verdict(
+        a_leak("a", 0.1, "useful", **share)
     )
 
 
 @pytest.mark.parametrize("verdict", [one for one in VERDICTS if one not in ("useful", "clearly useful")])
 def test_leaks_answer_of_any_other_verdict_calls_nothing_useful(verdict: str) -> None:
-    assert leaks_answer([leak("rates", 0.0065, verdict)]).startswith("None of 1 leaks is shown to be useful")
+    assert leaks_answer([a_leak("rates", 0.0065, verdict)]).startswith("None of 1 leaks is shown to be useful")
 
 
 def test_leaks_answer_of_noise_and_planted_truth_alone_is_of_no_leak() -> None:
-    assert leaks_answer([LEAKS[0], leak("luck", 0.02, "clearly useful", is_noise=True)]).startswith("None of 0 leaks")
+    assert leaks_answer([LEAKS[0], a_leak("luck", 0.02, "clearly useful", is_noise=True)]).startswith("None of 0 leaks")
 
 
 def test_the_terminal_fits_120_columns_and_says_where_lis_may_mislead() -> None:
@@ -90,12 +88,7 @@ def test_the_terminal_fits_120_columns_and_says_where_lis_may_mislead() -> None:
             "│",
             "+0.0123±0.0023",
             "│",
-            "+0.0123",
-            "│",
-            "+0.0123",
-            "│",
-            "+0.0123±0.0023",
-            "│",
+            *("+0.0123", "│") * 4,
             "2-3",
             "│",
             "useful",
@@ -103,23 +96,25 @@ def test_the_terminal_fits_120_columns_and_says_where_lis_may_mislead() -> None:
         ]
     )
     place = lines.index("rates, useful: the honest LIS is 0.0065")
-    assert lines[place + 1] == "  between users: within users it is +0.0001"
-    assert lines[-1] == "noise, not shown: the honest LIS is 0.0003"
+    said = "  within users (4 % of the pairs) +0.0123 (95 % CI +0.0100 to +0.0146); by the user alone +0.0123"
+    assert lines[place + 1].startswith(said)
+    assert "  between users: within users it is +0.0001" in lines[place:]
+    assert "noise, not shown: the honest LIS is 0.0003" in lines
     assert printed(lambda console: print_leaks(console, [])) == ""
 
 
 def test_print_leaks_of_noise_marks_it_and_has_it_last() -> None:
     lines = [line for line in printed(lambda console: print_leaks(console, LEAKS)).splitlines() if "│" in line]
-    names = [line.split("│")[1].strip() for line in lines]
+    names = [name for line in lines if (name := line.split("│")[1].strip())]
     assert names == ["truth", "table", "rates", "clicks", "users", "noise (noise)"]
 
 
 @pytest.mark.parametrize("verdict", [*VERDICTS, NO_HONEST_SCORE])
 def test_print_leaks_of_long_names_and_verdicts_cuts_nothing(verdict: str) -> None:
     name = "similar_items_of_the_week_after_the_next"
-    shown = printed(lambda console: print_leaks(console, [leak(name, -0.0065, verdict, is_noise=True)]))
+    shown = printed(lambda console: print_leaks(console, [a_leak(name, -0.0065, verdict, is_noise=True)]))
     assert max(map(len, shown.splitlines())) <= 120 and "…" not in shown
-    assert "-0.0065±0.0020" in shown and shown.count("+0.0123±0.0023") == 2
+    assert "-0.0065±0.0020" in shown and shown.count("+0.0123±0.0023") == 1
     cells = [line.split("│") for line in shown.splitlines() if line.startswith("│")]
     assert "".join(line[1].strip() for line in cells).replace(" ", "") == f"{name}(noise)"
     assert " ".join(line[-2].strip() for line in cells).split() == verdict.split()
@@ -134,7 +129,7 @@ def test_ranks_of_a_leak_are_those_that_the_data_allows(low: int | None, high: i
 
 @pytest.mark.parametrize("name", ["rates", "<script>alert(1)</script>"])
 def test_the_report_begins_with_the_comparison(tmp_path: Path, name: str) -> None:
-    leaks = [leak(name, 0.0065, "useful", misleading=["between users <b>"], reason="as <i>it</i> is")]
+    leaks = [a_leak(name, 0.0065, "useful", misleading=["between users <b>"], reason="as <i>it</i> is")]
     context = ReportContext(run_name="r", source="s", leaks=leaks)
     page = write_report([], context, tmp_path / "report.html").read_text(encoding="utf-8")
     assert "the best is" in page and "Leaks compared" in page and "2 MB, 12 s" in page
@@ -150,13 +145,13 @@ def test_page_of_leaks_has_reasons_ranks_and_noise_marked_and_last(tmp_path: Pat
     assert [line[0] for line in lines] == ["truth", "table", "rates", "clicks", "users", "noise"]
     assert [line[1] for line in lines] == ["3"] * 5 + ["noise"], "the mark stands beside its name"
     table = " ".join(html.unescape(word) for word in lines[1])
-    assert "useful the honest LIS is 0.0087 2-3 rates +0.0081" in table
+    assert "useful the honest LIS is 0.0087; p after Holm .0123 2-3 rates +0.0081" in table
     assert "no honest score it comes without folds" in " ".join(lines[4])
 
 
 @pytest.mark.parametrize("name", ["[/bold]", "[red]x[/red]", ":warning:", "<b>"])
 def test_print_leaks_of_hostile_names_prints_them_as_they_are(name: str) -> None:
-    leaks = [leak(name, 0.0065, "useful", (name,), misleading=[name], reason=name)]
+    leaks = [a_leak(name, 0.0065, "useful", (name,), misleading=[name], reason=name)]
     shown = printed(lambda console: print_leaks(console, leaks))
     assert shown.count(name) >= 5
 

@@ -12,14 +12,17 @@ from lis_spark.lis.results.decision import VERDICTS
 from lis_spark.report import ReportContext, Unavailable, print_results
 from lis_spark.report.answer import answers_of
 from lis_spark.report.measurements import clean
-from tests.report_rows import DATES, plausible_context, plausible_row, plausible_rows, printed, read
+from tests.report_rows import DATES, a_leak, plausible_context, plausible_row, plausible_rows, printed, read
 
 CONTEXT = ReportContext(run_name="run", source="rows")
 SHUFFLED = "; with shuffled labels by 0.0000 (−0.0002 to +0.0002)."
 TOLD = (
     ": with 7 days of future the ranker changes by +0.0024 AUC honestly (95 % CI +0.0018 to +0.0029; 0.0010 counts, "
-    f"5 user folds) over 3 dates, above 0 on every one{SHUFFLED}"
+    f"5 folds) over 3 dates, above 0 on each{SHUFFLED}"
 )
+# The share of day T stands in the sentence where the gain is shown.
+WITH_DAY = TOLD.replace(" on each;", " on each, 34 % of it from day T;")
+PAIRS = " (0.04 % of the pairs that are ranked)"
 
 
 @pytest.fixture(scope="module")
@@ -52,12 +55,14 @@ def without_interval(*names: str) -> dict[str, None]:
 def test_subject_answer_of_useful_data_has_interval_order_first_day_and_control(rows, context, tmp_path):
     reader = read(rows, context, tmp_path)
     # .32 x .0027 + .33 x .0024 + .35 x .0020 and 1.96 x .0003 either side.
-    assert reader.headings == ["The item-ID table is useful preference data" + TOLD]
+    assert reader.headings == ["The item-ID table is useful preference data" + WITH_DAY]
     assert reader.beside == [
-        "Within users the change is +0.0009 (95 % CI +0.0004 to +0.0014); what the user alone explains is +0.0014 "
-        "(95 % CI +0.0010 to +0.0018). Day T itself, seen through other users, is 34 % (95 % CI 24 % to 44 %) of the "
-        "gain: a ranker that is trained every day lacks that day, one that is trained as events come in lacks little "
-        "of it."
+        f"Within users{PAIRS} the change is +0.0009 (95 % CI +0.0004 to +0.0014); what the user alone explains is "
+        "+0.0014 (95 % CI +0.0010 to +0.0018); what is left to the item +0.0008 (95 % CI +0.0005 to +0.0011). "
+        "Day T itself, seen through other users, is 34 % (95 % CI 24 % to 44 %) of the gain: a ranker that is trained "
+        "every day lacks that day, one that is trained as events come in lacks little of it. Of the naive score, "
+        "+0.0110, the labels that are scored give +0.0081 (95 % CI +0.0079 to +0.0083), later events of the same users "
+        "+0.0006 (95 % CI +0.0004 to +0.0008), everybody else +0.0024 (95 % CI +0.0018 to +0.0029)."
     ]
 
 
@@ -66,7 +71,7 @@ def test_subject_answer_of_useful_data_has_interval_order_first_day_and_control(
     [
         ("clearly useful", "The item-ID table is clearly useful preference data"),
         ("useful", "The item-ID table is useful preference data"),
-        ("tells users apart", "The item-ID table tells users apart and does not order the items that one user sees"),
+        ("tells users apart", "The item-ID table tells users apart and does not order one user's items"),
         ("order not resolved", "The item-ID table gains, but what it orders is not resolved"),
         ("negligible", "The item-ID table is negligible as preference data"),
         ("harmful", "The item-ID table is harmful as preference data"),
@@ -81,7 +86,7 @@ def test_subject_answer_of_useful_data_has_interval_order_first_day_and_control(
 )
 def test_subject_answer_of_each_verdict_says_it_in_one_sentence(rows, verdict, sentence, context, tmp_path):
     reader = read(honest_changed(rows, every={"verdict": verdict}), context, tmp_path)
-    assert reader.headings == [sentence + TOLD]
+    assert reader.headings == [sentence + WITH_DAY]
     assert len(reader.headings[0]) < 300
     kind = (verdict or "").replace(":", "").replace(" ", "-") if verdict in VERDICTS else "unavailable"
     assert ("class", f"answer {kind}") in reader.attributes
@@ -102,7 +107,7 @@ def test_subject_answer_of_a_cost_says_that_it_is_below_zero(rows, context, tmp_
     reader = read(honest_changed(rows, every=every), context, tmp_path)
     assert "is harmful as preference data" in reader.headings[0]
     assert "−0.0021 AUC honestly (95 % CI −0.0027 to −0.0015; 0.0010 counts" in reader.headings[0]
-    assert reader.headings[0].endswith("over 3 dates, below 0 on every one" + SHUFFLED)
+    assert reader.headings[0].endswith("over 3 dates, below 0 on each" + SHUFFLED)
     assert "Day T itself" not in reader.beside[0]
 
 
@@ -123,7 +128,7 @@ def test_subject_answer_of_conflicting_dates_names_them(rows, context, tmp_path)
     changed = honest_changed(rows, pooled={"verdict": "conflicting"}, d2022_05_02=low)
     reader = read(changed, context, tmp_path)
     assert reader.headings[0].startswith("The evaluated dates are conflicting about the item-ID table: with 7 days")
-    assert reader.headings[0].endswith("over 3 dates, above 0 on 2 of them" + SHUFFLED)
+    assert reader.headings[0].endswith("over 3 dates, above 0 on 2 of them, 34 % of it from day T" + SHUFFLED)
     assert reader.beside[0].startswith(
         "By date: 2022-04-30 +0.0027 (95 % CI +0.0021 to +0.0033), 2022-05-01 +0.0024 (95 % CI +0.0018 to +0.0030), "
         "2022-05-02 −0.0012 (95 % CI −0.0020 to −0.0004). Within users"
@@ -137,11 +142,14 @@ def test_subject_answer_without_intervals_says_so(rows, context, tmp_path):
     reader = read(changed, context, tmp_path)
     assert reader.headings[0] == (
         "The item-ID table was measured on too few users or impressions: with 7 days of future the ranker changes by "
-        "+0.0024 AUC honestly (no interval; 0.0010 counts, 5 user folds) over 3 dates, above 0 on every one; with "
+        "+0.0024 AUC honestly (no interval; 0.0010 counts, 5 folds) over 3 dates, above 0 on each; with "
         "shuffled labels by 0.0000 (no interval)."
     )
     assert reader.beside[0] == (
-        "Within users the change is +0.0009 (no interval); what the user alone explains is +0.0014 (no interval)."
+        f"Within users{PAIRS} the change is +0.0009 (no interval); what the user alone explains is +0.0014 (no "
+        "interval); what is left to the item +0.0008 (95 % CI +0.0005 to +0.0011). Of the naive score, +0.0110, the "
+        "labels that are scored give +0.0081 (95 % CI +0.0079 to +0.0083), later events of the same users +0.0006 (95 "
+        "% CI +0.0004 to +0.0008), everybody else +0.0024 (no interval)."
     )
 
 
@@ -224,7 +232,7 @@ def test_scores_of_ones_own(changes, labelled, context, tmp_path):
     [
         ("clearly useful", "are clearly useful"),
         ("useful", "are useful"),
-        ("tells users apart", "tell users apart and do not order the items that one user sees"),
+        ("tells users apart", "tell users apart and do not order one user's items"),
         ("order not resolved", "gain, but what they order is not resolved"),
         ("negligible", "are negligible"),
         ("harmful", "are harmful"),
@@ -258,7 +266,7 @@ def test_scores_of_several_dates_give_one_sentence(context, tmp_path):
     reader = read(rows, context, tmp_path)
     assert reader.headings == [
         "The leaked scores are useful: against the control scores the LIS is +0.0026 (95 % CI +0.0020 to +0.0032) over "
-        "2 dates, above 0 on every one; 0.0010 counts."
+        "2 dates, above 0 on each; 0.0010 counts."
     ]
     assert "! naive" not in reader.text and reader.text.index("2022-05-02") < reader.text.index("all dates")
     rows[1] |= {"verdict": "not shown", "lis": -0.0001}
@@ -270,11 +278,33 @@ def test_scores_of_several_dates_give_one_sentence(context, tmp_path):
 
 
 def test_print_results_says_sentence_order_and_reason_above_the_table(rows, context, tmp_path: Path):
-    first, rest = printed(lambda console: print_results(console, rows, context), 110).split("LIS = AUC", 1)
+    first, rest = printed(lambda console: print_results(console, rows, context)).split("LIS = AUC", 1)
     said = " ".join(first.split())
     assert said.startswith("The item-ID table is useful preference data: with 7 days of future")
-    assert "Within users the change is +0.0009" in said and "Why: the honest LIS is +0.0024" in said
+    assert f"Within users{PAIRS} the change is +0.0009" in said and "Why: the honest LIS is +0.0024" in said
     assert "2022-05-01" in rest and "all dates" in rest
-    assert max(map(len, (first + rest).splitlines())) <= 110
-    compared = replace(context, leaks=[{"leak": "told below their table"}])
-    assert "Why:" not in printed(lambda console: print_results(console, rows, compared))
+    assert max(map(len, (first + rest).splitlines())) <= 120
+
+
+def test_subject_answer_within_requests_and_mostly_between_users_are_told(rows, context, tmp_path):
+    of_requests = {"lis_within_request": 0.0004, "request_pair_share": 0.0001}
+    of_requests |= {"lis_within_request_ci_low": -0.0003, "lis_within_request_ci_high": 0.0011}
+    every = {**of_requests, "lis_user_part": 0.0022, "lis_several_rows": 0.0024}
+    reader = read(honest_changed(rows, every=every), context, tmp_path)
+    requests = (
+        "within requests (0.01 % of the pairs that are ranked) +0.0004 (95 % CI −0.0003 to +0.0011); what the user"
+    )
+    assert requests in reader.beside[0]
+    assert (
+        "Mostly between users: what a row's user explains without the row itself gives +0.0022, 92 %"
+        in reader.beside[0]
+    )
+    assert "Within requests" in reader.text and "Within requests" not in read(rows, context, tmp_path).text
+
+
+def test_print_results_of_leaks_compared_gives_one_answer_first(rows, context):
+    compared = replace(context, leaks=[a_leak("table", 0.0087, "useful", kind="id_table")])
+    said = " ".join(printed(lambda console: print_results(console, rows, compared)).split())
+    assert said.startswith("Of 1 leaks one is useful (table) as one more feature of the retrained ranker (protocol app")
+    assert said.index("Leaks compared") < said.index("LIS = AUC with the future's table")
+    assert "The item-ID table is useful" not in said and "Why:" not in said

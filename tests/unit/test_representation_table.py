@@ -20,6 +20,7 @@ def row(
     return {
         **{"leak": leak, "variant": variant, "stratum": stratum, "lis": lis, "evaluated_date": "2026-03-16"},
         **{"seed": "17", "share_of_impressions": 0.25, "u2_control": "10", "u2_leaked": "11", "lis_gauc": None},
+        **dict.fromkeys(("lis_within_user", "lis_user_part", "lis_item_part")),
         **{"protocol": "append", "horizon_days": 0, "ci_low": None, "ci_high": None, **ends, **changes},
     }
 
@@ -78,6 +79,23 @@ def test_answers_go_by_items_that_the_encoder_has_not_seen() -> None:
     ]
 
 
+def test_representation_answers_of_several_dates_say_it_once_for_all() -> None:
+    days = [row("a", "representation", "alignment:unseen", 0.005, evaluated_date=f"2026-03-1{day}") for day in (6, 7)]
+    pooled = row("a", "representation", "alignment:unseen", 0.006, evaluated_date=None, evaluated_dates=2)
+    (told,) = representation_answers(represented([*days, pooled]))
+    assert told.startswith("a on all dates gains") and "AIS +0.0060" in told
+
+
+def test_print_representations_has_the_split_beside_each_score() -> None:
+    split = {"lis_within_user": 0.004, "lis_within_user_ci_low": 0.001, "lis_within_user_ci_high": 0.007}
+    split |= {"lis_user_part": 0.0023, "lis_item_part": 0.0031}
+    lines = represented([row("a", "representation", "alignment:unseen", 0.006, **split)])
+    shown = printed(lambda console: print_representations(console, lines))
+    assert "+0.0060±0.0020 │ +0.0040±0.0030 │ +0.0023 │ +0.0031" in shown
+    page = render([], ReportContext("run", "a world", representations=lines))
+    assert all(figure in page for figure in ("+0.0040", "0.0010 to 0.0070", "+0.0023", "+0.0031"))
+
+
 def test_equal_sums_of_ranks_are_no_equal_rankings() -> None:
     """Half of a thousand rows up and half down give U2 of the control."""
     (told,) = representation_answers(
@@ -95,7 +113,7 @@ def test_terminal_and_page_say_the_same() -> None:
     assert "What representations of items are worth" in page
     for text in ("unseen in alignment", "examples &gt;=300", "raw on"):
         assert text in page
-    for text in ("unseen in alignment", "examples >=300", "+0.0061±0.0020", "-0.0100±0.0020"):
+    for text in ("alignment", ">=300", "+0.0061±0.0020", "-0.0100±0.0020"):
         assert text in printed
     assert "What representations" not in render([], ReportContext("run", "a world"))
 
