@@ -1,7 +1,8 @@
 """Exact AUC, influence per user, GAUC and calibration; knows nothing of leaks or rankers (method 2)."""
 
+from lis_spark.metrics.combined_estimates import RatioInterval, SumInterval
 from lis_spark.metrics.comparison import Combinations, combine, compare
-from lis_spark.metrics.estimates import Comparison, Gain, RatioInterval, SumInterval
+from lis_spark.metrics.estimates import Comparison, Gain
 from lis_spark.metrics.influence import influence, totals
 from lis_spark.metrics.joint import LIS, WITHIN_USER, JointErrors, joint_errors
 from lis_spark.metrics.parts import ITEM_PART, USER_PART, part_arm, split_scores

@@ -10,7 +10,8 @@ from typing import Any
 from pyspark.sql import DataFrame
 
 from lis_spark.errors import InputError
-from lis_spark.metrics.estimates import Comparison, RatioInterval, SumInterval, estimate, estimate_ratio, estimate_sum
+from lis_spark.metrics.combined_estimates import RatioInterval, SumInterval, estimate_ratio, estimate_sum
+from lis_spark.metrics.estimates import Comparison, estimate
 from lis_spark.metrics.moments import collect_moments
 from lis_spark.metrics.pairs import ArmPair, gather_pairs
 
@@ -74,7 +75,8 @@ def combine(
     """
     if not sums and not ratios:
         return Combinations([], {})
-    units = gather_pairs(pairs, influences)
+    named = {name for names in (*sums, *ratios) for name in names}
+    units = [unit for unit in gather_pairs(pairs, influences) if unit.comparison_id in named]
     members = _units_by_comparison(units)
     for weights in sums:
         if unknown := [name for name in weights if name not in members]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
 from lis_spark.errors import InputError
-from lis_spark.metrics.forms import Form, cell_sizes, combine_forms, standard_error, t_interval
+from lis_spark.metrics.forms import Form, cell_sizes, standard_error, t_interval
 from lis_spark.metrics.moments import Moments
 from lis_spark.metrics.pairs import ArmPair
 from lis_spark.metrics.products import UNITS
@@ -83,42 +82,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class RatioInterval:
-    """Ratio of the LIS of two comparisons on shared users, with its 95 % interval by the delta method."""
-
-    numerator_id: str
-    denominator_id: str
-    value: float
-    standard_error: float
-    clusters: int
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """The 95 % interval by Student's t."""
-        return t_interval(self.value, self.standard_error, self.clusters)
-
-    def widened(self, variance: float) -> RatioInterval:
-        """With the variance of what is not of users, of draws and seeds, beside it."""
-        error = math.sqrt(self.standard_error**2 + variance)
-        return RatioInterval(self.numerator_id, self.denominator_id, self.value, error, self.clusters)
-
-
-@dataclass(frozen=True)
-class SumInterval:
-    """A weighted sum of the LIS of comparisons on shared users, with its 95 % interval."""
-
-    value: float
-    standard_error: float
-    clusters: int
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """The 95 % interval by Student's t."""
-        return t_interval(self.value, self.standard_error, self.clusters)
-
-
-@dataclass(frozen=True)
-class _Difference:
+class Difference:
     """LIS and the control's AUC of one comparison, exact, with their influence forms."""
 
     lis: Fraction
@@ -147,7 +111,7 @@ def estimate(units: Sequence[ArmPair], moments: Sequence[Moments]) -> Comparison
     def leaked(name: str) -> Callable[[Moments], Fraction]:
         return lambda row: _leaked(units, row, name)
 
-    difference = _difference(units, own)
+    difference = difference_of(units, own)
     users = sum(row.users for row in own.values())
     comparison_id = units[next(iter(own))].comparison_id
     error = standard_error(moments, difference.lis_form, users, comparison_id)
@@ -189,56 +153,7 @@ def estimate(units: Sequence[ArmPair], moments: Sequence[Moments]) -> Comparison
     )
 
 
-def estimate_ratio(
-    units: Sequence[ArmPair], moments: Sequence[Moments], numerator_id: str, denominator_id: str
-) -> RatioInterval | None:
-    """LIS of one comparison over LIS of another, or None where the interval of the denominator touches 0.
-
-    Never clamped: it may lie outside [0, 1].
-
-    Args:
-        units: all units.
-        moments: those of a bundle that holds the units of both comparisons.
-        numerator_id: comparison above.
-        denominator_id: comparison below.
-    """
-    own = {row.left: row for row in moments if row.left == row.right}
-    above, below = (
-        _difference(units, {unit: row for unit, row in own.items() if units[unit].comparison_id == name})
-        for name in (numerator_id, denominator_id)
-    )
-    users = sum(row.users for row in own.values())
-    error_below = standard_error(moments, below.lis_form, users, denominator_id)
-    low, high = t_interval(float(below.lis), error_below, users)
-    if low <= 0 <= high or below.lis == 0:
-        return None
-    ratio = above.lis / below.lis
-    # psi of the ratio = (psi above - ratio x psi below) / LIS below
-    form = combine_forms((above.lis_form, 1 / below.lis), (below.lis_form, -ratio / below.lis))
-    error = standard_error(moments, form, users, numerator_id)
-    return RatioInterval(numerator_id, denominator_id, float(ratio), error, users)
-
-
-def estimate_sum(units: Sequence[ArmPair], moments: Sequence[Moments], weights: Mapping[str, Fraction]) -> SumInterval:
-    """Sum of weight x LIS, its interval from the users that the comparisons share.
-
-    Args:
-        units: all units.
-        moments: those of a bundle that holds the units of all comparisons.
-        weights: comparison_id -> weight.
-    """
-    own = {row.left: row for row in moments if row.left == row.right}
-    parts = [
-        (_difference(units, {unit: row for unit, row in own.items() if units[unit].comparison_id == name}), weight)
-        for name, weight in weights.items()
-    ]
-    form = combine_forms(*((part.lis_form, weight) for part, weight in parts))
-    users = sum(row.users for row in own.values())
-    value = float(sum(part.lis * weight for part, weight in parts))
-    return SumInterval(value, standard_error(moments, form, users, " and ".join(weights)), users)
-
-
-def _difference(units: Sequence[ArmPair], own: Mapping[int, Moments]) -> _Difference:
+def difference_of(units: Sequence[ArmPair], own: Mapping[int, Moments]) -> Difference:
     """AUC = sum_f U2_f / W and psi_u = sum_f (share_uf - U2_f (p_uf / P_f + n_uf / N_f)) / W, W = sum_f 2 P_f N_f."""
     for unit, row in own.items():
         if not row.sums["p"] or not row.sums["n"]:
@@ -263,7 +178,7 @@ def _difference(units: Sequence[ArmPair], own: Mapping[int, Moments]) -> _Differ
         control_form[unit] = {"c": scale, "p": -control / p, "n": -control / n}
         lis += gain
         auc_control += control
-    return _Difference(lis, auc_control, lis_form, control_form)
+    return Difference(lis, auc_control, lis_form, control_form)
 
 
 def _leaked(units: Sequence[ArmPair], row: Moments, name: str) -> Fraction:

@@ -316,7 +316,11 @@ def test_measure_ais_of_fewer_encoders_on_a_lake_that_more_have_filled_ends_righ
     found = rows_of(load_config(ALIGNMENT, narrow))
     assert {key[0] for key in found} == {"aligned", "components"}
     assert found == {key: before[key] for key in found}, "to the bit"
+    with commands(spark, [*aligned.overrides, "preference.name=others", "preference.tail_share=0.5"]) as command:
+        assert "nothing to do" not in command("curate"), "another preference is another partition"
     with commands(spark, aligned.overrides) as command:
+        for verb in ("curate", "align", "represent"):
+            assert "nothing to do" in command(verb), f"{verb} is not of the other preference"
         command("measure-ais")
     assert rows_of(measured.config) == before
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -17,9 +18,10 @@ from sklearn.metrics import roc_auc_score
 from lis_spark.config import RunConfig
 from lis_spark.errors import InputError, LisError, StaleError, StepFailed
 from lis_spark.lake import Lake
-from lis_spark.lis.results import measure
+from lis_spark.lis.results import measure, slots
 from lis_spark.lis.swap import features, score, train
 from lis_spark.pipeline import STEPS, run_steps
+from lis_spark.report import step as report
 from lis_spark.sources import ingest
 from tests.e2e.conftest import SmallRun, rows_through, small_config
 
@@ -238,9 +240,46 @@ def test_measure_a_lake_that_a_wider_configuration_filled_ends_right(
     for row in found:
         same = wide[row["variant"], row["horizon_days"], row["swap_scope"]]
         assert [row[name] for name in figures] == [same[name] for name in figures], "to the bit"
+    _check_report_and_slots(spark, narrow, {"naive", "honest"})
     (again,) = run_steps(spark, copied, ("measure",))
     assert again.partitions_written == 1 and again.rows_read > done.rows_read
     assert len(headline(spark, copied)) == len(wide)
+    _check_report_and_slots(spark, copied, {row["variant"] for row in wide.values()})
+
+
+@pytest.mark.slow("runs the main job once more")
+def test_run_of_a_wider_configuration_on_the_lake_of_a_narrower_one_changes_no_bit(
+    spark: Any, copied: RunConfig, tmp_path: Path
+) -> None:
+    """One more horizon and replay chains, then the first configuration again, each through every step."""
+    figures = ("lis", "standard_error", "u2_leaked", "lis_within_user", "evaluated_labels", "later_events", "reason")
+    place = ("variant", "horizon_days", "swap_scope")
+
+    def found(config: RunConfig) -> dict[tuple[Any, ...], list[Any]]:
+        rows = headline(spark, config)
+        return {tuple(row[name] for name in place): [row[name] for name in figures] for row in rows}
+
+    wide = small_config(tmp_path, tmp_path / "source", "evaluation.horizons=[0, 1, 2, 3]")
+    before = found(copied)
+    run_steps(spark, wide, COMPUTED)
+    after = found(wide)
+    assert {key[1] for key in after} - {key[1] for key in before} == {2} and after.keys() > before.keys()
+    for key, values in before.items():  # a verdict knows of the horizons that are read with it, the figures do not
+        assert after[key][:-1] == values[:-1], key
+    _check_report_and_slots(spark, wide, {key[0] for key in after})
+    run_steps(spark, copied, COMPUTED)
+    assert found(copied) == before
+    _check_report_and_slots(spark, copied, {key[0] for key in before})
+
+
+def _check_report_and_slots(spark: Any, config: RunConfig, variants: set[str]) -> None:
+    """Report and slots show what this configuration asks for, whatever else the lake holds."""
+    report.run(spark, config)
+    rows = json.loads((Path(config.output_path) / "lis_results.json").read_text(encoding="utf-8"))
+    shown = {row["variant"] for row in rows if (row["protocol"], row["stratum"]) == ("swap", "all")}
+    assert shown == variants
+    assert {row["horizon_days"] for row in rows} - set(config.evaluation.horizons) <= {-1}
+    assert slots.run(spark, config) == 0
 
 
 def test_measure_alone_on_a_lake_of_a_narrower_run_names_the_missing_scores(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from itertools import chain
 
 from pyspark.sql import DataFrame
 
@@ -43,8 +44,8 @@ def add_all_data(
     sums = [
         {names[place][folds]: weight for folds, weight in weights_at(list(names[place])).items()} for place in honest
     ]
-    listed = [pair for name in sorted({name for weights in sums for name in weights}) for pair in pairs[name]]
-    found = dict(zip(honest, combine(per_user, listed, sums).sums, strict=True))
+    combined = combine(per_user, list(chain.from_iterable(pairs.values())), sums)
+    found = dict(zip(honest, combined.sums, strict=True))
     for place, row in honest.items():
         own = found[place]
         of_seeds = [one.value for other, one in found.items() if other[1:] == place[1:] and other[0] != MEAN]

@@ -6,6 +6,7 @@ import datetime as dt
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from typing import Any, TypeVar
 
 from pyspark.sql import DataFrame
@@ -93,8 +94,7 @@ def diagnoses(
         for name, (above, below) in RATIOS.items()
         if {above, below} <= set(variants)
     }
-    named = sorted({name for ratio in asked.values() for name in ratio})
-    ratio_pairs = [pair for name in named for pair in listed[name]]
+    ratio_pairs = list(chain.from_iterable(listed.values()))
     intervals = combine(per_user, ratio_pairs, ratios=list(asked.values())).ratios
     rows, config = [], lake.config
     gains = {

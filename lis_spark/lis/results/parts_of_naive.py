@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from pyspark.sql import DataFrame
 
@@ -116,8 +117,7 @@ def add_parts_of_naive(results: ResultSet, per_user: DataFrame, pairs: Pairs, fo
             ratios.append((honest, "first_day_share", first.name, honest.name))
     sums = [weights for *_, weights in differences]
     shares = [(above, below) for *_, above, below in ratios]
-    names = {name for one in (*sums, *shares) for name in one}
-    combined = combine(per_user, [pair for name in sorted(names) for pair in pairs[name]], sums, shares)
+    combined = combine(per_user, list(chain.from_iterable(pairs.values())), sums, shares)
     by_name = NamedScores(named, found)
     _write_differences(differences, combined, by_name)
     _write_ratios(ratios, combined, by_name)
