@@ -48,7 +48,11 @@ answer = (
     Lake(spark, config, measurement=True)
     .read("lis_results")
     .where("protocol = 'swap' AND variant = 'honest' AND swap_scope = 'both' AND stratum = 'all'")
-    .select("evaluated_date", "horizon_days", "auc_control", "lis", "ci_low", "ci_high", "lis_within_user", "verdict")
+    .select(
+        *("evaluated_date", "horizon_days", "auc_control", "lis", "simultaneous_low", "simultaneous_high"),
+        *("lis_within_user", "lis_within_user_simultaneous_low", "lis_within_user_simultaneous_high"),
+        *("lis_user_part", "lis_item_part", "drift_penalty", "verdict", "reason"),
+    )
     .orderBy("evaluated_date", "horizon_days")
 )
-answer.show()
+answer.show(truncate=False, vertical=True)

@@ -9,6 +9,7 @@ CREATE TABLE IF NOT EXISTS {table} (
   is_noise BOOLEAN COMMENT 'Configured as known to say nothing, for reference',
   horizon_days INT NOT NULL COMMENT 'n: the longest that it was measured at',
   decided_by STRING NOT NULL COMMENT 'honest; naive where there is no honest score, which decides nothing',
+  folds INT COMMENT 'User folds of the honest score: each withholds one user in so many',
   lis_naive DOUBLE COMMENT 'AUC with the leak less AUC with its control; the dates are ranked apart and weighed by their pairs',
   lis_naive_ci_low DOUBLE COMMENT '95 % interval, clustered by user',
   lis_naive_ci_high DOUBLE COMMENT '95 % interval',

@@ -5,7 +5,7 @@ CREATE TABLE IF NOT EXISTS {table} (
   impression_id STRING NOT NULL COMMENT 'As in impressions',
   item_id STRING NOT NULL COMMENT 'As in impressions',
   row INT NOT NULL COMMENT 'Row of the item in its embedding table',
-  variant STRING NOT NULL COMMENT 'naive, naive_matched, honest, skip_own_t, skip_t, label_shuffled, backward',
+  variant STRING NOT NULL COMMENT 'naive, naive_matched, honest, skip_own_t, skip_t, label_shuffled, replay, other_folds, backward; of leaks that are one more feature their own',
   horizon_days INT NOT NULL COMMENT 'n of E_{T+n}; negative for backward snapshots',
   chain STRING NOT NULL COMMENT 'The chain that the snapshot comes from; empty where the leak is no table',
   fold INT NOT NULL COMMENT 'Fold of the user of the impression',

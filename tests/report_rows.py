@@ -341,7 +341,7 @@ def a_leak(name: str, honest: float | None, verdict: str, tied: tuple[str, ...] 
         "reason": f"the honest LIS is {honest}", "lis_honest": honest, "lis_honest_ci_low": low,
         "lis_honest_ci_high": high, "lis_shrunken": honest, "rank_lowest": 1, "rank_highest": 2,
         "tied_with": list(tied), "misleading": [], "coverage": 1.0, "own_label_share": None, "first_day_share": None,
-        "p_holm": 0.0123, "within_pair_share": 0.04, "lis_within_request": None,
+        "p_holm": 0.0123, "folds": 5, "within_pair_share": 0.04, "lis_within_request": None,
         "leak_rows": 1000, "leak_bytes": 2_500_000, "leak_seconds": 12.4,
     }  # fmt: skip
     for score in LEAK_SCORES:

@@ -35,6 +35,13 @@ class RefitConfig(Section):
     steps: int = Field(10, ge=1, description="k gradient steps of ranker.batch_size")
 
 
+class SigmaSeed(Section):
+    """Standard deviations over training seeds, in AUC, from an earlier run."""
+
+    lis: float = Field(ge=0, description="of the LIS: column sigma_seed of lis_results")
+    within_user: float = Field(ge=0, description="of the LIS within users, over the seeds of the same rows")
+
+
 class EvaluationConfig(Section):
     """What is measured (method 1.1, 1.2, 1.6, 1.7)."""
 
@@ -67,11 +74,10 @@ class EvaluationConfig(Section):
     update_count_edges: tuple[int, ...] = (10, 30, 100, 300)
     item_age_edges: tuple[int, ...] = (3, 7, 14)
     decision_threshold: float = Field(0.0010, gt=0)
-    sigma_seed: float | None = Field(
+    sigma_seed: SigmaSeed | None = Field(
         None,
-        ge=0,
-        description="standard deviation of a LIS over training seeds, where an earlier run of this ranker has measured "
-        "it: with it arms that are trained under one seed are judged",
+        description="how much scores scatter over training seeds, where an earlier run of this ranker and leak has "
+        "measured it: with it arms that are trained under one seed are judged",
     )
     layout: Literal["packed", "reference"] = "packed"
 

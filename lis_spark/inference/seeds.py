@@ -66,7 +66,7 @@ def satterthwaite(variances: Sequence[float], degrees_of_freedom: Sequence[float
 
 
 def combine_seeds(
-    values: Sequence[float], cluster_variance: float, clusters: int, known_sigma: float | None = None
+    values: Sequence[float], cluster_variance: float, clusters: float, known_sigma: float | None = None
 ) -> Estimate:
     """The mean over seeds; variance = cluster variance + s^2 / R.
 
@@ -76,7 +76,7 @@ def combine_seeds(
     Args:
         values: paired differences, one a training seed (R of them).
         cluster_variance: of their mean over the users, from each user's influence on the mean.
-        clusters: users (K).
+        clusters: users (K), or effective users where they weigh unequally.
         known_sigma: standard deviation over seeds that another run has measured, which stands in for s where there is
             one seed; not used where there are several.
 
@@ -104,7 +104,7 @@ def combine_seeds(
 
 
 def combine_orders(
-    values: Sequence[float], checks: Sequence[float], cluster_variance: float, clusters: int
+    values: Sequence[float], checks: Sequence[float], cluster_variance: float, clusters: float
 ) -> Estimate:
     """The mean over seeds of a leak against its own vectors in a wrong order, a new one under each seed.
 
@@ -117,7 +117,7 @@ def combine_orders(
         values: differences from the control, one a training seed (R of them, two at least).
         checks: differences of two wrong orders, one a training seed; none where they were not measured.
         cluster_variance: of the mean over the users.
-        clusters: users (K).
+        clusters: users (K), or effective users where they weigh unequally.
     """
     seeds = len(values)
     estimate = combine_seeds(values, cluster_variance, clusters)

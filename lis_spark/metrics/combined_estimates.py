@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -27,11 +26,6 @@ class RatioInterval:
     def interval(self) -> tuple[float, float]:
         """The 95 % interval by Student's t."""
         return t_interval(self.value, self.standard_error, self.clusters)
-
-    def widened(self, variance: float) -> RatioInterval:
-        """With the variance of what is not of users, of draws and seeds, beside it."""
-        error = math.sqrt(self.standard_error**2 + variance)
-        return RatioInterval(self.numerator_id, self.denominator_id, self.value, error, self.clusters)
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,19 @@ from lis_spark.metrics.pairs import ArmPair
 from lis_spark.metrics.products import UNITS
 from lis_spark.metrics.terms import UnitTerms, unit_terms
 
+# An interval has one degree of freedom at least.
+FEWEST_CLUSTERS = 2.0
+
 
 @dataclass(frozen=True)
 class Gain:
     """A figure of the control arm and of the leaked arm, and their difference with its standard error.
 
-    ``clusters`` are the users behind it; with only one there is no standard error.
+    ``clusters`` are the users behind it; with only one there is no standard error. ``effective_clusters``: of a figure
+    that weighs users, as many users of one weight would know as much, (sum of weights)^2 / sum of squared weights
+    (Kish 1965, "Survey Sampling"). A few users hold most pairs of impressions, and with one degree of freedom less than
+    that intervals of 30 to 150 users hold the truth in 94 to 96 % of simulated worlds, with that of all users in 91 to
+    93 % (``tests/perf/check_coverage.py``).
     """
 
     control: float
@@ -26,13 +33,14 @@ class Gain:
     value: float
     standard_error: float | None
     clusters: int
+    effective_clusters: float
 
     @property
     def interval(self) -> tuple[float | None, float | None]:
         """The 95 % interval by Student's t."""
         if self.standard_error is None:
             return None, None
-        return t_interval(self.value, self.standard_error, self.clusters)
+        return t_interval(self.value, self.standard_error, self.effective_clusters)
 
 
 @dataclass(frozen=True)
@@ -136,7 +144,7 @@ def estimate(units: Sequence[ArmPair], moments: Sequence[Moments]) -> Comparison
         users=users,
         u2_control=total(lambda row: row.sums["control_u2_positives"]),
         u2_leaked=total(leaked("leaked_u2_positives")),
-        auc=Gain(auc_control, float(difference.auc_control + difference.lis), lis, error, users),
+        auc=Gain(auc_control, float(difference.auc_control + difference.lis), lis, error, users, users),
         auc_control_standard_error=standard_error(moments, difference.control_form, users, comparison_id),
         gauc=gauc,
         gauc_coverage=float(total(lambda row: row.sums["m"]) / rows),
@@ -219,5 +227,10 @@ def _ratio_gain(
         }
         for unit in own
     }
-    error = standard_error(moments, form, users, name) if users > 1 else None
-    return Gain(float(control), float(leaked), float(gain), error, users), form
+    if users < 2:
+        return Gain(float(control), float(leaked), float(gain), None, users, users), form
+    shares = {unit: {ratio.weight: 1 / (weight * size)} for unit, size in sizes.items()}
+    squares = standard_error(moments, shares, users, name) ** 2 * (users - 1) / users
+    effective = min(max(1 / squares, FEWEST_CLUSTERS), users)
+    error = standard_error(moments, form, users, name)
+    return Gain(float(control), float(leaked), float(gain), error, users, effective), form

@@ -55,7 +55,7 @@ def combine_forms(*terms: tuple[Form, Fraction]) -> dict[int, dict[str, Fraction
     }
 
 
-def t_interval(value: float, error: float, clusters: int, level: float = 0.95) -> tuple[float, float]:
+def t_interval(value: float, error: float, clusters: float, level: float = 0.95) -> tuple[float, float]:
     """The two-sided interval by Student's t with clusters - 1 degrees of freedom."""
     half = critical_value(clusters - 1, 1 - level) * error
     return value - half, value + half

@@ -28,7 +28,11 @@ ON_FIRST_DAY = (
     "a ranker that is trained every day lacks that day, one that is trained as events come in lacks little of it."
 )
 # What the controls without information are called: their tables move and know nothing.
-WITHOUT_INFORMATION = {"label_shuffled": "shuffled labels", "replay": "a replay of the days before T"}
+WITHOUT_INFORMATION = {
+    "label_shuffled": "shuffled labels",
+    "replay": "a replay of the days before T",
+    "row_shuffled": "its vectors in the wrong order",
+}
 
 
 @dataclass(frozen=True)
@@ -155,6 +159,8 @@ def _order(row: Row) -> str:
         told.append(f"what the user alone explains is {_text(row, 'lis_user_part')}")
     if row.get("lis_item_part") is not None:
         told.append(f"what is left to the item {_text(row, 'lis_item_part')}")
+    if row.get("lis_user_part") is not None and row.get("several_rows_share") is not None:
+        told[-1] += f" (over the {percent(row['several_rows_share'])} of impressions whose user has several)"
     return f"{'; '.join(told)}."
 
 
@@ -201,15 +207,23 @@ def _all_data(honest: Row) -> list[str]:
 
 def _of_first_day(honest: Row) -> str:
     """How much of the gain is day T itself, in the sentence of the verdict."""
+    if (honest.get("ci_low") or 0) <= 0:
+        return ""
+    if honest.get("horizon_days") == 1:
+        return ", all of it from day T"
     share = honest.get("first_day_share")
-    return f", {percent(share)} of it from day T" if share is not None and (honest.get("ci_low") or 0) > 0 else ""
+    return f", {percent(share)} of it from day T" if share is not None else ""
 
 
 def _first_day(honest: Row) -> list[str]:
     """The same share with its interval, and what it decides: what the gain is worth to a ranker trained daily."""
-    share = first_day_share(honest)
-    if share is None or (honest.get("ci_low") or 0) <= 0:
+    if (honest.get("ci_low") or 0) <= 0:
         return []
+    if honest.get("horizon_days") == 1:
+        return [f"All of it is day T itself, seen through other users: {ON_FIRST_DAY}"]
+    share = first_day_share(honest)
+    if share is None:
+        return ["How much of it is day T itself is not known: n = 1 was not measured."]
     return [f"Day T itself, seen through other users, is {share} of the gain: {ON_FIRST_DAY}"]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from lis_spark.lis.results.misleading import NOT_RESOLVED, UNLIKE, wrong_order
 from lis_spark.report.context import ReportContext
 from lis_spark.report.format import plain
 from lis_spark.report.measurements import VARIANT_NAMES, Row, Subject, is_exact_zero
@@ -15,6 +16,7 @@ IDENTICAL_AT_ZERO = frozenset(VARIANT_NAMES) - {"row_permuted", "truth", "truth_
 
 # What a control without information may do: it is told, and is no reason to doubt the scores.
 _COSTS = "costs"
+_NOT_RESOLVED = "is not resolved"
 Judge = Callable[[Sequence[Row], ReportContext], str]
 
 
@@ -38,7 +40,7 @@ class ControlLine:
 
 
 def control_lines(subject: Subject, context: ReportContext) -> list[ControlLine]:
-    """The controls of a substitution, date by date."""
+    """The controls of a substitution, or of a leak that is one more feature, date by date."""
     lines = [_identity(subject, day) for day in subject.dates]
     lines = [line for line in lines if line is not None]
     for variant, expected, judge in (
@@ -46,6 +48,7 @@ def control_lines(subject: Subject, context: ReportContext) -> list[ControlLine]
         ("replay", f"no gain above {plain(context.shuffled_tolerance)}", _without_information),
         ("backward", "below 0, falling with |n|", _backward),
         ("row_permuted", "strongly below 0", _permuted),
+        ("row_shuffled", f"within {plain(context.decision_threshold)} of 0", _wrong_order),
     ):
         for day in subject.dates:
             cells = {
@@ -63,7 +66,7 @@ def control_lines(subject: Subject, context: ReportContext) -> list[ControlLine]
                 continue
             ordered = [cells[n] for n in sorted(cells)]
             finding = judge(ordered, context)
-            attention = bool(finding) and not finding.startswith(_COSTS)
+            attention = bool(finding) and not finding.startswith((_COSTS, _NOT_RESOLVED))
             lines.append(ControlLine(VARIANT_NAMES[variant], day, expected, cells, "", finding, attention))
     lines += [line for day in subject.dates if (line := _bound(subject, day)) is not None]
     return lines  # type: ignore[return-value]
@@ -128,6 +131,16 @@ def _permuted(rows: Sequence[Row], context: ReportContext) -> str:
         if (row["lis"] if row.get("ci_high") is None else row["ci_high"]) > -context.decision_threshold
     ]
     return f"is not strongly below 0 {_places(weak)}" if weak else ""
+
+
+def _wrong_order(rows: Sequence[Row], context: ReportContext) -> str:
+    """Both arms without what their order knows: they differ by no more than what counts."""
+    judged = [(row, wrong_order(row["lis"], row, "ci", context.decision_threshold)) for row in rows]
+    unlike = [row for row, said in judged if said == UNLIKE]
+    open_ = [row for row, said in judged if said == NOT_RESOLVED]
+    if unlike:
+        return f"differs from its control without its order {_places(unlike)}: the two do not have the same capacity"
+    return f"{_NOT_RESOLVED} {_places(open_)}: its interval is too wide" if open_ else ""
 
 
 def _places(rows: Sequence[Row]) -> str:

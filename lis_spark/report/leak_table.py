@@ -10,23 +10,27 @@ from rich.table import Table
 from rich.text import Text
 
 from lis_spark.lis.results.decision import NO_HONEST_SCORE, POSITIVE
+from lis_spark.lis.results.misleading import wrong_order
 from lis_spark.report.answer import ON_FIRST_DAY, first_day_share
 from lis_spark.report.format import ascii_text, data_size, half_interval, percent, signed, verdict_style, with_interval
 from lis_spark.report.measurements import Row
 
 
-def print_leaks(console: Console, leaks: Sequence[Mapping[str, Any]]) -> None:
+def print_leaks(console: Console, leaks: Sequence[Mapping[str, Any]], threshold: float = 0.0010) -> None:
     """Prints the comparison, and below it why each verdict, and in which ways each LIS may mislead.
 
     Args:
         console: at least 120 columns wide.
         leaks: rows of ``leak_comparison``, in reading order.
+        threshold: absolute AUC that counts.
     """
     if not leaks:
         return
     table = Table(
         title="Leaks compared: LIS over all evaluated dates, protocol append",
-        caption="± half of the 95 % interval, of naive scores over users alone; ranks that the data allows; noise last",
+        caption="± half of the 95 % interval, of naive scores over users alone"
+        + "".join(f"; honest: {folds} user folds" for folds in sorted({row["folds"] for row in leaks if row["folds"]}))
+        + "; ranks that the data allows; noise last",
     )
     table.add_column("leak", overflow="fold")  # folded rather than that figures are cut
     for name in ("n", "honest", "within users", "by user", "by item", "naive", "content", "ranks"):
@@ -50,7 +54,7 @@ def print_leaks(console: Console, leaks: Sequence[Mapping[str, Any]]) -> None:
     for row in leaks:
         reason = f": {row['reason']}" if row["reason"] else ""
         console.print(Text(ascii_text(f"{row['leak']}, {row['verdict']}{reason}")))
-        console.print(Text(ascii_text(f"  {beside_the_verdict(row)}")))
+        console.print(Text(ascii_text(f"  {beside_the_verdict(row, threshold)}")))
         for way in row["misleading"]:
             console.print(Text(ascii_text(f"  {way}")))
 
@@ -77,17 +81,22 @@ def leaks_answer(leaks: Sequence[Mapping[str, Any]]) -> str:
         if shrunken in (None, best["lis_honest"])
         else f", shrunken to {signed(shrunken)} as the best of {len(judged)}"
     )
+    control = (
+        ""
+        if best["lis_row_shuffled"] is None
+        else ", in the wrong order "
+        + with_interval(best["lis_row_shuffled"], best["lis_row_shuffled_ci_low"], best["lis_row_shuffled_ci_high"])
+    )
     tied = f", not told apart from {' and '.join(best['tied_with'])}" if best["tied_with"] else ""
     names = ", ".join(row["leak"] for row in useful)
     several = f"{len(useful)} are useful" if len(useful) > 1 else "one is useful"
     share = first_day_share(best)
     of_day = f"; day T itself, seen through other users, is {share} of it: {ON_FIRST_DAY}" if share else "."
-    return (
-        f"Of {len(judged)} leaks {several} ({names}) {place}; the best is {best['leak']}, {score}{drawn}{tied}{of_day}"
-    )
+    first = f"Of {len(judged)} leaks {several} ({names}) {place}"
+    return f"{first}; the best is {best['leak']}, {score}{drawn}{control}{tied}{of_day}"
 
 
-def beside_the_verdict(row: Mapping[str, Any]) -> str:
+def beside_the_verdict(row: Mapping[str, Any], threshold: float) -> str:
     """The parts of a leak's gain, its control in the wrong order, and the share of day T, each with its interval."""
 
     def told(name: str) -> str:
@@ -102,6 +111,8 @@ def beside_the_verdict(row: Mapping[str, Any]) -> str:
         "lis_row_shuffled": "in the wrong order",
     }
     parts = [f"{said} {told(name)}" for name, said in names.items() if row[name] is not None]
+    if row["lis_row_shuffled"] is not None:
+        parts[-1] += f": {wrong_order(row['lis_row_shuffled'], row, 'lis_row_shuffled_ci', threshold)}"
     share = first_day_share(row)
     return "; ".join([*parts, *([f"day T itself is {share} of the gain"] if share else [])])
 

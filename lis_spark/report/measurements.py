@@ -31,6 +31,7 @@ VARIANT_NAMES = {
     "replay": "replay",
     "backward": "backward",
     "row_permuted": "row-permuted",
+    "row_shuffled": "wrong order",
     "whole": "whole model",
     "truth": "truth",
     "truth_by_fold": "truth, by fold",

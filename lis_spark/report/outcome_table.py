@@ -209,7 +209,7 @@ def free_height(x: float, y: float, labels: Sequence[tuple[float, float]]) -> fl
 
 
 def _ends(row: Mapping[str, Any], score: str) -> tuple[float, float]:
-    return _around(row[score], row[f"{score}_standard_error"])
+    return _around(row[score], row[f"{score}_standard_error"], row.get(f"{score}_degrees_of_freedom", math.inf))
 
 
 def _span(values: Sequence[float]) -> tuple[float, float]:
@@ -218,7 +218,7 @@ def _span(values: Sequence[float]) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _around(value: float, error: float | None) -> tuple[float, float]:
-    """The 95 % interval of one score, errors taken for known; the score itself where there is no error."""
-    half = critical_value(math.inf, 0.05) * (error or 0.0)
+def _around(value: float, error: float | None, degrees: float) -> tuple[float, float]:
+    """The 95 % interval of one score by Student's t; the score itself where there is no error."""
+    half = critical_value(degrees, 0.05) * (error or 0.0)
     return value - half, value + half

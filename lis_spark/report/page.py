@@ -84,13 +84,19 @@ def render(rows: list[dict[str, Any]], context: ReportContext) -> str:
             baseline=_baseline(subjects),
             bounded=any(row.get("truth_bound") is not None for row in cleaned),
             versions=_versions(cleaned, context),
-            is_one_seed=len({str(row.get("seed")) for row in cleaned if row.get("protocol") in TRAINED}) == 1,
+            is_one_seed=_is_one_seed(cleaned),
             variant_names=VARIANT_NAMES,
             stratum_titles=STRATUM_TITLES,
             rows=sorted(cleaned, key=_row_order),
             measured_at=max((str(row["created_ts"]) for row in cleaned if row.get("created_ts")), default=None),
         )
     )
+
+
+def _is_one_seed(rows: Sequence[Row]) -> bool:
+    """Whether arms were trained under one seed, and nothing is known of how far another would move their scores."""
+    trained = [row for row in rows if row.get("protocol") in TRAINED]
+    return len({str(row.get("seed")) for row in trained}) == 1 and all(row.get("sigma_seed") is None for row in trained)
 
 
 def _baseline(subjects: Sequence[Subject]) -> list[dict[str, Any]]:

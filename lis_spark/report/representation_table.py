@@ -17,6 +17,8 @@ from lis_spark.report.format import ascii_text, half_interval, percent, signed, 
 from lis_spark.report.measurements import Row, date_text, is_exact_zero, is_over_dates, of_all_seeds, stratum_order
 
 OWN_CONTROL = "its control"
+# Columns that begin so are of the split of a score.
+SPLIT = ("lis_within_user", "lis_user_part", "lis_item_part")
 PARTS = ("lis_user_part", "lis_item_part")
 STRATA = {ALL: "all items", UNSEEN: "unseen in alignment", SEEN: "seen in alignment"}
 
@@ -64,10 +66,16 @@ def represented(rows: Sequence[Row]) -> list[Represented]:
         row["evaluated_date"] for row in measured if row["stratum"] == UNSEEN and row["share_of_impressions"] == 1
     }
     chosen = [
-        row
+        dict(row)
         for row in measured
         if not row["stratum"].startswith("item_age") and not (row["stratum"] == ALL and row["evaluated_date"] in unseen)
     ]
+    # of which the parts are told over all items alone: where all are unseen, these are the same rows
+    parts = {_without_stratum(row): row for row in measured if row["stratum"] == ALL}
+    for row in chosen:
+        whole = parts.get(_without_stratum(row))
+        if whole is not None and row["stratum"] == UNSEEN and row["share_of_impressions"] == 1:
+            row.update({name: whole[name] for name in whole if name.startswith(SPLIT)})
     return [
         Represented(
             name=row["leak"],
@@ -79,6 +87,10 @@ def represented(rows: Sequence[Row]) -> list[Represented]:
         )
         for row in sorted(of_all_seeds(chosen), key=_place)
     ]
+
+
+def _without_stratum(row: Row) -> tuple[Any, ...]:
+    return row["leak"], row["variant"], row["evaluated_date"], row["seed"]
 
 
 def _place(row: Row) -> tuple[Any, ...]:

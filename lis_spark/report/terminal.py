@@ -36,7 +36,7 @@ def print_results(console: Console, rows: Sequence[dict[str, Any]], context: Rep
         context: thresholds, leaks compared, and what could not be measured.
     """
     if context.leaks:
-        print_leaks(console, context.leaks)
+        print_leaks(console, context.leaks, context.decision_threshold)
         for beside in swapped_beside(context.leaks, rows):
             console.print(Text(ascii_text(beside)))
     for answer in () if context.leaks else answers_of([clean(row) for row in rows], context):

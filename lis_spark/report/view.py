@@ -227,7 +227,7 @@ def _remarks(subject: Subject) -> list[str]:
             f"On GAUC, the mean AUC of the users with both classes weighed by their impressions, it is {found.text}; "
             f"GAUC covers {formats.percent(honest['gauc_coverage'])} of the impressions."
         )
-    if honest.get("training_seeds") == 1:
+    if honest.get("training_seeds") == 1 and honest.get("sigma_seed") is None:
         remarks.append(
             "One training seed: the intervals hold the sampling of users, not the randomness of training (sigma_seed)."
         )

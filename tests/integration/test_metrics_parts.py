@@ -62,7 +62,9 @@ def check_gain(found: Any, own: pd.DataFrame) -> None:
     assert found.value == pytest.approx(gain_of(own), abs=1e-12)
     assert found.clusters == len(own)
     assert found.standard_error == pytest.approx(clustered(influence_on_gain(own)), rel=1e-9)
-    half = t.ppf(0.975, len(own) - 1) * found.standard_error
+    effective = own["pairs"].sum() ** 2 / np.square(own["pairs"]).sum()
+    assert found.effective_clusters == pytest.approx(effective, rel=1e-9) and effective < len(own)
+    half = t.ppf(0.975, effective - 1) * found.standard_error
     assert found.interval == pytest.approx((found.value - half, found.value + half), abs=1e-12)
 
 

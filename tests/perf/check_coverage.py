@@ -36,6 +36,8 @@ KINDS = {LIS: lambda one: one.auc, WITHIN_USER: lambda one: one.within_user}
 # Seeds of two standard errors of the users: what a user sees is resolved by none.
 SCATTERS = (0.0, 1.0, 2.0)
 FEWEST_ROWS = 30
+# Of all worlds of a line together, for time.
+MOST_USERS = 400_000
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,7 @@ def estimates(spark: SparkSession, rows: pd.DataFrame, setting: Setting) -> tupl
 def coverage(spark: SparkSession, setting: Setting, worlds: int, seed_effect: float) -> dict[str, dict[str, float]]:
     """Kind of gain -> share of worlds whose interval holds the mean over the worlds, mean error, and worlds."""
     told: dict[str, dict[str, float]] = {}
+    worlds = min(worlds, MOST_USERS // setting.users)
     rows = usable(draw_rows(setting, worlds, seed_effect, int(10 * setting.scatter) + 100 * setting.seeds))
     pools, found = estimates(spark, rows, setting)
     for name, kind in KINDS.items():

@@ -155,6 +155,7 @@ def _fill(row: ResultRow, kind: str, values: Sequence[float], checks: Sequence[f
         return
     row.fill("lis_within_user", found)
     row.lis_within_user_cluster_standard_error, row.within_user_users = variance**0.5, clusters
+    row.within_user_effective_users = clusters  # all are as active
     row.lis_within_user_degrees_of_freedom = found.degrees_of_freedom
 
 

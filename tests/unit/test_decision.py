@@ -92,7 +92,8 @@ def test_judge_noise_that_no_part_orders_is_never_useful() -> None:
 def test_judge_unresolved_order_names_the_effect_and_the_users() -> None:
     within = score(0.0008, 0.0024, clusters=400)
     found = judge(evidence(within_user=within))
-    effect = (t.ppf(0.975, DEGREES) + norm.ppf(0.8)) * within.standard_error
+    # the interval is a simultaneous one, of 2.4 standard errors on either side
+    effect = (2.4 + norm.ppf(0.8)) * within.standard_error
     assert smallest_effect(within) == pytest.approx(effect, rel=1e-9)
     assert f"could have shown is {effect:.4f}" in found.reason
     needed = int(found.reason.split("about ")[1].split(" users")[0].replace(",", ""))
@@ -100,10 +101,9 @@ def test_judge_unresolved_order_names_the_effect_and_the_users() -> None:
 
 
 def test_judge_users_needed_do_not_shrink_what_training_seeds_add() -> None:
-    quantiles = t.ppf(0.975, DEGREES) + norm.ppf(0.8)
-    error = THRESHOLD / quantiles
+    error = THRESHOLD / (2.4 + norm.ppf(0.8))
     within = dataclasses.replace(
-        score(0.0008, 0.0024, clusters=400), standard_error=5 * error, cluster_standard_error=math.sqrt(24.5) * error
+        score(0.0008, 2.4 * 5 * error, clusters=400), cluster_standard_error=math.sqrt(24.5) * error
     )
     needed = judge(evidence(within_user=within)).reason.split("about ")[1].split(" users")[0]
     # 24.5 of users and .5 of seeds, in squares of the error that is wanted: users may leave .5
@@ -123,8 +123,10 @@ def test_judge_impressions_needed_to_be_negligible_follow_the_users_alone() -> N
 
 def test_judge_a_date_without_an_interval_is_named_in_the_reason() -> None:
     assert "dates are too small" not in judge(evidence()).reason
-    found = judge(evidence(dates_without_interval=1))
-    assert found.name == CLEARLY_USEFUL and "(1 of 3 dates are too small to be looked at alone)" in found.reason
+    found = judge(evidence(small_dates=[0.0004]))
+    assert found.name == CLEARLY_USEFUL and "(1 of 3 dates are too small for an interval of their own)" in found.reason
+    against = judge(evidence(small_dates=[-0.0004]))
+    assert against.name == CONFLICTING and "not above 0 on 1 of 3 dates" in against.reason
 
 
 @given(st.floats(-0.003, 0.003), st.floats(1e-5, 0.002))

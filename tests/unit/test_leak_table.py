@@ -39,7 +39,8 @@ def test_the_answer_names_what_is_useful_and_leaves_controls_out() -> None:
     assert leaks_answer(LEAKS) == (
         "Of 3 leaks 2 are useful (table, rates) as one more feature of the retrained ranker (protocol append, which "
         "decides here; 1 of 4 have no honest score); the best is table, +0.0087 (95 % CI +0.0067 to +0.0107), shrunken "
-        "to +0.0081 as the best of 3, not told apart from rates."
+        "to +0.0081 as the best of 3, in the wrong order +0.0123 (95 % CI +0.0100 to +0.0146), not told apart from "
+        "rates."
     )
     assert leaks_answer(LEAKS[3:]) == (
         "None of 1 leaks is shown to be useful as one more feature of the retrained ranker (protocol append, which "
@@ -48,7 +49,8 @@ def test_the_answer_names_what_is_useful_and_leaves_controls_out() -> None:
     assert leaks_answer(LEAKS[2:3]) == (
         "Of 1 leaks one is useful (rates) as one more feature of the retrained ranker (protocol append, which decides "
         "here); the best is rates, +0.0065 "
-        "(95 % CI +0.0045 to +0.0085), not told apart from table."
+        "(95 % CI +0.0045 to +0.0085), in the wrong order +0.0123 (95 % CI +0.0100 to +0.0146), not told apart from "
+        "table."
     )
 
 
@@ -60,7 +62,7 @@ def test_leaks_answer_of_the_best_says_what_day_t_is_of_it() -> None:
         "day lacks that day, one that is trained as events come in lacks little of it."
     )
     assert "day T itself is 60 % (95 % CI 45 % to 75 %) of the gain" in beside_the_verdict(
-        a_leak("a", 0.1, "useful", **share)
+        a_leak("a", 0.1, "useful", **share), 0.001
     )
 
 
@@ -207,3 +209,13 @@ def test_page_of_leaks_tells_the_swapped_table_beside_the_appended_one(tmp_path:
     assert len(reader.headings) == 1 and reader.headings[0].startswith("Of 3 leaks 2 are useful")
     assert reader.beside[0].startswith("The ID table of T + 3 as one more feature (table): +0.0087")
     assert "The item-ID table tells users apart and does not order" in reader.text
+
+
+@pytest.mark.parametrize(
+    ("value", "half", "told"),
+    [(0.0002, 0.0005, "as it should be"), (0.0031, 0.0010, "unlike its control"), (0.0004, 0.0030, "not resolved")],
+)
+def test_beside_the_verdict_judges_the_wrong_order_of_every_leak(value: float, half: float, told: str) -> None:
+    bounds = {"lis_row_shuffled_ci_low": value - half, "lis_row_shuffled_ci_high": value + half}
+    said = beside_the_verdict(a_leak("rates", 0.0065, "useful", lis_row_shuffled=value, **bounds), 0.001)
+    assert f"in the wrong order +{value:.4f}" in said and said.endswith(f"): {told}")

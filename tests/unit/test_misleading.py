@@ -55,7 +55,7 @@ def test_warnings_a_graph_with_the_wrong_neighbours_gains_by_who_stands_in_it() 
 
 @pytest.mark.parametrize(("in_wrong_order", "is_told"), [(0.004, True), (-0.004, True), (0.0009, False)])
 def test_warnings_a_leak_in_the_wrong_order_must_be_as_its_control(in_wrong_order: float, is_told: bool) -> None:
-    found = warnings(a_row(0.0), None, {}, False, THRESHOLD, wrong_order=a_row(in_wrong_order))
+    found = warnings(a_row(0.0), None, {}, False, THRESHOLD, in_wrong_order=a_row(in_wrong_order))
     assert [
         way.startswith(f"unlike its control: in the wrong order it changes AUC by {in_wrong_order:+.4f}")
         for way in found

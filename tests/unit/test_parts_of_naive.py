@@ -22,7 +22,7 @@ def named_scores(scores: dict[str, list[float]], found: Found) -> tuple[NamedSco
     named, rows = {}, {}
     for variant, values in scores.items():
         for seed, lis in zip(("17", "18", "19", MEAN), [*values, statistics.fmean(values)], strict=True):
-            rows[variant, seed] = row = SimpleNamespace(seed=seed, lis=lis, evaluated_date=None)
+            rows[variant, seed] = row = SimpleNamespace(seed=seed, lis=lis, evaluated_date=None, standard_error=1e-4)
             named[variant, seed, None] = Named(row, f"{variant} {seed}")  # type: ignore[arg-type]
     return NamedScores(named, found), rows["honest", MEAN]
 
@@ -42,7 +42,7 @@ def test_half_interval_of_a_mean_over_seeds_holds_their_scatter() -> None:
 
 def test_half_interval_of_one_seed_holds_users_alone() -> None:
     scores, _ = named_scores(SCORES, Found({}, {}))
-    row: Any = SimpleNamespace(seed="17", evaluated_date=None)
+    row: Any = SimpleNamespace(seed="17", evaluated_date=None, standard_error=1e-4)
     half = t.ppf(0.975, USERS - 1) * USER_ERROR
     assert scores.half_interval(row, {"naive 17": 1, "honest 17": -1}, USER_ERROR, USERS) == pytest.approx(half)
 
@@ -50,8 +50,31 @@ def test_half_interval_of_one_seed_holds_users_alone() -> None:
 def test_half_interval_with_few_users_is_as_wide_as_the_widest_of_its_scores() -> None:
     comparisons: Any = {name: SimpleNamespace(auc=SimpleNamespace(standard_error=0.001)) for name in WEIGHTS}
     errors = {f"naive {MEAN}": {"lis": 0.0012}, f"honest {MEAN}": {"lis": 0.0015}}
-    row: Any = SimpleNamespace(seed="17", evaluated_date=None)
+    row: Any = SimpleNamespace(seed="17", evaluated_date=None, standard_error=1e-4)
     plain, _ = named_scores(SCORES, Found({}, {}))
     wide, _ = named_scores(SCORES, Found(comparisons, errors))
     ratio = wide.half_interval(row, WEIGHTS, USER_ERROR, USERS) / plain.half_interval(row, WEIGHTS, USER_ERROR, USERS)
     assert ratio == pytest.approx(1.5, rel=1e-9)
+
+
+def test_half_interval_of_a_leak_against_its_own_order_holds_one_order_more() -> None:
+    named = {}
+    for seed, values in zip(("17", "18", "19"), zip(*SCORES.values(), strict=True), strict=True):
+        for variant, lis in zip(SCORES, values, strict=True):
+            row = SimpleNamespace(seed=seed, lis=lis, evaluated_date=None, standard_error=1e-4)
+            named[variant, seed, None] = Named(row, f"{variant} {seed}", True)  # type: ignore[arg-type]
+    mean: Any = SimpleNamespace(seed=MEAN, lis=0.0, evaluated_date=None, standard_error=1e-4)
+    for variant in SCORES:
+        named[variant, MEAN, None] = Named(mean, f"{variant} {MEAN}", True)
+    differences = [one - other for one, other in zip(*SCORES.values(), strict=True)]
+    of_users, of_orders = USER_ERROR**2, statistics.variance(differences) * (1 + 1 / 3)
+    degrees = (of_users + of_orders) ** 2 / (of_users**2 / (USERS - 1) + of_orders**2 / 2)
+    half = t.ppf(0.975, degrees) * math.sqrt(of_users + of_orders)
+    found = NamedScores(named, Found({}, {})).half_interval(mean, WEIGHTS, USER_ERROR, USERS)
+    assert found == pytest.approx(half, rel=1e-9)
+
+
+def test_half_interval_below_the_floor_is_none() -> None:
+    scores, _ = named_scores(SCORES, Found({}, {}))
+    small: Any = SimpleNamespace(seed="17", evaluated_date=None, standard_error=None)
+    assert scores.half_interval(small, {"naive 17": 1, "honest 17": -1}, USER_ERROR, USERS) is None

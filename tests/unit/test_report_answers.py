@@ -58,7 +58,8 @@ def test_subject_answer_of_useful_data_has_interval_order_first_day_and_control(
     assert reader.headings == ["The item-ID table is useful preference data" + WITH_DAY]
     assert reader.beside == [
         f"Within users{PAIRS} the change is +0.0009 (95 % CI +0.0004 to +0.0014); what the user alone explains is "
-        "+0.0014 (95 % CI +0.0010 to +0.0018); what is left to the item +0.0008 (95 % CI +0.0005 to +0.0011). "
+        "+0.0014 (95 % CI +0.0010 to +0.0018); what is left to the item +0.0008 (95 % CI +0.0005 to +0.0011) (over the "
+        "81 % of impressions whose user has several). "
         "Day T itself, seen through other users, is 34 % (95 % CI 24 % to 44 %) of the gain: a ranker that is trained "
         "every day lacks that day, one that is trained as events come in lacks little of it. Of the naive score, "
         "+0.0110, the labels that are scored give +0.0081 (95 % CI +0.0079 to +0.0083), later events of the same users "
@@ -147,7 +148,8 @@ def test_subject_answer_without_intervals_says_so(rows, context, tmp_path):
     )
     assert reader.beside[0] == (
         f"Within users{PAIRS} the change is +0.0009 (no interval); what the user alone explains is +0.0014 (no "
-        "interval); what is left to the item +0.0008 (95 % CI +0.0005 to +0.0011). Of the naive score, +0.0110, the "
+        "interval); what is left to the item +0.0008 (95 % CI +0.0005 to +0.0011) (over the 81 % of impressions whose "
+        "user has several). Of the naive score, +0.0110, the "
         "labels that are scored give +0.0081 (95 % CI +0.0079 to +0.0083), later events of the same users +0.0006 (95 "
         "% CI +0.0004 to +0.0008), everybody else +0.0024 (no interval)."
     )

@@ -34,6 +34,7 @@ def a_row(lis: float, error: float = 0.0003, **changes: Any) -> ResultRow:
         "created_ts": dt.datetime(2022, 6, 1, tzinfo=dt.UTC), "positives": 1_000, "negatives": 2_000, "users": 1_000,
         "lis": lis, "standard_error": error, "cluster_standard_error": error, "degrees_of_freedom": DEGREES,
         "ci_low": lis - 2 * error, "ci_high": lis + 2 * error, "coverage": 1.0, "within_user_users": 900,
+        "within_user_effective_users": 900.0,
         "lis_within_user": lis, "lis_within_user_standard_error": error,
         "lis_within_user_cluster_standard_error": error, "lis_within_user_degrees_of_freedom": DEGREES,
     }  # fmt: skip

@@ -35,7 +35,7 @@ class Outcomes:
     """Scores of preference data sets: ``predictions`` name -> [k], ``ais`` [k].
 
     ``covariance`` [(1 + predictions) k]^2 of AIS, then the predictions in their order; ``is_noise`` [k]: known to say
-    nothing.
+    nothing. ``degrees`` [(1 + predictions) k] of freedom of each error, None where they are taken for known.
     """
 
     names: tuple[str, ...]
@@ -43,6 +43,7 @@ class Outcomes:
     ais: Numbers
     predictions: dict[str, Numbers]
     covariance: Numbers
+    degrees: Numbers | None = None
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,10 @@ def add_all_data(
         of_seeds = [one.value for other, one in found.items() if other[1:] == place[1:] and other[0] != MEAN]
         values = of_seeds if row.seed == MEAN else [own.value]
         error = own.standard_error * comparisons.widening(names[place].values())
-        row.fill("lis_all_data", combine_seeds(values, error**2, own.clusters))
+        if row.standard_error is None:  # too few users, or rows of a class
+            row.lis_all_data = own.value
+        else:
+            row.fill("lis_all_data", combine_seeds(values, error**2, own.clusters))
 
 
 def weights_at(folds: Sequence[int], place: Fraction = Fraction(0)) -> dict[int, Fraction]:

@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from lis_spark.config import RunConfig, fingerprint
-from lis_spark.config.leaks import HONEST, NAIVE, OwnLeak
+from lis_spark.config.leaks import HONEST, NAIVE, OwnLeak, PlantedLeak
 from lis_spark.errors import ConfigError
 from lis_spark.lake import Lake
 from lis_spark.lis.plan.append_arms import CONTENT, SHUFFLED_GRAPH
@@ -28,7 +28,7 @@ from lis_spark.lis.results.leak_comparison import (
     headline_rows,
     longest_horizons,
 )
-from lis_spark.lis.results.measure import measurements_of, results_of
+from lis_spark.lis.results.measure import known_sigma, measurements_of, results_of
 from lis_spark.lis.results.misleading import warnings
 from lis_spark.lis.results.outcomes import agreement_of, aligned_leaks, outcomes_of, write_agreement
 from lis_spark.lis.results.pools import Pool
@@ -60,7 +60,7 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
         dates, seeds = len(config.evaluation.dates), len(config.seeds)
         headline = headline_rows(results_of(lake), dates, seeds)
         pools = _headline_pools(of_append, config)
-        compared = compare_leaks(per_user, headline, pools, config.evaluation.folds)
+        compared = compare_leaks(per_user, headline, pools, config.evaluation.folds, controls_among(config))
     if aligned_leaks(config):
         with described(spark, "LIS against AIS"):
             found = outcomes_of(config, per_user, [one for one in of_append if one.stratum in (ALL, UNSEEN)])
@@ -127,7 +127,7 @@ def row_ids(lake: Lake) -> dict[str, str]:
     influence = lake.fingerprints("influence")
     keys = [(str(seed), date.isoformat()) for seed in config.seeds for date in config.evaluation.dates]
     encoders = sorted(aligned_leaks(config).items())
-    verdicts = (config.evaluation.decision_threshold, config.scenario)
+    verdicts = (config.evaluation.decision_threshold, config.scenario, known_sigma(config))
     state = fingerprint(
         "compare", STEP_VERSION, config.append, encoders, [influence.get(key) for key in keys], verdicts
     )
@@ -140,7 +140,7 @@ def _rows(
     config, costs, now = lake.config, _costs(lake), dt.datetime.now(dt.UTC)
     assert config.append is not None
     kinds = {leak.name: leak.kind for leak in config.append.future_leaks}
-    noise = {leak.name for leak in config.append.future_leaks if isinstance(leak, OwnLeak) and leak.is_noise}
+    noise = noise_among(config)
     rows = []
     for name, horizon in longest_horizons(headline).items():
         if name not in wanted:
@@ -165,7 +165,7 @@ def _rows(
                 **_columns("lis_naive", scores.get(NAIVE), "lis"),
                 **_columns("lis_honest", scores.get(HONEST), "lis"),
                 **{name: decides[name] for name in _COPIED},
-                "lis_shrunken": float(compared.shrunken[place]) if is_ranked else None,
+                "lis_shrunken": compared.shrunken.get(name),
                 **_columns("lis_content", scores.get(CONTENT), "lis"),
                 **_columns("lis_row_shuffled", scores.get(ROW_SHUFFLED), "lis"),
                 **dict(zip(("leak_rows", "leak_bytes", "leak_seconds"), costs.get(name, (None,) * 3), strict=True)),
@@ -179,6 +179,18 @@ def _rows(
             }
         )
     return rows
+
+
+def noise_among(config: RunConfig) -> set[str]:
+    """Names of the leaks that are configured as known to say nothing."""
+    leaks = config.append.future_leaks if config.append is not None else ()
+    return {leak.name for leak in leaks if isinstance(leak, OwnLeak) and leak.is_noise}
+
+
+def controls_among(config: RunConfig) -> set[str]:
+    """Names of the leaks that are no preference data: noise, and the planted truth of a simulated world."""
+    leaks = config.append.future_leaks if config.append is not None else ()
+    return noise_among(config) | {leak.name for leak in leaks if isinstance(leak, PlantedLeak)}
 
 
 def _warnings(
@@ -195,13 +207,13 @@ def _warnings(
         rises=rises,
         threshold=config.evaluation.decision_threshold,
         presence=scores.get(SHUFFLED_GRAPH),
-        wrong_order=scores.get(ROW_SHUFFLED),
+        in_wrong_order=scores.get(ROW_SHUFFLED),
     )
 
 
 # Columns of ``lis_results`` that stand in ``leak_comparison`` under the same name, of the score that decides.
 _COPIED = (
-    *("sigma_seed", "simultaneous_low", "simultaneous_high", "p_holm", "coverage", "within_pair_share"),
+    *("folds", "sigma_seed", "simultaneous_low", "simultaneous_high", "p_holm", "coverage", "within_pair_share"),
     *("lis_gauc", "lis_gauc_ci_low", "lis_gauc_ci_high"),
     *("lis_within_user", "lis_within_user_ci_low", "lis_within_user_ci_high"),
     *("lis_within_request", "lis_within_request_ci_low", "lis_within_request_ci_high"),

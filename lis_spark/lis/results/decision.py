@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from scipy.special import ndtri
 
 from lis_spark.inference import is_negligible, largest_error
-from lis_spark.inference.students_t import critical_value
 
 USEFUL, CLEARLY_USEFUL = "useful", "clearly useful"
 TELLS_USERS_APART, ORDER_NOT_RESOLVED = "tells users apart", "order not resolved"
@@ -68,7 +67,7 @@ class Evidence:
         lis: the honest score; None where there are too few users or rows for an interval.
         within_user: the same over pairs of impressions of one user; None where too few users have such pairs.
         by_date: the score on each evaluated date that has an interval.
-        dates_without_interval: evaluated dates with too few users or rows for one.
+        small_dates: the score on each evaluated date with too few users or rows for one.
         users: behind the score.
         positives: impressions of the positive class.
         negatives: of the other.
@@ -86,7 +85,7 @@ class Evidence:
     coverage: float | None
     is_trained_once: bool
     threshold: float
-    dates_without_interval: int = 0
+    small_dates: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
@@ -137,12 +136,12 @@ def is_too_few(users: int, positives: int, negatives: int) -> bool:
 def _judge_gain(evidence: Evidence, score: Score, shown: str) -> Verdict:
     """Of a score that is at least the threshold with its interval above 0: what it orders."""
     threshold, within = evidence.threshold, evidence.within_user
-    below = sum(day.value <= 0 for day in evidence.by_date)
+    values = [*(day.value for day in evidence.by_date), *evidence.small_dates]
+    below = sum(value <= 0 for value in values)
     if below:
-        return Verdict(CONFLICTING, f"{shown}, but not above 0 on {below} of {len(evidence.by_date)} dates")
-    if evidence.dates_without_interval:
-        dates = len(evidence.by_date) + evidence.dates_without_interval
-        shown += f" ({evidence.dates_without_interval} of {dates} dates are too small to be looked at alone)"
+        return Verdict(CONFLICTING, f"{shown}, but not above 0 on {below} of {len(values)} dates")
+    if evidence.small_dates:
+        shown += f" ({len(evidence.small_dates)} of {len(values)} dates are too small for an interval of their own)"
     if within is None:
         return Verdict(
             ORDER_NOT_RESOLVED, f"{shown}, and fewer than {FEWEST_USERS} users have impressions of both classes"
@@ -158,8 +157,9 @@ def _judge_gain(evidence: Evidence, score: Score, shown: str) -> Verdict:
             f"{shown}, but {order}, below the {threshold:.4f} that counts: it tells users apart and does not order the "
             "items that one user sees",
         )
-    effect, quantiles = smallest_effect(within), _quantiles_of_power(within)
-    needed = _needed(within.units_for(threshold / quantiles, within.clusters), "users with impressions of both classes")
+    effect = smallest_effect(within)
+    error = threshold * within.standard_error / effect
+    needed = _needed(within.units_for(error, within.clusters), "users with impressions of both classes")
     return Verdict(
         ORDER_NOT_RESOLVED,
         f"{shown}, but {order}: the smallest gain within users that this data could have shown is {effect:.4f}; "
@@ -168,12 +168,8 @@ def _judge_gain(evidence: Evidence, score: Score, shown: str) -> Verdict:
 
 
 def smallest_effect(score: Score) -> float:
-    """The effect that a two-sided test at 5 % finds with a power of 80 %, in the unit of the score."""
-    return _quantiles_of_power(score) * score.standard_error
-
-
-def _quantiles_of_power(score: Score) -> float:
-    return critical_value(score.degrees_of_freedom, 0.05) + float(ndtri(POWER))
+    """The effect whose interval, as wide as this one, keeps above 0 with a power of 80 %, in the unit of the score."""
+    return (score.high - score.low) / 2 + float(ndtri(POWER)) * score.standard_error
 
 
 def _needed(units: int | None, name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ from pyspark.sql import functions as F
 
 from lis_spark.config import fingerprint
 from lis_spark.config.leaks import HONEST
+from lis_spark.inference import Estimate, combine_seeds
 from lis_spark.lake import Lake
 from lis_spark.lis.plan.arms import RUNG
 from lis_spark.lis.plan.comparisons import Measurement
@@ -110,7 +111,7 @@ def diagnoses(
             interval = None
             if of_users and under and under.lis and under.ci_low is not None and under.ci_low > 0:
                 over, own = ([_gains(one, comparisons) for one, _ in variants[rung]] for rung in (above, below))
-                interval = of_users.widened(_replicate_variance(over, own, of_users.value) / under.lis**2)
+                interval = _with_replicates(of_users, over, own, under.lis)
             values |= _columns(name, interval)
         seed, date, stratum = key
         identities = {name: [identity for _, identity in members] for name, members in variants.items()}
@@ -159,20 +160,23 @@ def _gains(measurement: Measurement, comparisons: Mapping[str, Comparison]) -> l
     ]
 
 
-def _replicate_variance(above: Sequence[Sequence[float]], below: Sequence[Sequence[float]], ratio: float) -> float:
-    """Variance of mean above - ratio x mean below over draws and seeds, beside that of users (method 1.6, 1.7).
+def _with_replicates(
+    of_users: RatioInterval, above: Sequence[Sequence[float]], below: Sequence[Sequence[float]], whole: float
+) -> Estimate:
+    """A ratio with what draws and seeds add to the error that it has from its users (method 1.6, 1.7).
 
     Args:
+        of_users: the ratio and its error over the users.
         above: seed x draw -> gain.
         below: likewise.
-        ratio: of their means.
+        whole: the mean gain below.
     """
+    ratio = of_users.value
     left = [[one - ratio * other for one, other in zip(*pair, strict=True)] for pair in zip(above, below, strict=True)]
-    errors = [statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0 for values in left]
-    if len(left) == 1:
-        return errors[0] ** 2
     # each seed has draws of its own, so what draws add is in the scatter of the seeds
-    return statistics.variance(statistics.fmean(values) for values in left) / len(left)
+    values = left[0] if len(left) == 1 else [statistics.fmean(draws) for draws in left]
+    estimate = combine_seeds([value / whole for value in values], of_users.standard_error**2, of_users.clusters)
+    return replace(estimate, value=ratio)
 
 
 def _name(key: tuple[Any, ...], variant: str) -> str:
@@ -207,6 +211,6 @@ def diagnoses_of(lake: Lake, results: Sequence[Mapping[str, Any]]) -> list[dict[
     return [row.asDict() for row in own.orderBy("evaluated_date", "stratum", "seed").collect()]
 
 
-def _columns(name: str, interval: RatioInterval | None) -> dict[str, float | None]:
-    values = (interval.value, *interval.interval) if interval else (None, None, None)
+def _columns(name: str, estimate: Estimate | None) -> dict[str, float | None]:
+    values = (estimate.value, *estimate.interval()) if estimate else (None, None, None)
     return dict(zip((name, f"{name}_ci_low", f"{name}_ci_high"), values, strict=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from lis_spark.inference import Estimate, combine_orders, combine_seeds
 from lis_spark.lis.plan.strata import SEVERAL_ROWS
@@ -23,15 +23,15 @@ TRAINED = ("swap+refit", "append")
 class Found:
     """All comparisons by name, and the errors by leaving out users where a ranking has few: name -> kind -> error.
 
-    ``known_sigma``: standard deviation over training seeds that an earlier run has measured, for scores of one seed.
+    ``known_sigma``: kind -> standard deviation over training seeds that an earlier run has measured.
     """
 
     comparisons: Mapping[str, Comparison]
     jackknife: Mapping[str, Mapping[str, float | None]]
-    known_sigma: float | None = None
+    known_sigma: Mapping[str, float] = field(default_factory=dict)
 
     def estimate(
-        self, pool: Pool, kind: Callable[[Comparison], Gain | None], name: str = "", is_trained: bool = False
+        self, pool: Pool, kind: Callable[[Comparison], Gain | None], name: str = "", sigma: float | None = None
     ) -> Estimate | None:
         """The mean over the replicates of a pool: its training seeds, or the draws of its control.
 
@@ -39,7 +39,7 @@ class Found:
             pool: of one measurement or of several.
             kind: which gain of a comparison.
             name: :data:`LIS` or :data:`WITHIN_USER`, whose errors are also known by leaving out users.
-            is_trained: whether arms were trained for it, so that another training would move it.
+            sigma: standard deviation over training seeds that an earlier run has measured; used where there is one.
         """
         joint = self.comparisons.get(pool.name)
         gain = kind(joint) if joint else None
@@ -49,15 +49,15 @@ class Found:
         replicates = [kind(one) for one in map(self.comparisons.get, pool.replicates or pool.draws) if one]
         values = [one.value for one in replicates if one is not None]
         if len(values) < 2:
-            sigma = self.known_sigma if is_trained and len(pool.seeds) == 1 else None
-            if sigma is not None and pool.against_own_order:  # its own order is a draw, as the control's is
-                sigma *= math.sqrt(2.0)
-            return combine_seeds([gain.value], error**2, gain.clusters, sigma)
+            own = sigma if len(pool.seeds) == 1 else None
+            if own is not None and pool.against_own_order:  # its own order is a draw, as the control's is
+                own *= math.sqrt(2.0)
+            return combine_seeds([gain.value], error**2, gain.effective_clusters, own)
         if pool.against_own_order:
             checks = [kind(one) for one in map(self.comparisons.get, pool.checks) if one]
             known = [one.value for one in checks if one is not None]
-            return replace(combine_orders(values, known, error**2, gain.clusters), value=gain.value)
-        found = replace(combine_seeds(values, error**2, gain.clusters), value=gain.value)
+            return replace(combine_orders(values, known, error**2, gain.effective_clusters), value=gain.value)
+        found = replace(combine_seeds(values, error**2, gain.effective_clusters), value=gain.value)
         return found if pool.replicates else replace(found, sigma_seed=None)
 
     def cluster_error(self, pool: Pool, gain: Gain, name: str) -> float:
@@ -92,9 +92,9 @@ def with_few_users(comparisons: Mapping[str, Comparison]) -> list[Comparison]:
 
 def fill_row(row: ResultRow, pool: Pool, found: Found) -> None:
     """Writes the figures of a pool into its row; no interval where too few users or rows of a class stand behind it."""
-    comparison, is_trained = found.comparisons[pool.name], row.protocol in TRAINED
+    comparison, known_sigma = found.comparisons[pool.name], found.known_sigma if row.protocol in TRAINED else {}
     _fill_counts(row, pool, comparison)
-    lis = found.estimate(pool, lambda one: one.auc, LIS, is_trained)
+    lis = found.estimate(pool, lambda one: one.auc, LIS, known_sigma.get(LIS))
     if lis is None or is_too_few(comparison.users, row.positives or 0, row.negatives or 0):
         row.lis, lis = comparison.lis, None
     else:
@@ -103,7 +103,8 @@ def fill_row(row: ResultRow, pool: Pool, found: Found) -> None:
         row.cluster_standard_error = found.cluster_error(pool, comparison.auc, LIS)
         row.ci_low, row.ci_high = lis.interval()
     for name, (of, kind, error) in _gains(pool).items():
-        estimate, own = found.estimate(of, kind, error, is_trained), found.comparisons.get(of.name)
+        sigma = known_sigma.get(WITHIN_USER) if error == WITHIN_USER else None
+        estimate, own = found.estimate(of, kind, error, sigma), found.comparisons.get(of.name)
         gain = kind(own) if own else None
         if estimate is None or gain is None:
             continue
@@ -132,6 +133,7 @@ def _fill_counts(row: ResultRow, pool: Pool, comparison: Comparison) -> None:
         row.within_user_control = comparison.within_user.control
         row.within_user_leaked = comparison.within_user.leaked
         row.within_user_users = comparison.within_user.clusters
+        row.within_user_effective_users = comparison.within_user.effective_clusters
     for name in ("log_loss_control", "log_loss_leaked", "pcoc_control", "pcoc_leaked"):
         setattr(row, name, getattr(comparison, name))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,15 +30,15 @@ class Compared:
     Attributes:
         names: of the leaks.
         ranks: the ranks that the data allows, 1 for the largest score, and who is shown to be above whom.
-        shrunken: [k], each score drawn towards the mean of all by as much as their errors ask for; the scores
-            themselves where there are fewer than three.
+        shrunken: leak -> its score, drawn towards the mean of all preference data by as much as their errors ask for;
+            the score itself where there are fewer than three. Noise and planted truth are no preference data.
         rising: leaks whose score at the longest horizon is above that at the shortest, with the interval of the
             difference.
     """
 
     names: tuple[str, ...]
     ranks: RankSets
-    shrunken: npt.NDArray[np.float64]
+    shrunken: Mapping[str, float]
     rising: frozenset[str]
 
     def tied_with(self, name: str) -> list[str]:
@@ -72,6 +72,7 @@ def compare_leaks(
     headline: Mapping[tuple[str, str, int], Row],
     pools: Mapping[tuple[str, str, int], Pool],
     folds: int,
+    controls: Set[str] = frozenset(),
 ) -> Compared:
     """Ranks and ties of the honest scores, from the covariance of their errors.
 
@@ -80,17 +81,21 @@ def compare_leaks(
         headline: see :func:`headline_rows`.
         pools: the same keys -> what was measured.
         folds: of users.
+        controls: leaks that are no preference data.
     """
     keys = [key for key, row in headline.items() if key[1] == HONEST and row["standard_error"] is not None]
     if not keys:
         nobody = np.zeros((0, 0), bool)
-        return Compared((), RankSets(np.zeros(0, int), np.zeros(0, int), nobody), np.zeros(0), frozenset())
+        return Compared((), RankSets(np.zeros(0, int), np.zeros(0, int), nobody), {}, frozenset())
     correlation = _correlation(per_user, [pools[key] for key in keys], folds)
-    return rank_leaks({key: headline[key] for key in keys}, correlation, longest_horizons(headline))
+    return rank_leaks({key: headline[key] for key in keys}, correlation, longest_horizons(headline), controls)
 
 
 def rank_leaks(
-    rows: Mapping[tuple[str, str, int], Row], correlation: npt.NDArray[np.float64], longest: Mapping[str, int]
+    rows: Mapping[tuple[str, str, int], Row],
+    correlation: npt.NDArray[np.float64],
+    longest: Mapping[str, int],
+    controls: Set[str] = frozenset(),
 ) -> Compared:
     """Ranks, ties and a shrunken best of the honest scores of k leaks.
 
@@ -98,6 +103,7 @@ def rank_leaks(
         rows: (leak, honest, n) -> its row, with an interval; in the order of the correlation.
         correlation: [rows, rows] of the errors over the users.
         longest: leak -> the n that it is ranked at.
+        controls: leaks that are no preference data, and in no mean that others are drawn towards.
     """
     keys = list(rows)
     values = np.array([row["lis"] for row in rows.values()])
@@ -107,10 +113,12 @@ def rank_leaks(
     covariance = shared_covariance(correlation, of_users, errors)
     last = [place for place, (leak, _, n) in enumerate(keys) if n == longest[leak]]
     own = np.ix_(last, last)
+    data = [place for place in last if keys[place][0] not in controls]
+    drawn = shrink(values[data], covariance[np.ix_(data, data)]).values if data else ()
     return Compared(
         names=tuple(keys[place][0] for place in last),
         ranks=rank_sets(values[last], covariance[own], np.minimum.outer(degrees[last], degrees[last])),
-        shrunken=shrink(values[last], covariance[own]).values,
+        shrunken={keys[place][0]: float(value) for place, value in zip(data, drawn, strict=True)},
         rising=_rising(keys, values, covariance, degrees),
     )
 

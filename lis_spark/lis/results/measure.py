@@ -32,7 +32,7 @@ from lis_spark.lis.results.pools import Pool
 from lis_spark.lis.results.rankings import scored_steps, strata_of_days, write_influence
 from lis_spark.lis.results.result_row import ResultRow
 from lis_spark.lis.results.rows import MEAN, ResultSet, pool_id, pools_of
-from lis_spark.metrics import Comparison, compare, joint_errors
+from lis_spark.metrics import LIS, WITHIN_USER, Comparison, compare, joint_errors
 from lis_spark.partitions import PartitionKey
 from lis_spark.progress import described
 from lis_spark.step import StepResult
@@ -108,8 +108,8 @@ def measurement_ids(
     A change on one date thus measures all dates again: verdicts and means of seeds depend on the others.
     """
     state = fingerprint("result", sorted(wanted.items()), config.evaluation.decision_threshold, config.scenario)
-    if config.evaluation.sigma_seed is not None:
-        state = fingerprint(state, config.evaluation.sigma_seed)
+    if known_sigma(config):
+        state = fingerprint(state, known_sigma(config))
     return [fingerprint(state, measurement.comparison_id) for measurement in measurements]
 
 
@@ -143,7 +143,7 @@ def _results(
     pairs = possible_pairs(per_user, pools, config.evaluation.folds)
     with described(lake.spark, f"{len(pairs)} comparisons"):
         listed = [pair for members in pairs.values() for pair in members]
-        found = comparisons_of(per_user, listed, config.evaluation.sigma_seed)
+        found = comparisons_of(per_user, listed, known_sigma(config))
     with described(lake.spark, "coverage of the tables"):
         covered = coverage(lake, strata_of_days(lake, plan, set(config.evaluation.dates)))
         appended = append_coverage(lake) if config.append else {}
@@ -198,7 +198,7 @@ def possible_pairs(per_user: DataFrame, pools: Sequence[Pool], folds: int) -> di
 
 
 def comparisons_of(
-    per_user: DataFrame, listed: Sequence[Mapping[str, object]], known_sigma: float | None = None
+    per_user: DataFrame, listed: Sequence[Mapping[str, object]], sigma: Mapping[str, float] | None = None
 ) -> Found:
     """All comparisons, with the errors by leaving out users of those with few users in a ranking."""
     comparisons = {comparison.comparison_id: comparison for comparison in compare(per_user, listed)}
@@ -208,7 +208,13 @@ def comparisons_of(
         for kind, errors in joint_errors(per_user, [few], correlated=False)[0].items():
             for name, error in zip(errors.names, errors.jackknife, strict=True):
                 jackknife.setdefault(name, {})[kind] = error
-    return Found(comparisons, jackknife, known_sigma)
+    return Found(comparisons, jackknife, sigma or {})
+
+
+def known_sigma(config: RunConfig) -> dict[str, float]:
+    """Kind of gain -> its standard deviation over training seeds, where the configuration gives it."""
+    sigma = config.evaluation.sigma_seed
+    return {LIS: sigma.lis, WITHIN_USER: sigma.within_user} if sigma is not None else {}
 
 
 def add_simultaneous(results: ResultSet, families: Sequence[Sequence[int]], per_user: DataFrame, found: Found) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 Row = Mapping[str, Any]
+# Of a leak in the wrong order against its control in the wrong order.
+ALIKE, UNLIKE, NOT_RESOLVED = "as it should be", "unlike its control", "not resolved"
 # From this share on a gain is said to be mostly between users.
 MOSTLY = 0.75
 
@@ -17,7 +19,7 @@ def warnings(
     rises: bool,
     threshold: float,
     presence: Row | None = None,
-    wrong_order: Row | None = None,
+    in_wrong_order: Row | None = None,
 ) -> list[str]:
     """What a reader must know before LIS is taken for what an encoder would gain.
 
@@ -28,9 +30,9 @@ def warnings(
         rises: whether the score at the longest n is above that at the shortest, with the interval of the difference.
         threshold: absolute AUC that counts.
         presence: of similar items, a graph of T + n with the wrong neighbours against no graph.
-        wrong_order: of the leak in the wrong order against its control in the wrong order.
+        in_wrong_order: of the leak in the wrong order against its control in the wrong order.
     """
-    found = of_capacity(wrong_order, threshold) if wrong_order is not None else []
+    found = of_capacity(in_wrong_order, threshold) if in_wrong_order is not None else []
     gains = is_above_zero(row)
     if content is not None and content["ci_low"] is not None:
         found += _of_content(row, content, gains, threshold)
@@ -47,13 +49,34 @@ def warnings(
     return found
 
 
-def of_capacity(wrong_order: Row, threshold: float) -> list[str]:
+def wrong_order(value: float, row: Row, bounds: str, threshold: float) -> str:
+    """Whether a leak and its control have the same capacity: without what their order knows they must not differ.
+
+    Args:
+        value: the change of AUC in the wrong order.
+        row: with its 95 % interval, whose columns begin with ``bounds``.
+        bounds: see ``row``.
+        threshold: absolute AUC that counts.
+
+    Returns:
+        :data:`ALIKE` where the interval lies within the threshold of 0, :data:`UNLIKE` where the change is larger and
+        its interval keeps off 0, :data:`NOT_RESOLVED` else.
+    """
+    low, high = row[f"{bounds}_low"], row[f"{bounds}_high"]
+    if low is None:
+        return NOT_RESOLVED
+    if -threshold < low and high < threshold:
+        return ALIKE
+    return UNLIKE if abs(value) > threshold and (low > 0 or high < 0) else NOT_RESOLVED
+
+
+def of_capacity(row: Row, threshold: float) -> list[str]:
     """Says so where a leak and its control differ by more than the threshold without what their order knows."""
-    low, high = wrong_order["ci_low"], wrong_order["ci_high"]
-    if abs(wrong_order["lis"]) <= threshold or low is None or low <= 0 <= high:
+    if wrong_order(row["lis"], row, "ci", threshold) != UNLIKE:
         return []
+    low, high = row["ci_low"], row["ci_high"]
     return [
-        f"unlike its control: in the wrong order it changes AUC by {wrong_order['lis']:+.4f} ({low:+.4f} to "
+        f"{UNLIKE}: in the wrong order it changes AUC by {row['lis']:+.4f} ({low:+.4f} to "
         f"{high:+.4f}) over its control in the wrong order, which must be within {threshold:.4f}: the two do not have "
         "the same capacity"
     ]

@@ -20,7 +20,7 @@ from lis_spark.lis.plan.arms import REPRESENTATION
 from lis_spark.lis.plan.comparisons import Measurement
 from lis_spark.lis.plan.strata import ALL, UNSEEN
 from lis_spark.lis.results.agreement import FEWEST_SETS, Outcomes, agreement
-from lis_spark.lis.results.measure import comparisons_of, group_of, groups_with_both_classes
+from lis_spark.lis.results.measure import comparisons_of, group_of, groups_with_both_classes, known_sigma
 from lis_spark.lis.results.pools import Pool, over_dates, with_checks
 from lis_spark.metrics import LIS, joint_errors
 
@@ -96,6 +96,8 @@ def write_agreement(lake: Lake, outcomes: Outcomes | None, row_id: str, replaces
         one: dict[str, object] = {"leak": name, "is_noise": bool(outcomes.is_noise[place])}
         for number, (score, values) in enumerate(columns.items()):
             one |= {score: values[place], f"{score}_standard_error": errors[number * k + place]}
+            if outcomes.degrees is not None:
+                one[f"{score}_degrees_of_freedom"] = outcomes.degrees[number * k + place]
         listed.append(one)
     told = json.dumps([asdict(each) for each in agreement(outcomes)])
     config = lake.config
@@ -132,7 +134,8 @@ def _gathered(
     needed = {name for pool in scores for name in (pool.name, *pool.replicates, *pool.draws, *pool.checks)}
     pairs = [pair for pool in pools for pair in pool.pairs(folds) if pair["comparison_id"] in needed]
     found = comparisons_of(per_user, pairs)
-    estimates = [found.estimate(pool, lambda one: one.auc, LIS) for pool in scores]
+    sigma = known_sigma(config).get(LIS)
+    estimates = [found.estimate(pool, lambda one: one.auc, LIS, sigma) for pool in scores]
     known = [estimate for estimate in estimates if estimate is not None]
     joint = joint_errors(per_user, [[found.comparisons[pool.name] for pool in scores]])[0][LIS]
     of_users = [found.cluster_error(pool, found.comparisons[pool.name].auc, LIS) for pool in scores]
@@ -148,4 +151,5 @@ def _gathered(
         ais=np.array(values[:k]),
         predictions={name: np.array(values[k * place : k * (place + 1)]) for place, name in enumerate(asked) if place},
         covariance=covariance,
+        degrees=np.array([estimate.degrees_of_freedom for estimate in known]),
     )

@@ -10,7 +10,7 @@ from itertools import chain
 from pyspark.sql import DataFrame
 
 from lis_spark.config.leaks import HONEST, NAIVE
-from lis_spark.inference import combine_seeds
+from lis_spark.inference import combine_orders, combine_seeds
 from lis_spark.lis.plan.arms import TRUTH, TRUTH_BY_FOLD, is_by_fold
 from lis_spark.lis.plan.chains import OTHER_FOLDS, SKIP_OWN_T
 from lis_spark.lis.results.estimates import Found
@@ -23,10 +23,11 @@ Pairs = Mapping[str, Sequence[Mapping[str, object]]]
 
 @dataclass(frozen=True)
 class Named:
-    """A row and the name of its comparison."""
+    """A row and the name of its comparison; whether its control is the same leak in the wrong order."""
 
     row: ResultRow
     name: str
+    against_own_order: bool = False
 
 
 class NamedScores:
@@ -46,8 +47,12 @@ class NamedScores:
         """The row of a comparison."""
         return self._named[self._key_of[name]].row
 
-    def half_interval(self, row: ResultRow, weights: Mapping[str, float], user_error: float, users: int) -> float:
-        """Half of the 95 % interval of a weighted sum of scores: users, and s^2 / R of the sums of the training seeds.
+    def half_interval(
+        self, row: ResultRow, weights: Mapping[str, float], user_error: float, users: int
+    ) -> float | None:
+        """Half of the 95 % interval of a weighted sum of scores: users, and what training seeds and orders add.
+
+        None where the row itself has no interval: too few users, or rows of a class.
 
         Args:
             row: that the sum is written into.
@@ -55,6 +60,8 @@ class NamedScores:
             user_error: standard error of the sum over users.
             users: behind it.
         """
+        if row.standard_error is None:
+            return None
         sums = []
         for seed in self._seeds if row.seed == MEAN else ():
             rows = [self._named.get((*self._key_of[name][:-2], seed, row.evaluated_date)) for name in weights]
@@ -62,7 +69,13 @@ class NamedScores:
             if len(known) == len(weights):
                 sums.append(sum(weight * value for weight, value in zip(weights.values(), known, strict=True)))
         error = user_error * self._found.widening(weights)
-        low, high = combine_seeds(sums if len(sums) > 1 else [0.0], error**2, users).interval()
+        if len(sums) < 2:
+            estimate = combine_seeds([0.0], error**2, users)
+        elif any(self._named[self._key_of[name]].against_own_order for name in weights):
+            estimate = combine_orders(sums, [], error**2, users)
+        else:
+            estimate = combine_seeds(sums, error**2, users)
+        low, high = estimate.interval()
         return (high - low) / 2
 
 
@@ -90,7 +103,7 @@ def add_parts_of_naive(results: ResultSet, per_user: DataFrame, pairs: Pairs, fo
     both null where the interval of what stands below touches 0. What training seeds add is in the intervals.
     """
     named = {
-        (*row.place, row.seed, row.evaluated_date): Named(row, pool.name)
+        (*row.place, row.seed, row.evaluated_date): Named(row, pool.name, pool.against_own_order)
         for row, pool in zip(results.rows, results.pools, strict=True)
         if pool.name in pairs
     }
@@ -137,7 +150,7 @@ def _write_differences(
 ) -> None:
     for (honest, column, weights), one in zip(differences, found.sums, strict=True):
         half = scores.half_interval(honest.row, weights, one.standard_error, one.clusters)
-        _write(honest.row, column, one.value, one.value - half, one.value + half)
+        _write(honest.row, column, one.value, half)
 
 
 def _write_ratios(ratios: Sequence[tuple[Named, str, str, str]], found: Combinations, scores: NamedScores) -> None:
@@ -148,14 +161,11 @@ def _write_ratios(ratios: Sequence[tuple[Named, str, str, str]], found: Combinat
         # a small change of the ratio is (change above - ratio x change below) / below
         weights = {above: 1 / whole, below: -ratio.value / whole}
         half = scores.half_interval(honest.row, weights, ratio.standard_error, ratio.clusters)
-        low, high = ratio.value - half, ratio.value + half
-        if column == "own_label_share":
-            _write(honest.row, column, 1 - ratio.value, 1 - high, 1 - low)
-        else:
-            _write(honest.row, column, ratio.value, low, high)
+        _write(honest.row, column, 1 - ratio.value if column == "own_label_share" else ratio.value, half)
 
 
-def _write(row: ResultRow, column: str, value: float, low: float, high: float) -> None:
+def _write(row: ResultRow, column: str, value: float, half: float | None) -> None:
     setattr(row, column, value)
-    setattr(row, f"{column}_ci_low", low)
-    setattr(row, f"{column}_ci_high", high)
+    if half is not None:
+        setattr(row, f"{column}_ci_low", value - half)
+        setattr(row, f"{column}_ci_high", value + half)

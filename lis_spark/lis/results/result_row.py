@@ -76,6 +76,7 @@ class ResultRow:
     lis_within_user_simultaneous_low: float | None = None
     lis_within_user_simultaneous_high: float | None = None
     within_user_users: int | None = None
+    within_user_effective_users: float | None = None
     within_pair_share: float | None = None
     lis_within_request: float | None = None
     lis_within_request_standard_error: float | None = None

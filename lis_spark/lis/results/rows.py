@@ -141,7 +141,7 @@ class ResultSet:
                 lis=simultaneous_score(row),
                 within_user=within_user_score(row),
                 by_date=by_date,
-                dates_without_interval=len(days) - len(by_date),
+                small_dates=[day.lis for day in days if simultaneous_score(day) is None and day.lis is not None],
                 users=row.users or 0,
                 positives=row.positives or 0,
                 negatives=row.negatives or 0,
@@ -196,7 +196,8 @@ def _add_within_user(rows: Sequence[ResultRow], correlation: np.ndarray) -> None
     of_users = [row.lis_within_user_cluster_standard_error or 0.0 for row in chosen]
     plain = [row.lis_within_user_standard_error or 0.0 for row in chosen]
     seed_degrees = [row.seed_degrees_of_freedom or 0.0 for row in chosen]
-    errors, degrees = errors_together(plain, of_users, [row.within_user_users or 2 for row in chosen], seed_degrees)
+    users = [row.within_user_effective_users or 2 for row in chosen]
+    errors, degrees = errors_together(plain, of_users, users, seed_degrees)
     values = [row.lis_within_user or 0.0 for row in chosen]
     covariance = shared_covariance(correlation[np.ix_(known, known)], of_users, errors)
     found = simultaneous_intervals(values, covariance, degrees)
@@ -206,14 +207,14 @@ def _add_within_user(rows: Sequence[ResultRow], correlation: np.ndarray) -> None
 
 
 def errors_together(
-    plain: Sequence[float], of_users: Sequence[float], clusters: Sequence[int], seed_degrees: Sequence[float]
+    plain: Sequence[float], of_users: Sequence[float], clusters: Sequence[float], seed_degrees: Sequence[float]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Standard errors and degrees of freedom of scores that are read together, from each one's own.
 
     Args:
         plain: [k] standard errors with all that is in them.
         of_users: [k] those over users alone.
-        clusters: [k] users.
+        clusters: [k] users, or effective users where they weigh unequally.
         seed_degrees: [k] degrees of freedom of what seeds add; 0 with one seed.
     """
     variances = np.square(of_users)

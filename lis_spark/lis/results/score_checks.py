@@ -72,13 +72,17 @@ def _check_complete(
     if wrong:
         (seed, date, arm), rows = next(iter(wrong.items()))
         steps = "score and append" if any(key[2].startswith("append|") for key in wrong) else "score"
+        is_more = found[seed, date, arm] > rows
+        problem = "more scores than impressions" if is_more else "not scored every impression that they are for"
         raise InputError(
-            f"{len(wrong)} of {len(expected)} arms have not scored every impression that they are for",
+            f"{len(wrong)} of {len(expected)} arms have {problem}",
             table="scores",
             partition={"seed": seed, "date": str(date)},
             found=f"{found[seed, date, arm]:,} scores of arm {arm}",
             expected=f"{rows:,} scores",
-            remedy=f"run lis-spark run with this configuration, or its steps up to {steps}, before measure",
+            remedy="look for doubled impression ids, then run lis-spark score --force"
+            if is_more
+            else f"run lis-spark run with this configuration, or its steps up to {steps}, before measure",
         )
 
 
