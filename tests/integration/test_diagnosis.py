@@ -143,9 +143,11 @@ def test_ratios_are_those_of_the_users(spark: Any, config_data: dict[str, Any], 
             defined += 1
             by_user = (shifts[0] - value * shifts[1]).mean(axis=0) / under.mean()
             beside = beside_users((over - value * under) / under.mean())
-            error = np.sqrt((by_user**2).sum() * USERS / (USERS - 1) + beside)
+            users = (by_user**2).sum() * USERS / (USERS - 1)
+            groups = len(members) if len(members) > 1 else len(controls)
+            inverse = users**2 / (USERS - 1) + (beside**2 / (groups - 1) if groups > 1 else 0.0)
             assert getattr(row, ratio) == pytest.approx(value, abs=1e-9)
             interval = getattr(row, f"{ratio}_ci_low"), getattr(row, f"{ratio}_ci_high")
-            half = t.ppf(0.975, USERS - 1) * error
+            half = t.ppf(0.975, (users + beside) ** 2 / inverse) * np.sqrt(users + beside)
             assert interval == pytest.approx((value - half, value + half), abs=1e-6)
     assert defined > len(found)

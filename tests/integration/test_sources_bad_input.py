@@ -288,7 +288,7 @@ def test_what_was_there_is_put_back_where_the_source_changes_while_it_is_read(
     monkeypatch.setattr(Lake, "write_partitions", one_row_fewer)
     with pytest.raises(StepFailed, match="the source changed while it was read") as error:
         ingest.run(spark, config)
-    assert "15 rows written" in str(error.value) and "18 rows" in str(error.value)
+    assert "found: 15 rows" in str(error.value) and "expected: 18 rows" in str(error.value)
     assert sorted(map(str, Lake(spark, config).read("impressions").collect())) == before
 
 
