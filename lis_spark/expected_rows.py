@@ -41,15 +41,25 @@ class ExpectedRows:
         """Whether a written count is as expected."""
         return found <= self.count if self.at_most else found == self.count
 
-    def failure(self, table: str, keys: Iterable[PartitionKey], found: int) -> StepFailed:
-        """The error of a write that was taken back."""
+    def failure(self, table: str, keys: Iterable[PartitionKey], found: int, is_taken_back: bool) -> StepFailed:
+        """The error of a write that has other rows.
+
+        Args:
+            table: its name.
+            keys: partitions that were written.
+            found: the count.
+            is_taken_back: whether the table could be put back; it cannot where somebody else has written since.
+        """
         named = ["/".join(key) for key in sorted(keys) if key]
         more = f" and {len(named) - 5} more" if len(named) > 5 else ""
         return StepFailed(
-            f"{self.problem}; the table is as it was before",
+            f"{self.problem}; the table "
+            + (
+                "is as it was before" if is_taken_back else "could not be put back: another run has written to it since"
+            ),
             table=table,
             partition=", ".join(named[:5]) + more,
             found=f"{found:,} {self.unit.split(':')[0]}",
             expected=f"{'at most ' if self.at_most else ''}{self.count:,} {self.unit}",
-            remedy=self.remedy,
+            remedy=self.remedy if is_taken_back else f"{self.remedy}, with --force",
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import NoReturn
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
@@ -103,9 +104,17 @@ class Lake(LakeReader[ConfigT]):
         self._committed(name)
         found = observation.get
         if expected is not None and not expected.agrees_with(int(found["counted"])):
-            self.take_back(name)
-            raise expected.failure(name, fingerprints, int(found["counted"]))
+            self._take_back_of(name, expected, fingerprints, int(found["counted"]))
         return int(found["rows"])
+
+    def _take_back_of(
+        self, name: str, expected: ExpectedRows, fingerprints: Mapping[PartitionKey, str], found: int
+    ) -> NoReturn:
+        try:
+            self.take_back(name)
+        except StepFailed as refused:
+            raise expected.failure(name, fingerprints, found, is_taken_back=False) from refused
+        raise expected.failure(name, fingerprints, found, is_taken_back=True)
 
     def _save(
         self, writer: DataFrameWriter, name: str, frame: DataFrame, fingerprints: Mapping[PartitionKey, str]

@@ -144,7 +144,7 @@ def estimate(units: Sequence[ArmPair], moments: Sequence[Moments]) -> Comparison
         users=users,
         u2_control=total(lambda row: row.sums["control_u2_positives"]),
         u2_leaked=total(leaked("leaked_u2_positives")),
-        auc=Gain(auc_control, float(difference.auc_control + difference.lis), lis, error, users, users),
+        auc=Gain(auc_control, float(difference.auc_control + difference.lis), lis, error, users, float(users)),
         auc_control_standard_error=standard_error(moments, difference.control_form, users, comparison_id),
         gauc=gauc,
         gauc_coverage=float(total(lambda row: row.sums["m"]) / rows),
@@ -228,9 +228,9 @@ def _ratio_gain(
         for unit in own
     }
     if users < 2:
-        return Gain(float(control), float(leaked), float(gain), None, users, users), form
+        return Gain(float(control), float(leaked), float(gain), None, users, float(users)), form
     shares = {unit: {ratio.weight: 1 / (weight * size)} for unit, size in sizes.items()}
     squares = standard_error(moments, shares, users, name) ** 2 * (users - 1) / users
-    effective = min(max(1 / squares, FEWEST_CLUSTERS), users)
+    effective = min(max(1 / squares, FEWEST_CLUSTERS), float(users))
     error = standard_error(moments, form, users, name)
     return Gain(float(control), float(leaked), float(gain), error, users, effective), form

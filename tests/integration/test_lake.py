@@ -136,6 +136,26 @@ def test_write_partitions_with_other_rows_than_expected_leaves_the_table_as_it_w
     assert lake.write_partitions(name, _snapshots(spark, days), keys, expected=_expected(9, counted=shown)) == 2
 
 
+def test_write_partitions_that_cannot_be_taken_back_says_what_is_wrong_and_why_it_stays(
+    spark: Any, lake: Lake, config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, committed = "model_snapshots", Lake._committed
+
+    def and_another_writes(own: Lake, table: str) -> None:
+        committed(own, table)
+        if own is lake:
+            other = Lake(spark, config, run_id="r2")
+            other.write_partitions(name, _snapshots(spark, {"2022-05-09": 9}), {("base", "2022-05-09"): "g"})
+
+    monkeypatch.setattr(Lake, "_committed", and_another_writes)
+    with pytest.raises(StepFailed, match="days were lost; the table could not be put back: another run") as error:
+        lake.write_partitions(
+            name, _snapshots(spark, {"2022-05-01": 1}), {("base", "2022-05-01"): "f"}, expected=_expected(3)
+        )
+    assert "run it again, with --force" in str(error.value) and "found: 1 days" in str(error.value)
+    assert set(Lake(spark, config).fingerprints(name).values()) == {"f", "g"}
+
+
 def test_take_back_after_another_run_wrote_keeps_its_rows(spark: Any, lake: Lake, config: RunConfig) -> None:
     name = "model_snapshots"
     lake.write_partitions(name, _snapshots(spark, {"2022-05-01": 1}), {("base", "2022-05-01"): "f"})
