@@ -24,8 +24,8 @@ class Gain:
     ``clusters`` are the users behind it; with only one there is no standard error. ``effective_clusters``: of a figure
     that weighs users, as many users of one weight would know as much, (sum of weights)^2 / sum of squared weights
     (Kish 1965, "Survey Sampling"). A few users hold most pairs of impressions: with one degree of freedom less than
-    that, intervals within 30, 80 and 150 users hold the truth in 96, 97 and 94 % of simulated worlds, with one less than
-    all users in 91, 93 and 93 % (``tests/perf/check_coverage.py``).
+    that, intervals within 30, 80 and 150 users hold the truth in 96, 97 and 94 % of simulated worlds, with one less
+    than all users in 91, 93 and 93 % (``tests/perf/check_coverage.py``).
     """
 
     control: float
