@@ -133,7 +133,7 @@ def _without_information(subject: Subject, day: str) -> Series | None:
             bounds = [row[name] for row in rows for name in ("ci_low", "ci_high") if row.get(name) is not None]
             value = sum(row["lis"] for row in rows) / len(rows)
             points.append(Point(horizon, value, min(bounds, default=None), max(bounds, default=None)))
-    return Series("label_shuffled", "no information", tuple(points), is_of_several=True) if len(points) > 1 else None
+    return Series("label_shuffled", "controls", tuple(points), is_of_several=True) if len(points) > 1 else None
 
 
 def _strata_panels(subject: Subject, families: dict[str, list[str]]) -> list[Panel]:

@@ -378,5 +378,5 @@ def test_the_band_without_information_reaches_over_both_controls(rows, context, 
     replayed = [plausible_row("replay", "2022-05-01", n, -0.0011, 0.0002) for n in (1, 3, 5, 7)]
     page = read([*rows, *replayed], context, tmp_path)
     # the mean of -.0002 ± .0002 and -.0011 ± .0004, from the lowest to the highest bound
-    assert "no information, n = 7: −0.0007 (bounds of all −0.0015 to 0.0000)" in page.text
+    assert "controls, n = 7: −0.0007 (bounds of all −0.0015 to 0.0000)" in page.text
     assert "the intervals of shuffled labels and a replay of the days before T" in page.text
