@@ -67,6 +67,7 @@ def evidence(**changes: object) -> Evidence:
         ({}, CLEARLY_USEFUL),
         ({"lis": score(0.0015)}, USEFUL),
         ({"within_user": score(-0.0008, 0.0015)}, TELLS_USERS_APART),
+        ({"within_user": score(0.0004, 0.0003)}, TELLS_USERS_APART),  # above 0, and surely below what counts
         ({"within_user": score(0.0008, 0.0020)}, ORDER_NOT_RESOLVED),
         ({"lis": score(0.0001, 0.0006), "within_user": None}, NEGLIGIBLE),
         ({"lis": score(0.0001, 0.0006), "coverage": 0.31}, NOT_MEASURABLE),
@@ -146,11 +147,11 @@ def test_judge_a_useful_verdict_never_claims_more_than_its_intervals(
     lis, order = score(value, half), score(within, within_half)
     verdict = judge(evidence(lis=lis, within_user=order, by_date=(lis,), is_trained_once=once))
     if verdict.name in (USEFUL, CLEARLY_USEFUL):
-        assert lis.low > 0 and order.low > 0 and lis.value >= THRESHOLD and not once
+        assert lis.low > 0 and order.low > 0 and order.high >= THRESHOLD and lis.value >= THRESHOLD and not once
     if verdict.name == CLEARLY_USEFUL:
         assert lis.low >= THRESHOLD
     if verdict.name == TELLS_USERS_APART:
-        assert order.high < THRESHOLD and order.low <= 0
+        assert order.high < THRESHOLD
     if verdict.name == HARMFUL:
         assert lis.high < 0
 

@@ -147,16 +147,16 @@ def _judge_gain(evidence: Evidence, score: Score, shown: str) -> Verdict:
             ORDER_NOT_RESOLVED, f"{shown}, and fewer than {FEWEST_USERS} users have impressions of both classes"
         )
     order = f"within users it is {_with_interval(within)}"
-    if within.low > 0:
-        if score.low >= threshold:
-            return Verdict(CLEARLY_USEFUL, f"{shown}, at least {threshold:.4f} with its interval; {order}")
-        return Verdict(USEFUL, f"{shown}; {order}")
-    if within.high < threshold:
+    if within.high < threshold:  # even where it is above 0: training profits a little from knowing who is who
         return Verdict(
             TELLS_USERS_APART,
             f"{shown}, but {order}, below the {threshold:.4f} that counts: it tells users apart and does not order the "
             "items that one user sees",
         )
+    if within.low > 0:
+        if score.low >= threshold:
+            return Verdict(CLEARLY_USEFUL, f"{shown}, at least {threshold:.4f} with its interval; {order}")
+        return Verdict(USEFUL, f"{shown}; {order}")
     effect = smallest_effect(within)
     error = threshold * within.standard_error / effect
     needed = _needed(within.units_for(error, within.clusters), "users with impressions of both classes")
