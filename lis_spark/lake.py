@@ -104,10 +104,10 @@ class Lake(LakeReader[ConfigT]):
         self._committed(name)
         found = observation.get
         if expected is not None and not expected.agrees_with(int(found["counted"])):
-            self._take_back_of(name, expected, fingerprints, int(found["counted"]))
+            self._take_back_and_fail(name, expected, fingerprints, int(found["counted"]))
         return int(found["rows"])
 
-    def _take_back_of(
+    def _take_back_and_fail(
         self, name: str, expected: ExpectedRows, fingerprints: Mapping[PartitionKey, str], found: int
     ) -> NoReturn:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator, model_validator
 
-from lis_spark.config.leaks import IdTableLeak, Leak, Representation
+from lis_spark.config.leaks import IdTableLeak, Leak, OwnLeak, PlantedLeak, Representation
 from lis_spark.config.section import Section
 
 # Of the columns of items.
@@ -51,6 +51,16 @@ class AppendConfig(Section):
     def future_leaks(self) -> tuple[Leak, ...]:
         """Those that hold something of after T."""
         return tuple(leak for leak in self.leaks if not isinstance(leak, Representation))
+
+    @property
+    def noise(self) -> set[str]:
+        """Names of the leaks that are known to say nothing."""
+        return {leak.name for leak in self.future_leaks if isinstance(leak, OwnLeak) and leak.is_noise}
+
+    @property
+    def without_data(self) -> set[str]:
+        """Names of the leaks that are no preference data: noise, and the planted truth of a simulated world."""
+        return self.noise | {leak.name for leak in self.future_leaks if isinstance(leak, PlantedLeak)}
 
     @property
     def representations(self) -> tuple[Representation, ...]:

@@ -1,6 +1,6 @@
 """Exact AUC, influence per user, GAUC and calibration; knows nothing of leaks or rankers (method 2)."""
 
-from lis_spark.metrics.combined_estimates import RatioInterval, SumInterval
+from lis_spark.metrics.combined_estimates import CombinedEstimate
 from lis_spark.metrics.comparison import Combinations, combine, compare
 from lis_spark.metrics.estimates import Comparison, Gain
 from lis_spark.metrics.influence import influence, totals
@@ -14,11 +14,10 @@ __all__ = [
     "USER_PART",
     "WITHIN_USER",
     "Combinations",
+    "CombinedEstimate",
     "Comparison",
     "Gain",
     "JointErrors",
-    "RatioInterval",
-    "SumInterval",
     "combine",
     "compare",
     "exact_auc",

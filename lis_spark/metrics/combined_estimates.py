@@ -13,24 +13,8 @@ from lis_spark.metrics.pairs import ArmPair
 
 
 @dataclass(frozen=True)
-class RatioInterval:
-    """Ratio of the LIS of two comparisons on shared users, with its 95 % interval by the delta method."""
-
-    numerator_id: str
-    denominator_id: str
-    value: float
-    standard_error: float
-    clusters: int
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """The 95 % interval by Student's t."""
-        return t_interval(self.value, self.standard_error, self.clusters)
-
-
-@dataclass(frozen=True)
-class SumInterval:
-    """A weighted sum of the LIS of comparisons on shared users, with its 95 % interval."""
+class CombinedEstimate:
+    """A ratio or a weighted sum of the LIS of comparisons on shared users, with its 95 % interval."""
 
     value: float
     standard_error: float
@@ -44,7 +28,7 @@ class SumInterval:
 
 def estimate_ratio(
     units: Sequence[ArmPair], moments: Sequence[Moments], numerator_id: str, denominator_id: str
-) -> RatioInterval | None:
+) -> CombinedEstimate | None:
     """LIS of one comparison over LIS of another, or None where the interval of the denominator touches 0.
 
     Never clamped: it may lie outside [0, 1].
@@ -69,10 +53,12 @@ def estimate_ratio(
     # psi of the ratio = (psi above - ratio x psi below) / LIS below
     form = combine_forms((above.lis_form, 1 / below.lis), (below.lis_form, -ratio / below.lis))
     error = standard_error(moments, form, users, numerator_id)
-    return RatioInterval(numerator_id, denominator_id, float(ratio), error, users)
+    return CombinedEstimate(float(ratio), error, users)
 
 
-def estimate_sum(units: Sequence[ArmPair], moments: Sequence[Moments], weights: Mapping[str, Fraction]) -> SumInterval:
+def estimate_sum(
+    units: Sequence[ArmPair], moments: Sequence[Moments], weights: Mapping[str, Fraction]
+) -> CombinedEstimate:
     """Sum of weight x LIS, its interval from the users that the comparisons share.
 
     Args:
@@ -88,4 +74,4 @@ def estimate_sum(units: Sequence[ArmPair], moments: Sequence[Moments], weights: 
     form = combine_forms(*((part.lis_form, weight) for part, weight in parts))
     users = sum(row.users for row in own.values())
     value = float(sum(part.lis * weight for part, weight in parts))
-    return SumInterval(value, standard_error(moments, form, users, " and ".join(weights)), users)
+    return CombinedEstimate(value, standard_error(moments, form, users, " and ".join(weights)), users)

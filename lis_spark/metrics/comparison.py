@@ -10,7 +10,7 @@ from typing import Any
 from pyspark.sql import DataFrame
 
 from lis_spark.errors import InputError
-from lis_spark.metrics.combined_estimates import RatioInterval, SumInterval, estimate_ratio, estimate_sum
+from lis_spark.metrics.combined_estimates import CombinedEstimate, estimate_ratio, estimate_sum
 from lis_spark.metrics.estimates import Comparison, estimate
 from lis_spark.metrics.moments import collect_moments
 from lis_spark.metrics.pairs import ArmPair, gather_pairs
@@ -46,8 +46,8 @@ def compare(influences: DataFrame, pairs: Pairs, table: str = "influence") -> li
 class Combinations:
     """Weighted sums of LIS in the order asked for; ratios by (above, below), None where what is below touches 0."""
 
-    sums: list[SumInterval]
-    ratios: dict[tuple[str, str], RatioInterval | None]
+    sums: list[CombinedEstimate]
+    ratios: dict[tuple[str, str], CombinedEstimate | None]
 
 
 def combine(

@@ -10,6 +10,7 @@ from lis_spark.lis.results.decision import CONFLICTING
 from lis_spark.lis.results.misleading import between_users
 from lis_spark.report.context import ReportContext
 from lis_spark.report.format import (
+    column_with_interval,
     confidence,
     interval,
     percent,
@@ -152,20 +153,18 @@ def _order(row: Row) -> str:
     if row.get("lis_within_user") is None:
         some = "too few users have" if row.get("within_user_users") else "no user has"
         return f"What it orders for one user cannot be told: {some} impressions of both classes."
-    told = [f"Within users{_of_pairs(row, 'within_pair_share')} the change is {_text(row, 'lis_within_user')}"]
+    pairs, within_user = _of_pairs(row, "within_pair_share"), column_with_interval(row, "lis_within_user")
+    told = [f"Within users{pairs} the change is {within_user}"]
     if row.get("lis_within_request") is not None:
-        told.append(f"within requests{_of_pairs(row, 'request_pair_share')} {_text(row, 'lis_within_request')}")
+        pairs = _of_pairs(row, "request_pair_share")
+        told.append(f"within requests{pairs} {column_with_interval(row, 'lis_within_request')}")
     if row.get("lis_user_part") is not None:
-        told.append(f"what the user alone explains is {_text(row, 'lis_user_part')}")
+        told.append(f"what the user alone explains is {column_with_interval(row, 'lis_user_part')}")
     if row.get("lis_item_part") is not None:
-        told.append(f"what is left to the item {_text(row, 'lis_item_part')}")
+        told.append(f"what is left to the item {column_with_interval(row, 'lis_item_part')}")
     if row.get("lis_user_part") is not None and row.get("several_rows_share") is not None:
         told[-1] += f" (over the {percent(row['several_rows_share'])} of impressions whose user has several)"
     return f"{'; '.join(told)}."
-
-
-def _text(row: Row, name: str) -> str:
-    return figure(row, name, f"{name}_ci").text
 
 
 def _of_pairs(row: Row, name: str) -> str:
@@ -187,9 +186,9 @@ def _parts(subject: Subject, honest: Row) -> list[str]:
     naive = subject.headline("naive")
     if naive is None or honest.get("evaluated_labels") is None:
         return []
-    told = [f"the labels that are scored give {_text(honest, 'evaluated_labels')}"]
+    told = [f"the labels that are scored give {column_with_interval(honest, 'evaluated_labels')}"]
     if honest.get("later_events") is not None:
-        told.append(f"later events of the same users {_text(honest, 'later_events')}")
+        told.append(f"later events of the same users {column_with_interval(honest, 'later_events')}")
     told.append(f"everybody else {figure(honest).text}")
     return [f"Of the naive score, {signed(naive.get('lis'))}, {', '.join(told)}."]
 

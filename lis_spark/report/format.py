@@ -74,6 +74,11 @@ def with_interval(value: float | None, low: float | None, high: float | None) ->
     return f"{signed(value)} ({confidence(low, high)})"
 
 
+def column_with_interval(row: Mapping[str, Any], name: str) -> str:
+    """A column of a row and its 95 % interval, whose columns are ``NAME_ci_low`` and ``NAME_ci_high``."""
+    return with_interval(row.get(name), row.get(f"{name}_ci_low"), row.get(f"{name}_ci_high"))
+
+
 def share_with_interval(value: float | None, low: float | None, high: float | None) -> str:
     """A share and its 95 % interval in one phrase."""
     bounds = "no interval" if low is None or high is None else f"95 % CI {percent(low)} to {percent(high)}"

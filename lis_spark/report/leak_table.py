@@ -12,7 +12,16 @@ from rich.text import Text
 from lis_spark.lis.results.decision import NO_HONEST_SCORE, POSITIVE
 from lis_spark.lis.results.misleading import wrong_order
 from lis_spark.report.answer import ON_FIRST_DAY, first_day_share
-from lis_spark.report.format import ascii_text, data_size, half_interval, percent, signed, verdict_style, with_interval
+from lis_spark.report.format import (
+    ascii_text,
+    column_with_interval,
+    data_size,
+    half_interval,
+    percent,
+    signed,
+    verdict_style,
+    with_interval,
+)
 from lis_spark.report.measurements import Row
 
 
@@ -74,7 +83,7 @@ def leaks_answer(leaks: Sequence[Mapping[str, Any]]) -> str:
     if not useful:
         return f"None of {len(judged)} leaks is shown to be useful {place}."
     best = useful[0]
-    score = with_interval(best["lis_honest"], best["lis_honest_ci_low"], best["lis_honest_ci_high"])
+    score = column_with_interval(best, "lis_honest")
     shrunken = best["lis_shrunken"]
     drawn = (
         ""
@@ -84,8 +93,7 @@ def leaks_answer(leaks: Sequence[Mapping[str, Any]]) -> str:
     control = (
         ""
         if best["lis_row_shuffled"] is None
-        else ", in the wrong order "
-        + with_interval(best["lis_row_shuffled"], best["lis_row_shuffled_ci_low"], best["lis_row_shuffled_ci_high"])
+        else f", in the wrong order {column_with_interval(best, 'lis_row_shuffled')}"
     )
     tied = f", not told apart from {' and '.join(best['tied_with'])}" if best["tied_with"] else ""
     names = ", ".join(row["leak"] for row in useful)
@@ -98,10 +106,6 @@ def leaks_answer(leaks: Sequence[Mapping[str, Any]]) -> str:
 
 def beside_the_verdict(row: Mapping[str, Any], threshold: float) -> str:
     """The parts of a leak's gain, its control in the wrong order, and the share of day T, each with its interval."""
-
-    def told(name: str) -> str:
-        return with_interval(row[name], row[f"{name}_ci_low"], row[f"{name}_ci_high"])
-
     pairs = "" if row["within_pair_share"] is None else f" ({percent(row['within_pair_share'])} of the pairs)"
     names = {
         "lis_within_user": f"within users{pairs}",
@@ -110,7 +114,7 @@ def beside_the_verdict(row: Mapping[str, Any], threshold: float) -> str:
         "lis_item_part": "left to the item",
         "lis_row_shuffled": "in the wrong order",
     }
-    parts = [f"{said} {told(name)}" for name, said in names.items() if row[name] is not None]
+    parts = [f"{said} {column_with_interval(row, name)}" for name, said in names.items() if row[name] is not None]
     if row["lis_row_shuffled"] is not None:
         parts[-1] += f": {wrong_order(row['lis_row_shuffled'], row, 'lis_row_shuffled_ci', threshold)}"
     share = first_day_share(row)
@@ -140,7 +144,7 @@ def swapped_beside(leaks: Sequence[Mapping[str, Any]], rows: Sequence[Row]) -> l
     row = max(swapped, key=lambda one: one.get("evaluated_dates") or 1)
     return [
         f"The ID table of T + {table['horizon_days']} as one more feature ({table['leak']}): "
-        f"{with_interval(table['lis_honest'], table['lis_honest_ci_low'], table['lis_honest_ci_high'])}, "
+        f"{column_with_interval(table, 'lis_honest')}, "
         f"{table['verdict']}; substituted for the ranker's own (protocol swap): "
         f"{with_interval(row['lis'], row['ci_low'], row['ci_high'])}, {row['verdict']}. The first asks what the later "
         "table adds to what the ranker has, after a few days of training with it, the second what the ranker would be "

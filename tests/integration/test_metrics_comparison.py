@@ -359,12 +359,18 @@ def test_one_user_is_refused(spark: Any) -> None:
     per_user.unpersist()
 
 
-def test_compare_one_user_with_both_classes_has_an_order_without_an_error(spark: Any) -> None:
-    scores = [(DATES[0], arm, 0, f"u{max(row, 1)}", str(row), row % 2, float(row)) for arm in "ab" for row in range(6)]
+def compared_on_a_day(spark: Any, scores: list[tuple[Any, ...]]) -> Any:
+    """The comparison of arm b with arm a of one day, in one ranking."""
     frame = spark.createDataFrame(scores, SCHEMA.replace("evaluated_date date", "evaluated_date string"))
     per_user = influence(frame, GROUPS)
-    (found,) = compare(per_user, [pair("one", "b")])
+    (comparison,) = compare(per_user, [pair("one", "b")])
     per_user.unpersist()
+    return comparison
+
+
+def test_compare_one_user_with_both_classes_has_an_order_without_an_error(spark: Any) -> None:
+    scores = [(DATES[0], arm, 0, f"u{max(row, 1)}", str(row), row % 2, float(row)) for arm in "ab" for row in range(6)]
+    found = compared_on_a_day(spark, scores)
     assert (found.within_user.clusters, found.within_user.standard_error) == (1, None)
     for gain in (found.auc, found.within_user):
         assert type(gain.effective_clusters) is float, "a column of doubles takes no whole number"
@@ -372,10 +378,7 @@ def test_compare_one_user_with_both_classes_has_an_order_without_an_error(spark:
 
 def test_users_of_one_class_leave_gauc_empty(spark: Any) -> None:
     scores = [(DATES[0], arm, 0, f"u{row}", str(row), row % 2, float(row)) for arm in "ab" for row in range(6)]
-    frame = spark.createDataFrame(scores, SCHEMA.replace("evaluated_date date", "evaluated_date string"))
-    per_user = influence(frame, GROUPS)
-    (found,) = compare(per_user, [pair("one", "b")])
-    per_user.unpersist()
+    found = compared_on_a_day(spark, scores)
     assert found.gauc_coverage == 0
     assert (found.gauc, found.within_user, found.within_request) == (None, None, None)
 

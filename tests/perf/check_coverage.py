@@ -21,21 +21,22 @@ import pandas as pd
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from lis_spark.lis.results.decision import FEWEST_OF_A_CLASS
 from lis_spark.lis.results.estimates import Found
 from lis_spark.lis.results.measure import comparisons_of
 from lis_spark.lis.results.pools import Pool
 from lis_spark.metrics import LIS, WITHIN_USER, influence
 from lis_spark.session import get_session
 from tests.perf.check_inference import widened
+from tests.perf.check_verdicts import auc_influence
 
 ITEMS, FOLDS, SEEDS = 300, 5, (17, 18, 19)
 # Impressions of a user, on average; activity is unequal.
 ROWS = 12.0
 CONTROL, LEAKED = "control", "leaked"
 KINDS = {LIS: lambda one: one.auc, WITHIN_USER: lambda one: one.within_user}
-# Seeds of two standard errors of the users: what a user sees is resolved by none.
+# Standard deviation over seeds, in standard errors of the users.
 SCATTERS = (0.0, 1.0, 2.0)
-FEWEST_ROWS = 30
 # Of all worlds of a line together, for time.
 MOST_USERS = 400_000
 
@@ -106,7 +107,7 @@ def usable(rows: pd.DataFrame) -> pd.DataFrame:
     )
     cells["negatives"] = cells["rows"] - cells["positives"]
     fine = (cells["users"] > 1) & (cells["positives"] > 0) & (cells["negatives"] > 0)
-    whole = cells.groupby("world")[["positives", "negatives"]].sum().min(axis=1) >= FEWEST_ROWS
+    whole = cells.groupby("world")[["positives", "negatives"]].sum().min(axis=1) >= FEWEST_OF_A_CLASS
     kept = fine.groupby("world").all() & whole
     return rows[rows["world"].map(kept)]
 
@@ -154,21 +155,14 @@ def coverage(spark: SparkSession, setting: Setting, worlds: int, seed_effect: fl
     return told
 
 
-def seed_slope(setting: Setting) -> float:
+def seed_slope() -> float:
     """By how much AUC within folds changes with what a leaked arm knows of the items, in a large world."""
     large = Setting("", 40_000, folds=1, seeds=1)
     rows = draw_rows(large, 1, 0.0, 0)
     changed = [rows[CONTROL] + knows * (rows[f"{LEAKED}_{SEEDS[0]}"] - rows[CONTROL]) for knows in (0.8, 1.2)]
-    low, high = (_auc(rows["label"].to_numpy(), one.to_numpy()) for one in changed)
+    labels, users = rows["label"].to_numpy(), rows["user_id"].to_numpy()
+    low, high = (auc_influence(labels, users, logits.to_numpy())[0] for logits in changed)
     return (high - low) / (0.4 * 0.15)
-
-
-def _auc(labels: np.ndarray, scores: np.ndarray) -> float:
-    from scipy.stats import rankdata
-
-    positives = labels == 1
-    p, n = int(positives.sum()), int((~positives).sum())
-    return float((rankdata(scores)[positives].sum() - p * (p + 1) / 2) / (p * n))
 
 
 def main() -> int:
@@ -179,7 +173,7 @@ def main() -> int:
     spark = get_session(app_name="coverage of intervals")
     missed, error_of = 0, {}
     for setting in settings():
-        slope = seed_slope(setting) if setting.scatter else 1.0
+        slope = seed_slope() if setting.scatter else 1.0
         effect = setting.scatter * error_of.get(setting.users, 0.0) / slope
         for kind, told in coverage(spark, setting, options.worlds, effect).items():
             if kind == LIS and not setting.scatter and setting.folds > 1:

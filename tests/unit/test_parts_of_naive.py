@@ -17,13 +17,15 @@ from lis_spark.lis.results.rows import MEAN
 USER_ERROR, USERS = 0.0004, 200
 
 
-def named_scores(scores: dict[str, list[float]], found: Found) -> tuple[NamedScores, Any]:
+def named_scores(
+    scores: dict[str, list[float]], found: Found, against_own_order: bool = False
+) -> tuple[NamedScores, Any]:
     """Rows of each variant under three seeds and of their mean; the mean of the honest ones."""
     named, rows = {}, {}
     for variant, values in scores.items():
         for seed, lis in zip(("17", "18", "19", MEAN), [*values, statistics.fmean(values)], strict=True):
             rows[variant, seed] = row = SimpleNamespace(seed=seed, lis=lis, evaluated_date=None, standard_error=1e-4)
-            named[variant, seed, None] = Named(row, f"{variant} {seed}")  # type: ignore[arg-type]
+            named[variant, seed, None] = Named(row, f"{variant} {seed}", against_own_order)  # type: ignore[arg-type]
     return NamedScores(named, found), rows["honest", MEAN]
 
 
@@ -58,20 +60,12 @@ def test_half_interval_with_few_users_is_as_wide_as_the_widest_of_its_scores() -
 
 
 def test_half_interval_of_a_leak_against_its_own_order_holds_one_order_more() -> None:
-    named = {}
-    for seed, values in zip(("17", "18", "19"), zip(*SCORES.values(), strict=True), strict=True):
-        for variant, lis in zip(SCORES, values, strict=True):
-            row = SimpleNamespace(seed=seed, lis=lis, evaluated_date=None, standard_error=1e-4)
-            named[variant, seed, None] = Named(row, f"{variant} {seed}", True)  # type: ignore[arg-type]
-    mean: Any = SimpleNamespace(seed=MEAN, lis=0.0, evaluated_date=None, standard_error=1e-4)
-    for variant in SCORES:
-        named[variant, MEAN, None] = Named(mean, f"{variant} {MEAN}", True)
+    scores, mean = named_scores(SCORES, Found({}, {}), against_own_order=True)
     differences = [one - other for one, other in zip(*SCORES.values(), strict=True)]
     of_users, of_orders = USER_ERROR**2, statistics.variance(differences) * (1 + 1 / 3)
     degrees = (of_users + of_orders) ** 2 / (of_users**2 / (USERS - 1) + of_orders**2 / 2)
     half = t.ppf(0.975, degrees) * math.sqrt(of_users + of_orders)
-    found = NamedScores(named, Found({}, {})).half_interval(mean, WEIGHTS, USER_ERROR, USERS)
-    assert found == pytest.approx(half, rel=1e-9)
+    assert scores.half_interval(mean, WEIGHTS, USER_ERROR, USERS) == pytest.approx(half, rel=1e-9)
 
 
 def test_half_interval_below_the_floor_is_none() -> None:

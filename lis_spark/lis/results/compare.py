@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from lis_spark.config import RunConfig, fingerprint
-from lis_spark.config.leaks import HONEST, NAIVE, OwnLeak, PlantedLeak
+from lis_spark.config.leaks import HONEST, NAIVE
 from lis_spark.errors import ConfigError
 from lis_spark.lake import Lake
 from lis_spark.lis.plan.append_arms import CONTENT, SHUFFLED_GRAPH
@@ -56,11 +56,12 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
     measurements = measurements_of(plan)
     of_append = [one for one in measurements if one.protocol == "append"]
     per_user = lake.read("influence")
+    assert config.append is not None
     with described(spark, f"{len(wanted)} leaks against each other"):
         dates, seeds = len(config.evaluation.dates), len(config.seeds)
         headline = headline_rows(results_of(lake), dates, seeds)
         pools = _headline_pools(of_append, config)
-        compared = compare_leaks(per_user, headline, pools, config.evaluation.folds, controls_among(config))
+        compared = compare_leaks(per_user, headline, pools, config.evaluation.folds, config.append.without_data)
     if aligned_leaks(config):
         with described(spark, "LIS against AIS"):
             found = outcomes_of(config, per_user, [one for one in of_append if one.stratum in (ALL, UNSEEN)])
@@ -140,7 +141,7 @@ def _rows(
     config, costs, now = lake.config, _costs(lake), dt.datetime.now(dt.UTC)
     assert config.append is not None
     kinds = {leak.name: leak.kind for leak in config.append.future_leaks}
-    noise = noise_among(config)
+    noise = config.append.noise
     rows = []
     for name, horizon in longest_horizons(headline).items():
         if name not in wanted:
@@ -179,18 +180,6 @@ def _rows(
             }
         )
     return rows
-
-
-def noise_among(config: RunConfig) -> set[str]:
-    """Names of the leaks that are configured as known to say nothing."""
-    leaks = config.append.future_leaks if config.append is not None else ()
-    return {leak.name for leak in leaks if isinstance(leak, OwnLeak) and leak.is_noise}
-
-
-def controls_among(config: RunConfig) -> set[str]:
-    """Names of the leaks that are no preference data: noise, and the planted truth of a simulated world."""
-    leaks = config.append.future_leaks if config.append is not None else ()
-    return noise_among(config) | {leak.name for leak in leaks if isinstance(leak, PlantedLeak)}
 
 
 def _warnings(

@@ -21,7 +21,7 @@ from lis_spark.lis.plan.comparisons import Measurement
 from lis_spark.lis.plan.ladder import ALIGNED, LADDER, REACHABLE, STEP
 from lis_spark.lis.results.result_row import ResultRow
 from lis_spark.lis.results.rows import MEAN
-from lis_spark.metrics import Comparison, RatioInterval, combine
+from lis_spark.metrics import CombinedEstimate, Comparison, combine
 
 T = TypeVar("T")
 Key = tuple[str, str, str]
@@ -161,7 +161,7 @@ def _gains(measurement: Measurement, comparisons: Mapping[str, Comparison]) -> l
 
 
 def _with_replicates(
-    of_users: RatioInterval, above: Sequence[Sequence[float]], below: Sequence[Sequence[float]], whole: float
+    of_users: CombinedEstimate, above: Sequence[Sequence[float]], below: Sequence[Sequence[float]], whole: float
 ) -> Estimate:
     """A ratio with what draws and seeds add to the error that it has from its users (method 1.6, 1.7).
 

@@ -144,7 +144,7 @@ def _gathered(
     values = [estimate.value for estimate in known]
     k = len(names)
     assert config.append is not None
-    noise = {leak.name for leak in config.append.future_leaks if isinstance(leak, OwnLeak) and leak.is_noise}
+    noise = config.append.noise
     return Outcomes(
         names=names,
         is_noise=np.array([name in noise for name in names]),

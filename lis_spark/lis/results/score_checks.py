@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -33,19 +33,17 @@ def check_scores(lake: Lake, plan: EvaluationPlan, scores: DataFrame, keys: Sequ
         InputError: an arm of the plan has not scored every impression that it is for.
         StepFailed: n = 0 is not the control bit for bit.
     """
-    sums = _sums_of_scores(scores, plan, keys)
+    control = control_arm(keys[0][1]).name
+    identical = {arm.name for seed, date in keys for arm in plan.arms(seed, date) if arm.is_identity}
+    sums = _sums_of_scores(scores, {control, *identical})
     _check_complete(lake, plan, keys, sums)
-    _check_identity(scores, plan, keys, sums)
+    _check_identity(scores, control, identical, sums)
     return sum(rows for rows, *_ in sums.values())
 
 
-def _sums_of_scores(
-    scores: DataFrame, plan: EvaluationPlan, keys: Sequence[tuple[int, dt.date]]
-) -> dict[ScoreGroup, ScoreSums]:
+def _sums_of_scores(scores: DataFrame, bit_equal: Set[str]) -> dict[ScoreGroup, ScoreSums]:
     """Number of scores, and the two sums of hashes of (impression, logit) of the arms that must be bit-equal."""
-    compared = F.when(
-        F.col("arm").isin(control_arm(keys[0][1]).name, *_identical(plan, keys)), F.xxhash64("impression_id", "logit")
-    )
+    compared = F.when(F.col("arm").isin(*sorted(bit_equal)), F.xxhash64("impression_id", "logit"))
     upper, lower = hash_sums(compared)
     summed = scores.groupBy("seed", "date", "arm", "fold").agg(
         F.count(F.lit(1)).alias("rows"), upper.alias("upper"), lower.alias("lower")
@@ -54,10 +52,6 @@ def _sums_of_scores(
         (row["seed"], row["date"], row["arm"], row["fold"]): (row["rows"], row["upper"], row["lower"])
         for row in summed.collect()
     }
-
-
-def _identical(plan: EvaluationPlan, keys: Sequence[tuple[int, dt.date]]) -> set[str]:
-    return {arm.name for seed, date in keys for arm in plan.arms(seed, date) if arm.is_identity}
 
 
 def _check_complete(
@@ -86,17 +80,11 @@ def _check_complete(
         )
 
 
-def _check_identity(
-    scores: DataFrame,
-    plan: EvaluationPlan,
-    keys: Sequence[tuple[int, dt.date]],
-    sums: Mapping[ScoreGroup, ScoreSums],
-) -> None:
+def _check_identity(scores: DataFrame, control: str, identical: Set[str], sums: Mapping[ScoreGroup, ScoreSums]) -> None:
     """n = 0 must give bit-equal logits through its own table (invariant 4 of method 1.1).
 
     Sums of hashes are compared fold by fold; the rows are joined only to name one that differs.
     """
-    control, identical = control_arm(keys[0][1]).name, _identical(plan, keys)
     for (seed, date, arm, fold), own_sums in sorted(sums.items()):
         if arm in identical and own_sums != sums.get((seed, date, control, fold)):
             own = scores.where((F.col("seed") == seed) & (F.col("date") == F.lit(date)) & (F.col("fold") == fold))
