@@ -30,7 +30,7 @@ from lis_spark.errors import ConfigError, InputError
 from lis_spark.lake import Lake
 from lis_spark.lis.append.rows import export_append_rows
 from lis_spark.lis.plan.append_arms import append_features
-from lis_spark.lis.plan.append_feature import AppendFeature
+from lis_spark.lis.plan.append_feature import AppendFeature, of_seeds
 from lis_spark.lis.plan.evaluation import resolve
 from lis_spark.lis.plan.ladder import RUNGS
 from lis_spark.lis.results.compare import compared_outcomes
@@ -354,8 +354,8 @@ def _check_rungs(spark: Any, config: Any, folder: Path) -> None:
     """What a rung's port reads: the honest ID vector of T, what the rung is named after, and noise up to one width."""
     lake = Lake(spark, config, measurement=True)
     date = config.evaluation.dates[0]
-    features, plan = append_features(config, date), resolve(lake)
-    days, ports = export_append_rows(lake, plan, 17, date, [date], features, folder / "rows")
+    features, plan = of_seeds(append_features(config, date), config.seeds), resolve(lake)
+    days, ports = export_append_rows(lake, plan, date, [date], features, folder / "rows")
     rows = spark.read.parquet(*days[date].files).toPandas().set_index("impression_id")
 
     def honest(table: str, column: str) -> Any:

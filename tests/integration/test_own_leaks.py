@@ -180,31 +180,37 @@ def test_a_query_sees_no_view_of_the_callers_session(spark: Any, lake: Lake) -> 
 
 def test_the_wrong_order_gives_every_key_the_vector_of_another(spark: Any) -> None:
     rows = [
-        (place, draw, fold, key, dt.date(2026, 1, 1 + key % 2) if place == 2 else None, f"{place}/{fold}/{key}", made)
-        for place, draw, made in ((0, 0, "row_shuffled"), (1, 0, "as_is"), (2, 1, "row_shuffled"))
+        (
+            *(place, seed, draw, fold, key),
+            *(dt.date(2026, 1, 1 + key % 2) if place == 2 else None, f"{place}/{fold}/{key}", made),
+        )
+        for place, seed, draw, made in (
+            *((0, 17, 0, "row_shuffled"), (1, None, 0, "as_is")),
+            *((2, 17, 1, "row_shuffled"), (3, 18, 0, "row_shuffled")),
+        )
         for fold in (0, 1)
         for key in range(200)
         for _ in range(2)
     ]
     frame = spark.createDataFrame(
         rows,
-        "place int, draw int, held_out_fold int, key bigint, shuffled_within date, vector string, made string",
+        "place int, seed int, draw int, held_out_fold int, key bigint, shuffled_within date, vector string, "
+        "made string",
     )
-    found = in_the_wrong_order(frame, 17).toPandas()
+    found = in_the_wrong_order(frame).toPandas()
     assert len(found) == len(rows)
     own = found["place"].astype(str) + "/" + found["held_out_fold"].astype(str) + "/" + found["key"].astype(str)
     straight = found["made"] == "as_is"
     assert (found["vector"] == own)[straight].all() and not (found["vector"] == own)[~straight].any()
     exchanged = found[~straight].drop_duplicates(["place", "held_out_fold", "key"])
-    assert sorted(exchanged["vector"]) == sorted({row[5] for row in rows if row[6] != "as_is"}), "a permutation"
+    assert sorted(exchanged["vector"]) == sorted({row[6] for row in rows if row[7] != "as_is"}), "a permutation"
     within = exchanged[exchanged["place"] == 2]
     partner = within["vector"].str.split("/").str[-1].astype(int)
     assert (partner % 2 == within["key"] % 2).all(), "vectors of impressions change places within their day"
-    other_seed = in_the_wrong_order(frame, 18).toPandas().set_index(["place", "held_out_fold", "key"])["vector"]
-    same = exchanged.set_index(["place", "held_out_fold", "key"])["vector"]
-    assert (other_seed[~other_seed.index.duplicated()][same.index] != same).mean() > 0.9, "and so has each seed"
     of_another = exchanged.assign(another=exchanged["vector"].str.split("/").str[-1])
-    orders = [
-        of_another[of_another["place"] == place].set_index(["held_out_fold", "key"])["another"] for place in (0, 2)
-    ]
-    assert (orders[0] != orders[1].reindex(orders[0].index)).mean() > 0.9, "each draw has an order of its own"
+    orders = {
+        place: of_another[of_another["place"] == place].set_index(["held_out_fold", "key"])["another"]
+        for place in (0, 2, 3)
+    }
+    for place, said in ((2, "each draw has an order of its own"), (3, "and so has each seed")):
+        assert (orders[0] != orders[place].reindex(orders[0].index)).mean() > 0.9, said

@@ -7,7 +7,7 @@ the driver (items x width, never impressions); every item is predicted by the on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,19 +34,22 @@ _PREDICTED = pa.schema(
     [
         ("place", pa.int32()),
         ("group", pa.int32()),
+        ("seed", pa.int32()),
+        ("draw", pa.int32()),
         ("item_id", pa.string()),
         ("made", pa.string()),
         ("vector", pa.binary()),
     ]
 )
-_PREDICTED_DDL = "place int, group int, item_id string, made string, vector binary"
+_PREDICTED_DDL = "place int, group int, seed int, draw int, item_id string, made string, vector binary"
+# Place, training seed, draw and ``made`` of an arm that is given predictions.
+_Given = tuple[int, int | None, int, str]
 # Pieces that the rows of one leak and fold are averaged in.
 PIECES = 8
 
 
 def content_vectors(
     lake: Lake,
-    seed: int,
     rows: DataFrame,
     owners: DataFrame,
     features: Sequence[AppendFeature],
@@ -57,10 +60,9 @@ def content_vectors(
 
     Args:
         lake: with ``items`` and ``impressions``.
-        seed: training seed, which has orders of its own.
         rows: item_id, fold, held_out_fold, place, vector: what is predicted, under the place of the arm ``content``.
         owners: date, impression_id, item_id, fold: the impressions that are given predictions.
-        features: all arms.
+        features: all arms, by place.
         content: see :class:`lis_spark.config.ContentConfig`.
         folder: for features and regressors, where every worker can open it.
 
@@ -94,18 +96,10 @@ def content_vectors(
         width = len(part["vector"][0].as_py()) // BYTES_PER_VALUE
         fitted = fit(inputs, unpack(part["vector"], width), item_folds, content.folds)
         np.save(folder / f"{place}-{group}.npy", fitted.standardised(inputs, item_folds).maps)
-    shuffles = {
-        place: [number for number, f in enumerate(features) if f.made == "content_shuffled" and _same(f, c)]
-        for place, c in enumerate(features)
-        if c.made == "content"
-    }
-    predicted = listed.mapInArrow(_predict(str(folder), content, shuffles), _PREDICTED_DDL)
-    # an arm's shuffles have places of their own, so each has an order of its own
-    anywhere = F.lit(None).cast("date").alias("shuffled_within")
-    keyed = predicted.withColumns(
-        {"key": F.xxhash64("item_id", "place"), "draw": F.lit(0), "shuffled_within": anywhere}
-    )
-    given = in_the_wrong_order(keyed.withColumnRenamed("group", "held_out_fold"), seed)
+    predicted = listed.mapInArrow(_predict(str(folder), content, _given(features)), _PREDICTED_DDL)
+    anywhere = F.lit(None).cast("date")
+    keyed = predicted.withColumns({"key": F.xxhash64("item_id"), "shuffled_within": anywhere})
+    given = in_the_wrong_order(keyed.withColumnRenamed("group", "held_out_fold"))
     return owners.join(given.withColumnRenamed("held_out_fold", "fold"), ["item_id", "fold"]).select(
         "date", "impression_id", "place", "vector"
     )
@@ -125,9 +119,22 @@ def shown_content(lake: Lake, content: ContentConfig) -> DataFrame:
     return content_features(frame, content)
 
 
+def _given(features: Sequence[AppendFeature]) -> dict[int, list[_Given]]:
+    """Place of what is predicted -> the arms that are given the predictions: its own, and those of its shuffles."""
+    return {
+        place: [
+            (number, other.seed, other.draw, "as_is" if number == place else "row_shuffled")
+            for number, other in enumerate(features)
+            if number == place or (other.made == "content_shuffled" and _same(other, content))
+        ]
+        for place, content in enumerate(features)
+        if content.made == "content"
+    }
+
+
 def _same(feature: AppendFeature, content: AppendFeature) -> bool:
-    own = (content.leak, content.horizon_days, content.beside)
-    return (feature.leak, feature.horizon_days, feature.beside) == own
+    own = (content.leak, content.horizon_days, content.beside, content.seed)
+    return (feature.leak, feature.horizon_days, feature.beside, feature.seed) == own
 
 
 def _parts(sample: pa.Table) -> Iterator[tuple[int, int, pa.Table]]:
@@ -165,7 +172,7 @@ def _mean_by_item(table: pa.Table) -> pa.Table:
 
 
 def _predict(
-    folder: str, content: ContentConfig, shuffles: dict[int, list[int]]
+    folder: str, content: ContentConfig, given: Mapping[int, Sequence[_Given]]
 ) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """Items -> their predictions by every regressor, under the place of the arm and under those of its shuffles."""
 
@@ -179,9 +186,10 @@ def _predict(
             folds = batch["item_fold"].to_numpy()
             for (place, group), regressor in regressors.items():
                 vectors = pack(regressor.predict(features, folds))
-                for number in (place, *shuffles.get(place, [])):
-                    same = [pa.array(np.full(len(features), value, np.int32)) for value in (number, group)]
-                    made = pa.array(["as_is" if number == place else "row_shuffled"] * len(features))
-                    yield pa.RecordBatch.from_arrays([*same, batch["item_id"], made, vectors], schema=_PREDICTED)
+                for number, seed, draw, made in given[place]:
+                    numbers = [pa.repeat(pa.scalar(value, pa.int32()), len(features)) for value in (number, group)]
+                    order = [pa.repeat(pa.scalar(value, pa.int32()), len(features)) for value in (seed, draw)]
+                    columns = [*numbers, *order, batch["item_id"], pa.repeat(made, len(features)), vectors]
+                    yield pa.RecordBatch.from_arrays(columns, schema=_PREDICTED)
 
     return predict

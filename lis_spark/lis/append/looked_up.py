@@ -7,7 +7,7 @@ What belongs to an item is the same in all impressions that show it to a fold of
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import reduce
 
 import numpy as np
@@ -27,6 +27,7 @@ _LOOKED_UP = pa.schema(
         ("date", pa.date32()),
         ("impression_id", pa.string()),
         ("place", pa.int32()),
+        ("seed", pa.int32()),
         ("made", pa.string()),
         ("draw", pa.int32()),
         ("item_id", pa.string()),
@@ -38,8 +39,8 @@ _LOOKED_UP = pa.schema(
     ]
 )
 _LOOKED_UP_DDL = (
-    "date date, impression_id string, place int, made string, draw int, item_id string, fold int, held_out_fold int, "
-    "key bigint, shuffled_within date, vector binary"
+    "date date, impression_id string, place int, seed int, made string, draw int, item_id string, fold int, "
+    "held_out_fold int, key bigint, shuffled_within date, vector binary"
 )
 
 
@@ -71,41 +72,41 @@ def is_owned(feature: AppendFeature) -> bool:
 
 
 def looked_up_vectors(
-    lake: Lake, seed: int, date: dt.date, features: Sequence[AppendFeature], owners: DataFrame, table: str
+    lake: Lake, date: dt.date, features: Sequence[AppendFeature], owners: DataFrame, tables: Mapping[int, str]
 ) -> DataFrame:
-    """All vectors that an arm of this seed and day reads, or is predicted from: those of items for their owners only.
+    """All vectors that an arm of this day reads, or is predicted from: those of items for their owners only.
 
     Args:
         lake: with the feature tables.
-        seed: of the chains.
         date: T.
-        features: by place.
+        features: by place, see :func:`lis_spark.lis.plan.append_feature.of_seeds`.
         owners: see :func:`owners_of`.
-        table: folder of the ID table that ids are looked up in.
+        tables: training seed -> folder of the ID table that its ids are looked up in.
 
     Returns:
-        DataFrame: date, impression_id, place, made, draw, item_id, fold, held_out_fold, key (what the vector belongs
-            to, hashed: its item, its user, or the impression itself), shuffled_within (the day, where vectors belong to
-            impressions), vector.
+        DataFrame: date, impression_id, place, seed, made, draw, item_id, fold, held_out_fold, key (what the vector
+            belongs to, hashed: its item, its user, or the impression itself), shuffled_within (the day, where vectors
+            belong to impressions), vector.
     """
     wanted = lake.spark.createDataFrame(
         [
-            (f.table, f.leak.name, f.variant, f.horizon_days, place, f.made, f.draw)
+            (f.table, f.leak.name, f.variant, f.horizon_days, place, f.seed, f.made, f.draw)
             for place, f in enumerate(features)
             if f.table and f.made != "content_shuffled"
         ],
-        "source string, leak string, variant string, horizon_days int, place int, made string, draw int",
+        "source string, leak string, variant string, horizon_days int, place int, seed int, made string, draw int",
     )
     of_items = sorted({f.leak.name for f in features if f.leak.key == "item"})
     of_others = sorted({f.leak.name for f in features} - set(of_items))
     first = owners.select("date", "impression_id")
     parts = []
     for name, column in VECTOR_COLUMN.items():
-        of_seed = (F.col("chain") == "") | F.col("chain").endswith(f"-s{seed}")
-        rows = lake.read(name).where((F.col("evaluated_date") == F.lit(date)) & of_seed)
+        chain_seed = seed_of_chain()
+        of_seeds = chain_seed.isNull() | chain_seed.isin(list(tables))
+        rows = lake.read(name).where((F.col("evaluated_date") == F.lit(date)) & of_seeds)
         given = rows.select(
             *("date", "impression_id", "item_id", "leak", "variant", "horizon_days"),
-            *("fold", "held_out_fold"),
+            *("fold", "held_out_fold", chain_seed.alias("chain_seed")),
             F.lit(name).alias("source"),
             F.col(column).alias("vector"),
             F.col(column.replace("_vector", "_ids")).alias("ids"),
@@ -115,10 +116,16 @@ def looked_up_vectors(
     chosen = reduce(DataFrame.unionByName, parts).join(
         F.broadcast(wanted), ["source", "leak", "variant", "horizon_days"]
     )
+    chosen = chosen.where(F.col("chain_seed").isNull() | (F.col("chain_seed") == F.col("seed")))
     # where there is nothing to read the row is masked: the ranks find no vector
     keyed = _keyed(lake, chosen.where("vector IS NOT NULL"), features)
     narrow = keyed.select(*_LOOKED_UP.names, "ids")
-    return narrow.mapInArrow(_looked_up(table, lake.config.ranker.dimension, seed), _LOOKED_UP_DDL)
+    return narrow.mapInArrow(_looked_up(tables, lake.config.ranker.dimension), _LOOKED_UP_DDL)
+
+
+def seed_of_chain() -> Column:
+    """Of rows of a feature table: the training seed of their chain, which its name ends with; null without a chain."""
+    return F.when(F.col("chain") != "", F.substring_index("chain", "-s", -1).cast("int"))
 
 
 def _keyed(lake: Lake, rows: DataFrame, features: Sequence[AppendFeature]) -> DataFrame:
@@ -136,20 +143,20 @@ def _keyed(lake: Lake, rows: DataFrame, features: Sequence[AppendFeature]) -> Da
 
 
 def _looked_up(
-    folder: str, dimension: int, seed: int
+    tables: Mapping[int, str], dimension: int
 ) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """Ids become the mean of their items' rows in a table, before what stands beside it; or all a Gaussian draw."""
 
     def look_up(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        rows, vectors = read_vectors(folder, dimension)
-        table = np.zeros((int(rows.max(initial=-1)) + 2, dimension), np.float32)  # the last row is that of no item
-        known = np.zeros(len(table), bool)
-        table[rows], known[rows] = vectors, True
+        by_seed: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         for batch in batches:
             arms = batch["place"].to_numpy()
             for arm in np.unique(arms):  # the arms' vectors are of different widths
                 part = batch.filter(pa.array(arms == arm))
-                vectors = part["vector"] if part["ids"].null_count else _pooled(part, table, known)
+                seed = part["seed"][0].as_py()
+                if not part["ids"].null_count and seed not in by_seed:
+                    by_seed[seed] = _known_vectors(tables[seed], dimension)
+                vectors = part["vector"] if part["ids"].null_count else _pooled(part, *by_seed[seed])
                 if part["made"][0].as_py() == "gaussian":
                     width = len(vectors[0].as_py()) // BYTES_PER_VALUE
                     stream = gaussian_stream(seed, part["draw"][0].as_py())
@@ -158,6 +165,15 @@ def _looked_up(
                 yield pa.RecordBatch.from_arrays([*kept, vectors], schema=_LOOKED_UP)
 
     return look_up
+
+
+def _known_vectors(folder: str, dimension: int) -> tuple[np.ndarray, np.ndarray]:
+    """float32 [items + 1, d], whose last row is that of no item, and bool [items + 1]: which rows the table has."""
+    rows, vectors = read_vectors(folder, dimension)
+    table = np.zeros((int(rows.max(initial=-1)) + 2, dimension), np.float32)
+    known = np.zeros(len(table), bool)
+    table[rows], known[rows] = vectors, True
+    return table, known
 
 
 def _pooled(rows: pa.RecordBatch, table: np.ndarray, known: np.ndarray) -> pa.Array:

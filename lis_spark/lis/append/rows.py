@@ -41,7 +41,6 @@ _NARROW = ("date", "impression_id", "place", "vector")
 def export_append_rows(
     lake: Lake,
     plan: EvaluationPlan,
-    seed: int,
     date: dt.date,
     days: Sequence[dt.date],
     features: Sequence[AppendFeature],
@@ -52,23 +51,33 @@ def export_append_rows(
     What belongs to items is a table for each arm, of whose rows the training rows have the numbers; what belongs to
     users or single impressions is a column for each arm.
 
+    Args:
+        lake: with the feature tables.
+        plan: how many rows each day has.
+        date: T.
+        days: T - w .. T.
+        features: of the arms of all training seeds, see :func:`lis_spark.lis.plan.append_feature.of_seeds`.
+        folder: a new folder that every rank can open.
+
     Raises:
         InputError: a leak has no vector at all, or vectors of several widths.
         StepFailed: rows were lost or doubled.
     """
-    key = (base_name(seed), date)
-    export_vectors(snapshot_tables(lake, plan, {key}), ["chain", "snapshot_date"], folder / "lookup")
+    seeds = sorted({feature.seed for feature in features if feature.seed is not None})
+    keys = {seed: (base_name(seed), date) for seed in seeds}
+    if keys:
+        snapshots = snapshot_tables(lake, plan, set(keys.values()))
+        export_vectors(snapshots, ["chain", "snapshot_date"], folder / "lookup")
     owners_of(lake, days).write.parquet(file_url(folder / "owners"))
     owners = lake.spark.read.parquet(file_url(folder / "owners"))
-    known = looked_up_vectors(lake, seed, date, features, owners, vector_folder(folder / "lookup", key))
-    vectors = in_the_wrong_order(known.where("made != 'content'"), seed).select(*_NARROW)
+    tables = {seed: vector_folder(folder / "lookup", key) for seed, key in keys.items()}
+    known = looked_up_vectors(lake, date, features, owners, tables)
+    vectors = in_the_wrong_order(known.where("made != 'content'")).select(*_NARROW)
     content = lake.config.append.content if lake.config.append else None
     if content is not None:
         targets = known.where("made = 'content'")
-        vectors = vectors.unionByName(
-            content_vectors(lake, seed, targets, owners, features, content, folder / "content")
-        )
-    vectors = with_rungs(lake, seed, date, vectors, features, owners).persist(DISK_ONLY)
+        vectors = vectors.unionByName(content_vectors(lake, targets, owners, features, content, folder / "content"))
+    vectors = with_rungs(lake, date, vectors, features, owners).persist(DISK_ONLY)
     try:
         ports = _ports(lake, vectors, features, folder / "vectors")
         columns = {place: port.column for place, port in enumerate(ports) if port and port.table is None}

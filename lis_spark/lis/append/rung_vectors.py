@@ -19,6 +19,7 @@ from lis_spark.config import Representation
 from lis_spark.config.leaks import HONEST
 from lis_spark.keyed_random import normals, salt
 from lis_spark.lake import Lake
+from lis_spark.lis.append.looked_up import seed_of_chain
 from lis_spark.lis.append.representation_source import vector_width
 from lis_spark.lis.plan.append_feature import AppendFeature, gaussian_stream
 from lis_spark.vectors import pack, unpack
@@ -63,13 +64,12 @@ def rung_parts(lake: Lake, features: Sequence[AppendFeature]) -> dict[int, RungP
 
 
 def with_rungs(
-    lake: Lake, seed: int, date: dt.date, vectors: DataFrame, features: Sequence[AppendFeature], owners: DataFrame
+    lake: Lake, date: dt.date, vectors: DataFrame, features: Sequence[AppendFeature], owners: DataFrame
 ) -> DataFrame:
     """date, impression_id, place, vector: those of rungs made of the parts that :func:`rung_parts` gives them.
 
     Args:
-        lake: with ``control_features``, which hold the ID vector of T by the chain of the user's fold.
-        seed: of that chain.
+        lake: with ``control_features``, which hold the ID vector of T by each seed's chain of the user's fold.
         date: T.
         vectors: date, impression_id, place, vector of all features, where there are any.
         features: by place.
@@ -84,24 +84,26 @@ def with_rungs(
         & (F.col("leak") == table)
         & (F.col("variant") == HONEST)
         & (F.col("horizon_days") == 0)
-        & F.col("chain").endswith(f"-s{seed}")
     )
-    own = own.join(owners.select("date", "impression_id"), ["date", "impression_id"], "left_semi")
-    places = lake.spark.createDataFrame([(place,) for place in parts], "place int")
+    own = own.withColumn("seed", seed_of_chain()).join(
+        owners.select("date", "impression_id"), ["date", "impression_id"], "left_semi"
+    )
+    places = lake.spark.createDataFrame([(place, features[place].seed) for place in parts], "place int, seed int")
     every = own.select(
-        *("date", "impression_id", F.xxhash64("item_id").alias("key"), F.col("control_vector").alias("own"))
-    ).crossJoin(F.broadcast(places))
+        *("date", "impression_id", "seed", F.xxhash64("item_id").alias("key"), F.col("control_vector").alias("own"))
+    ).join(F.broadcast(places), "seed")
     is_rung = F.col("place").isin(list(parts))
     joined = every.join(vectors.where(is_rung), ["date", "impression_id", "place"], "left")
     rungs = joined.select("date", "impression_id", "place", "key", "own", "vector").mapInArrow(
-        _joined_parts(parts, seed), _SCHEMA_DDL
+        _joined_parts(parts, {place: seed for place in parts if (seed := features[place].seed) is not None}),
+        _SCHEMA_DDL,
     )
     return vectors.where(~is_rung).unionByName(rungs)
 
 
 def _joined_parts(
     parts: Mapping[int, RungParts],
-    seed: int,
+    seeds: Mapping[int, int],
 ) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """The parts one after another; zeros stand where there is no ID vector, or nothing that the rung is named after."""
 
@@ -114,7 +116,8 @@ def _joined_parts(
                 columns = [_or_zeros(part["own"], rung.own)]
                 if rung.named:
                     columns.append(_or_zeros(part["vector"], rung.named))
-                stream = salt("beside a rung") if rung.draw is None else gaussian_stream(seed, rung.draw)
+                plain = salt("beside a rung")
+                stream = plain if rung.draw is None else gaussian_stream(seeds[int(place)], rung.draw)
                 noise = normals(stream, part["key"].to_numpy(), rung.noise).T * present[:, None]
                 vectors = pack(np.concatenate([*columns, noise.astype(np.float32)], axis=1))
                 kept = [part[name] for name in _SCHEMA.names[:-1]]

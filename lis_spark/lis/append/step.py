@@ -20,7 +20,7 @@ from lis_spark.lake import Lake
 from lis_spark.lis.append.features import source_of, wanted_partitions, write_append_features
 from lis_spark.lis.append.rows import export_append_rows
 from lis_spark.lis.plan.append_arms import append_features
-from lis_spark.lis.plan.append_feature import AppendFeature
+from lis_spark.lis.plan.append_feature import AppendFeature, of_seeds
 from lis_spark.lis.plan.chains import ONE_DAY, base_name, days_between
 from lis_spark.lis.plan.evaluation import EvaluationPlan, resolve
 from lis_spark.lis.swap.score import read_logits, write_scores
@@ -32,7 +32,7 @@ from lis_spark.ranker.plans import AppendArmSpec, AppendEvaluationSpec, AppendPl
 from lis_spark.step import StepResult
 from lis_spark.table_files import absolute
 
-STEP_VERSION = 6
+STEP_VERSION = 7
 # Value of ``scores.step``.
 STEP = "append"
 # What every rank runs.
@@ -118,23 +118,24 @@ def _append_plan(lake: Lake, plan: EvaluationPlan, keys: list[tuple[int, dt.date
     assert config.append is not None
     models = trained_models(lake)
     evaluations = []
-    for seed, date in keys:
+    for date in sorted({date for _, date in keys}):
+        seeds = [seed for seed, of_seed in keys if of_seed == date]
         first = date - ONE_DAY * config.append.window_days
         days = [day for day in days_between(first, date + ONE_DAY) if day in plan.rows]
-        features = append_features(config, date)
-        with described(lake.spark, f"rows of {len(features)} arms for T = {date}, seed {seed}"):
-            folder = work / "rows" / f"{seed}-{date}"
-            specs, ports = export_append_rows(lake, plan, seed, date, days, features, folder)
-        evaluations.append(
-            AppendEvaluationSpec(
-                date=date,
-                seed=seed,
-                state=model_state(absolute(config.lake.work_path), base_name(seed), first, models),
-                days=tuple(specs[day] for day in days if day < date),
-                day=specs[date],
-                arms=_trainings(features, ports),
+        features = of_seeds(append_features(config, date), seeds)
+        with described(lake.spark, f"rows of {len(features)} arms for T = {date}"):
+            specs, ports = export_append_rows(lake, plan, date, days, features, work / "rows" / str(date))
+        for seed in seeds:
+            evaluations.append(
+                AppendEvaluationSpec(
+                    date=date,
+                    seed=seed,
+                    state=model_state(absolute(config.lake.work_path), base_name(seed), first, models),
+                    days=tuple(specs[day] for day in days if day < date),
+                    day=specs[date],
+                    arms=_trainings(features, ports, seed),
+                )
             )
-        )
     return AppendPlan(
         output_folder=str(work / "logits"),
         ranker=ranker_spec(lake),
@@ -145,11 +146,15 @@ def _append_plan(lake: Lake, plan: EvaluationPlan, keys: list[tuple[int, dt.date
     )
 
 
-def _trainings(features: Sequence[AppendFeature], ports: Sequence[PortSpec | None]) -> tuple[AppendArmSpec, ...]:
-    """One for all arms that read the same: under one seed they are one training."""
+def _trainings(
+    features: Sequence[AppendFeature], ports: Sequence[PortSpec | None], seed: int
+) -> tuple[AppendArmSpec, ...]:
+    """One for all arms of a seed that read the same: they are one training."""
     names: dict[tuple[object, ...], list[str]] = {}
     port_of: dict[tuple[object, ...], PortSpec | None] = {}
     for feature, port in zip(features, ports, strict=True):
+        if feature.seed not in (None, seed):
+            continue
         names.setdefault(feature.read, []).append(feature.arm.name)
         port_of.setdefault(feature.read, port)
     return tuple(AppendArmSpec(names=tuple(names[read]), port=port_of[read]) for read in names)

@@ -9,19 +9,19 @@ from pyspark.sql import functions as F
 PIECE_KEYS = 100_000
 
 
-def in_the_wrong_order(rows: DataFrame, seed: int) -> DataFrame:
+def in_the_wrong_order(rows: DataFrame) -> DataFrame:
     """The same rows, where ``made`` says row_shuffled each key with the vector of another.
 
     Args:
-        rows: place, draw, held_out_fold, key, shuffled_within, made, vector: the same vector in all rows of a key.
-            Keys change places with keys of the same held_out_fold and shuffled_within (a day, null: of any).
-        seed: training seed: each has orders of its own.
+        rows: place, seed, draw, held_out_fold, key, shuffled_within, made, vector: the same vector in all rows of a
+            key, one training seed and draw in all rows of a place; each seed and draw has an order of its own. Keys
+            change places with keys of the same held_out_fold and shuffled_within (a day, null: of any).
     """
     shuffled = rows.where(F.col("made") == "row_shuffled")
     group = ["place", "held_out_fold", "shuffled_within"]
     shuffled = shuffled.withColumn("shuffled_within", F.coalesce("shuffled_within", F.lit("1970-01-01").cast("date")))
-    owners = shuffled.groupBy(*group, "draw", "key").agg(F.first("vector").alias("vector"))
-    order = F.xxhash64(F.lit("row shuffled"), F.lit(seed), "draw", "key")
+    owners = shuffled.groupBy(*group, "seed", "draw", "key").agg(F.first("vector").alias("vector"))
+    order = F.xxhash64(F.lit("row shuffled"), "seed", "draw", "key")
     counts = owners.groupBy(*group).agg(F.ceil(F.count(F.lit(1)) / PIECE_KEYS).alias("piece_count"))
     placed = owners.join(F.broadcast(counts), group).withColumn("order", order)
     pieces = placed.withColumn("piece", F.pmod("order", "piece_count"))
