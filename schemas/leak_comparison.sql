@@ -28,6 +28,8 @@ CREATE TABLE IF NOT EXISTS {table} (
   lis_within_user_ci_low DOUBLE COMMENT '95 % interval',
   lis_within_user_ci_high DOUBLE COMMENT '95 % interval',
   within_pair_share DOUBLE COMMENT 'Share of all ranked pairs that are of one user',
+  within_pair_share_ci_low DOUBLE COMMENT '95 % interval over users',
+  within_pair_share_ci_high DOUBLE COMMENT '95 % interval over users',
   lis_within_request DOUBLE COMMENT 'The same over pairs of impressions of one request',
   lis_within_request_ci_low DOUBLE COMMENT '95 % interval',
   lis_within_request_ci_high DOUBLE COMMENT '95 % interval',

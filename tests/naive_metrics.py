@@ -176,6 +176,27 @@ def influence_on_gain(own: pd.DataFrame) -> pd.Series:
     return (own["leaked"] - own["control"] - gain_of(own) * own["pairs"]) / own["pairs"].sum()
 
 
+def own_share(rankings: Sequence[Ranking], weights: Mapping[str, float]) -> float:
+    """Share of pairs that are of one user, where each user stands so often."""
+    own = pairs = 0.0
+    for ranking in rankings:
+        up, down = (np.array([weights[user] for user in side]) for side in (ranking.up, ranking.down))
+        own += (up[:, None] * (ranking.up[:, None] == ranking.down[None, :])).sum()
+        pairs += up.sum() * down.sum()
+    return own / pairs
+
+
+def error_of_own_share(rankings: Sequence[Ranking], step: float = 1e-4) -> float:
+    """By giving each user a little more and a little less weight; the mean of what that changes is taken off."""
+    users = sorted(set().union(*[ranking.users for ranking in rankings]))
+    once = dict.fromkeys(users, 1.0)
+    psi = [
+        (own_share(rankings, once | {user: 1 + step}) - own_share(rankings, once | {user: 1 - step})) / (2 * step)
+        for user in users
+    ]
+    return clustered(pd.Series(psi) - np.mean(psi))
+
+
 def clustered(psi: pd.Series) -> float:
     return float(np.sqrt(len(psi) / (len(psi) - 1) * (psi**2).sum()))
 

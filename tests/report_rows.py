@@ -146,6 +146,8 @@ def split_of(lis: float) -> dict[str, Any]:
         "lis_within_user_ci_high": within + 0.0005,
         "within_user_users": 3_311,
         "within_pair_share": 0.0004,
+        "within_pair_share_ci_low": 0.0003,
+        "within_pair_share_ci_high": 0.00044,
         "lis_user_part": user,
         "lis_user_part_ci_low": user - 0.0004,
         "lis_user_part_ci_high": user + 0.0004,
@@ -341,7 +343,8 @@ def a_leak(name: str, honest: float | None, verdict: str, tied: tuple[str, ...] 
         "reason": f"the honest LIS is {honest}", "lis_honest": honest, "lis_honest_ci_low": low,
         "lis_honest_ci_high": high, "lis_shrunken": honest, "rank_lowest": 1, "rank_highest": 2,
         "tied_with": list(tied), "misleading": [], "coverage": 1.0, "own_label_share": None, "first_day_share": None,
-        "p_holm": 0.0123, "folds": 5, "within_pair_share": 0.04, "lis_within_request": None,
+        "p_holm": 0.0123, "folds": 5, "lis_within_request": None,
+        "within_pair_share": 0.04, "within_pair_share_ci_low": 0.03, "within_pair_share_ci_high": 0.05,
         "leak_rows": 1000, "leak_bytes": 2_500_000, "leak_seconds": 12.4,
     }  # fmt: skip
     for score in LEAK_SCORES:

@@ -9,6 +9,7 @@ from fractions import Fraction
 from lis_spark.errors import InputError
 from lis_spark.metrics.forms import Form, cell_sizes, standard_error, t_interval
 from lis_spark.metrics.moments import Moments
+from lis_spark.metrics.pair_share import PairShare, pair_share
 from lis_spark.metrics.pairs import ArmPair
 from lis_spark.metrics.products import UNITS
 from lis_spark.metrics.terms import UnitTerms, unit_terms
@@ -51,8 +52,8 @@ class Comparison:
     the rankings (folds, days), which are never pooled. The U2 are exact: a fraction where they are the mean of
     replicates. Log loss is in nats, PCOC = sum of predictions / sum of labels. ``gauc`` weighs each user with both
     classes by its impressions, ``gauc_coverage`` is their share. ``within_user`` is the AUC over all pairs of
-    impressions of one user, ``within_pair_share`` their share of all pairs that are ranked; ``within_request`` likewise
-    of one request. A gain is None where no user has such a pair.
+    impressions of one user, ``within_pair_share`` their share of all pairs that are ranked; ``within_request`` and
+    ``request_pair_share`` likewise of one request. A gain is None where no user has such a pair.
     """
 
     comparison_id: str
@@ -67,7 +68,7 @@ class Comparison:
     gauc: Gain | None
     gauc_coverage: float
     within_user: Gain | None
-    within_pair_share: float
+    within_pair_share: PairShare
     within_request: Gain | None
     request_pair_share: float
     smallest_fold_users: int
@@ -128,7 +129,6 @@ def estimate(units: Sequence[ArmPair], moments: Sequence[Moments]) -> Comparison
     negatives = total(lambda row: row.sums["n"])
     pairs = total(lambda row: row.sums["p"] * row.sums["n"])
     rows = positives + negatives
-    own_pairs, request_pairs = (total(lambda row, name=name: row.sums[name]) for name in ("b", "q"))  # type: ignore[misc]
     gauc, _ = _ratio_gain(units, own, moments, _Ratio("g", "m", "g", UNITS), "GAUC")
     within_user, within_form = _ratio_gain(
         units, own, moments, _Ratio("w", "b", "u2_within_user", 1), "AUC within users"
@@ -149,9 +149,9 @@ def estimate(units: Sequence[ArmPair], moments: Sequence[Moments]) -> Comparison
         gauc=gauc,
         gauc_coverage=float(total(lambda row: row.sums["m"]) / rows),
         within_user=within_user,
-        within_pair_share=float(own_pairs / (2 * pairs)),
+        within_pair_share=pair_share(units, own, moments, users),
         within_request=within_request,
-        request_pair_share=float(request_pairs / (2 * pairs)),
+        request_pair_share=float(total(lambda row: row.sums["q"]) / (2 * pairs)),
         smallest_fold_users=min(row.members for row in own.values()),
         log_loss_control=float(total(lambda row: row.sums["control_log_loss_units"]) / (rows * UNITS)),
         log_loss_leaked=float(total(leaked("leaked_log_loss_units")) / (rows * UNITS)),

@@ -35,6 +35,11 @@ def standard_error(moments: Iterable[Moments], form: Form, users: int, name: str
             expected="at least two users",
             remedy="evaluate days, or strata, with more users",
         )
+    return math.sqrt(sum_of_squares(moments, form) * Fraction(users, users - 1))
+
+
+def sum_of_squares(moments: Iterable[Moments], form: Form) -> Fraction:
+    """sum_u psi_u^2, exact, where psi_u = sum over the units of the form applied to the user's integers."""
     total = Fraction(0)
     for row in moments:
         left, right = form.get(row.left), form.get(row.right)
@@ -43,7 +48,7 @@ def standard_error(moments: Iterable[Moments], form: Form, users: int, name: str
         squared = sum(left[a] * right[b] * row.products[a + b] for a in left for b in right)
         # a pair of different units is listed once and stands twice in the square
         total += squared if row.left == row.right else 2 * squared
-    return math.sqrt(total * Fraction(users, users - 1))
+    return total
 
 
 def combine_forms(*terms: tuple[Form, Fraction]) -> dict[int, dict[str, Fraction]]:

@@ -12,7 +12,8 @@ from lis_spark.metrics.integers import IntArray, bounded_dot, row_sizes, row_sum
 
 # Log loss, probabilities and per-user AUCs are summed as multiples of 2^-32: integers do not depend on their order.
 UNITS = 2**32
-# Products that are summed: AUC difference, AUC of the control, GAUC difference, AUC within users and within requests.
+# Products that are summed: AUC difference, AUC of the control, GAUC difference, AUC within users and within requests,
+# share of a user's own pairs.
 PRODUCTS = (
     "dd",
     "dp",
@@ -40,6 +41,10 @@ PRODUCTS = (
     "rq",
     "qr",
     "qq",
+    "bp",
+    "pb",
+    "bn",
+    "nb",
 )
 _LETTERS = ("d", "c", "g", "p", "n", "m", "w", "b", "r", "q")
 _PLACE = {letter: place for place, letter in enumerate(_LETTERS)}

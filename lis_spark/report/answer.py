@@ -153,10 +153,10 @@ def _order(row: Row) -> str:
     if row.get("lis_within_user") is None:
         some = "too few users have" if row.get("within_user_users") else "no user has"
         return f"What it orders for one user cannot be told: {some} impressions of both classes."
-    pairs, within_user = _of_pairs(row, "within_pair_share"), column_with_interval(row, "lis_within_user")
+    pairs, within_user = of_pairs(row, "within_pair_share"), column_with_interval(row, "lis_within_user")
     told = [f"Within users{pairs} the change is {within_user}"]
     if row.get("lis_within_request") is not None:
-        pairs = _of_pairs(row, "request_pair_share")
+        pairs = of_pairs(row, "request_pair_share")
         told.append(f"within requests{pairs} {column_with_interval(row, 'lis_within_request')}")
     if row.get("lis_user_part") is not None:
         told.append(f"what the user alone explains is {column_with_interval(row, 'lis_user_part')}")
@@ -167,9 +167,13 @@ def _order(row: Row) -> str:
     return f"{'; '.join(told)}."
 
 
-def _of_pairs(row: Row, name: str) -> str:
-    share = row.get(name)
-    return "" if share is None else f" ({percent(share)} of the pairs that are ranked)"
+def of_pairs(row: Mapping[str, Any], name: str) -> str:
+    """Which share of the ranked pairs a figure is of, in brackets, with its interval where there is one."""
+    share, low, high = (row.get(f"{name}{suffix}") for suffix in ("", "_ci_low", "_ci_high"))
+    if share is None:
+        return ""
+    bounds = "" if low is None or high is None else f", 95 % CI {percent(low)} to {percent(high)}"
+    return f" ({percent(share)} of the pairs that are ranked{bounds})"
 
 
 def _mostly(row: Row) -> list[str]:

@@ -11,13 +11,12 @@ from rich.text import Text
 
 from lis_spark.lis.results.decision import NO_HONEST_SCORE, POSITIVE
 from lis_spark.lis.results.misleading import wrong_order
-from lis_spark.report.answer import ON_FIRST_DAY, first_day_share
+from lis_spark.report.answer import ON_FIRST_DAY, first_day_share, of_pairs
 from lis_spark.report.format import (
     ascii_text,
     column_with_interval,
     data_size,
     half_interval,
-    percent,
     signed,
     verdict_style,
     with_interval,
@@ -106,7 +105,7 @@ def leaks_answer(leaks: Sequence[Mapping[str, Any]]) -> str:
 
 def beside_the_verdict(row: Mapping[str, Any], threshold: float) -> str:
     """The parts of a leak's gain, its control in the wrong order, and the share of day T, each with its interval."""
-    pairs = "" if row["within_pair_share"] is None else f" ({percent(row['within_pair_share'])} of the pairs)"
+    pairs = of_pairs(row, "within_pair_share")
     names = {
         "lis_within_user": f"within users{pairs}",
         "lis_within_request": "within requests",

@@ -23,6 +23,7 @@ from tests.naive_metrics import (
     as_scores,
     aucs,
     clustered,
+    error_of_own_share,
     gain_of,
     impressions,
     influence_on_gain,
@@ -74,12 +75,13 @@ def test_compare_within_users_and_requests_equals_the_definition(influences: Any
         everything = sum(ranking.control.size for ranking in rankings)
         assert found.pairs == everything
         for gain, share, of_request in (
-            (found.within_user, found.within_pair_share, False),
+            (found.within_user, found.within_pair_share.value, False),
             (found.within_request, found.request_pair_share, True),
         ):
             own = own_pairs(rankings, of_request)
             check_gain(gain, own)
             assert share == pytest.approx(own["pairs"].sum() / everything, abs=1e-15)
+        assert found.within_pair_share.standard_error == pytest.approx(error_of_own_share(rankings), rel=1e-6)
         # a user of several days is one cluster, and some users have no pair of a request
         assert found.users >= found.within_user.clusters > found.within_request.clusters
 

@@ -22,7 +22,7 @@ TOLD = (
 )
 # The share of day T stands in the sentence where the gain is shown.
 WITH_DAY = TOLD.replace(" on each;", " on each, 34 % of it from day T;")
-PAIRS = " (0.04 % of the pairs that are ranked)"
+PAIRS = " (0.04 % of the pairs that are ranked, 95 % CI 0.03 % to 0.04 %)"
 
 
 @pytest.fixture(scope="module")

@@ -202,7 +202,8 @@ def _warnings(
 
 # Columns of ``lis_results`` that stand in ``leak_comparison`` under the same name, of the score that decides.
 _COPIED = (
-    *("folds", "sigma_seed", "simultaneous_low", "simultaneous_high", "p_holm", "coverage", "within_pair_share"),
+    *("folds", "sigma_seed", "simultaneous_low", "simultaneous_high", "p_holm", "coverage"),
+    *("within_pair_share", "within_pair_share_ci_low", "within_pair_share_ci_high"),
     *("lis_gauc", "lis_gauc_ci_low", "lis_gauc_ci_high"),
     *("lis_within_user", "lis_within_user_ci_low", "lis_within_user_ci_high"),
     *("lis_within_request", "lis_within_request_ci_low", "lis_within_request_ci_high"),

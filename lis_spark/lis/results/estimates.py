@@ -71,6 +71,18 @@ class Found:
             return error
         return (gain.standard_error or 0.0) * (1.0 if name else self.widening([pool.name], WITHIN_USER))
 
+    def pair_share(self, pool: Pool) -> Estimate | None:
+        """The share of pairs that are of one user: seeds and draws rank the same pairs, so its error is over users.
+
+        Users weigh as they do within users: so do its degrees of freedom, and what leaving out users adds.
+        """
+        comparison = self.comparisons[pool.name]
+        share, within_user = comparison.within_pair_share, comparison.within_user
+        if share.standard_error is None or within_user is None:
+            return None
+        error = share.standard_error * self.widening([pool.name], WITHIN_USER)
+        return combine_seeds([share.value], error**2, within_user.effective_clusters)
+
     def widening(self, names: Iterable[str], kind: str = LIS) -> float:
         """By how much leaving out users widens the error of a sum of comparisons, at most: the widest among them.
 
@@ -113,6 +125,7 @@ def fill_row(row: ResultRow, pool: Pool, found: Found) -> None:
             continue
         row.fill(name, estimate)
         if error == WITHIN_USER:
+            row.fill("within_pair_share", found.pair_share(of))
             row.lis_within_user_cluster_standard_error = found.cluster_error(of, gain, error)
             row.lis_within_user_degrees_of_freedom = estimate.degrees_of_freedom
 
@@ -126,7 +139,7 @@ def _fill_counts(row: ResultRow, pool: Pool, comparison: Comparison) -> None:
     if seeds == 1:
         row.u2_control, row.u2_leaked = str(comparison.u2_control), str(comparison.u2_leaked)
     row.auc_control, row.auc_leaked = comparison.auc.control, comparison.auc.leaked
-    row.gauc_coverage, row.within_pair_share = comparison.gauc_coverage, comparison.within_pair_share
+    row.gauc_coverage, row.within_pair_share = comparison.gauc_coverage, comparison.within_pair_share.value
     if comparison.gauc:
         row.gauc_control, row.gauc_leaked = comparison.gauc.control, comparison.gauc.leaked
     if comparison.within_user:

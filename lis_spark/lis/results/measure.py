@@ -37,7 +37,7 @@ from lis_spark.partitions import PartitionKey
 from lis_spark.progress import described
 from lis_spark.step import StepResult
 
-STEP_VERSION = 8
+STEP_VERSION = 9
 
 
 def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: str = "") -> StepResult:

@@ -78,6 +78,9 @@ class ResultRow:
     within_user_users: int | None = None
     within_user_effective_users: float | None = None
     within_pair_share: float | None = None
+    within_pair_share_standard_error: float | None = None
+    within_pair_share_ci_low: float | None = None
+    within_pair_share_ci_high: float | None = None
     lis_within_request: float | None = None
     lis_within_request_standard_error: float | None = None
     lis_within_request_ci_low: float | None = None
