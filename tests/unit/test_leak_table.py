@@ -98,7 +98,7 @@ def test_the_terminal_fits_120_columns_and_says_where_lis_may_mislead() -> None:
         ]
     )
     place = lines.index("rates, useful: the honest LIS is 0.0065")
-    said = "  within users (4 % of the pairs that are ranked, 95 % CI 3 % to 5 %) +0.0123 (95 % CI +0.0100 to +0.0146); "
+    said = "  within users (4 % of the pairs that are ranked, 95 % CI 3 % to 5 %) +0.0123 (95 % CI +0.0100 to +0.0146)"
     assert lines[place + 1].startswith(said)
     assert "  between users: within users it is +0.0001" in lines[place:]
     assert "noise, not shown: the honest LIS is 0.0003" in lines
