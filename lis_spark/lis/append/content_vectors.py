@@ -187,9 +187,9 @@ def _predict(
             for (place, group), regressor in regressors.items():
                 vectors = pack(regressor.predict(features, folds))
                 for number, seed, draw, made in given[place]:
-                    numbers = [pa.repeat(pa.scalar(value, pa.int32()), len(features)) for value in (number, group)]
-                    order = [pa.repeat(pa.scalar(value, pa.int32()), len(features)) for value in (seed, draw)]
-                    columns = [*numbers, *order, batch["item_id"], pa.repeat(made, len(features)), vectors]
+                    integers = [pa.scalar(value, pa.int32()) for value in (number, group, seed, draw)]
+                    repeated = [pa.repeat(value, len(features)) for value in integers]
+                    columns = [*repeated, batch["item_id"], pa.repeat(made, len(features)), vectors]
                     yield pa.RecordBatch.from_arrays(columns, schema=_PREDICTED)
 
     return predict
