@@ -27,7 +27,7 @@ from lis_spark.graph.cost import GraphCost, graph_costs
 from lis_spark.lis.plan.chains import ONE_DAY, all_chains
 from lis_spark.progress import described
 from lis_spark.ranker.feature_columns import column_name
-from lis_spark.ranker.training_rows import days_of_scenario
+from lis_spark.ranker.training_rows import rows_of_scenario
 from lis_spark.sources.configured import read_source
 from lis_spark.sources.days import Day, check_days, profile
 from lis_spark.sources.duplicates import unique_rows
@@ -103,7 +103,7 @@ def _days(
     candidates = judged(source.impressions, config, source.has_impression_id)
     rows = kept.enter_context(unique_rows(candidates, source.has_impression_id))
     accepted = accepted_rows(rows, config, context_names(config))
-    days_of_scenario(accepted, config.scenario)
+    rows_of_scenario(accepted, config.scenario)
     for feature in config.features:  # a misspelt column is told here, not after the ingest
         table = accepted if feature.origin == "impressions" else source.items
         if table is None:

@@ -7,6 +7,7 @@ Delta takes constraints at creation only as table properties, so ``CONSTRAINT na
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -37,13 +38,22 @@ class TableDefinition:
     key_columns: tuple[str, ...]
     table_properties: dict[str, str]
 
-    @property
-    def optional_columns(self) -> dict[str, str]:
-        """Column that may be null -> its definition, ``TYPE COMMENT 'text'``: what an older table can be given."""
-        found = _COLUMN.findall(self.statement)
+    def optional_columns(self, columns: Mapping[str, str]) -> dict[str, str]:
+        """Column that may be null -> its definition, ``TYPE COMMENT 'text'``: what an older table can be given.
+
+        Args:
+            columns: placeholder of the file -> column definitions, see :meth:`create_statement`.
+        """
+        found = _COLUMN.findall(self._filled(columns))
         return {name: f"{kind} COMMENT {comment}" for name, kind, required, comment in found if not required}
 
-    def create_statement(self, identifier: str, columns: dict[str, str]) -> str:
+    def _filled(self, columns: Mapping[str, str]) -> str:
+        text = self.statement
+        for placeholder, definitions in columns.items():
+            text = text.replace(f"{{{placeholder}}},", f"{definitions}," if definitions else "")
+        return text
+
+    def create_statement(self, identifier: str, columns: Mapping[str, str]) -> str:
         """The CREATE TABLE statement for one place.
 
         Args:
@@ -51,10 +61,7 @@ class TableDefinition:
             columns: placeholder of the file -> column definitions that depend on the configuration, for instance
                 ``{"label_columns": "label_click TINYINT COMMENT '...'"}``.
         """
-        text = self.statement
-        for placeholder, definitions in columns.items():
-            text = text.replace(f"{{{placeholder}}},", f"{definitions}," if definitions else "")
-        text = text.replace("{table}", identifier)
+        text = self._filled(columns).replace("{table}", identifier)
         properties = {
             "delta.enableDeletionVectors": "false",  # petastorm reads files, not the log
             **{f"delta.constraints.{name}": condition for name, condition in self.rules.items()},

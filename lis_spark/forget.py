@@ -129,6 +129,9 @@ def _forget_keys(lake: Lake, user: str) -> dict[str, int]:
         if not lake.exists("vocabularies"):
             continue
         condition = f"slot = {literal(slot)} AND key = {literal(user)}"
+        if lake.exists("running_counts"):
+            deleted = _forget_counts(lake, slot, condition)
+            gone["running_counts"] = gone.get("running_counts", 0) + deleted
         renamed = "concat('forgotten row ', row)"
         found = lake.read("vocabularies").where(condition).count()
         if found:
@@ -137,6 +140,16 @@ def _forget_keys(lake: Lake, user: str) -> dict[str, int]:
     for file in Path(absolute(lake.config.lake.work_path)).glob("vocabularies/*.npy"):
         file.unlink()  # made anew by the next launch
     return gone
+
+
+def _forget_counts(lake: Lake, slot: str, condition: str) -> int:
+    """What was counted of the user alone goes; in the counts of items the user is one among many and stays."""
+    rows = [row["row"] for row in lake.read("vocabularies").where(condition).select("row").collect()]
+    names = [feature.name for feature in lake.config.features if feature.table == slot]
+    if not rows:
+        return 0
+    listed = ", ".join(map(literal, names))
+    return lake.delete("running_counts", f"feature IN ({listed}) AND row = {rows[0]}")
 
 
 def _of_user_in_quarantine(config: RunConfig, user: str) -> str:

@@ -39,7 +39,7 @@ class Lake(LakeReader[ConfigT]):
         A table of an older release is given the columns that it lacks, null in the rows that are there.
         """
         if self.exists(name):
-            self._add_columns(name)
+            self._add_columns(name, columns or {})
         else:
             definition = table_definition(name)
             self.spark.sql(definition.create_statement(self.identifier(name), dict(columns or {})))
@@ -48,14 +48,13 @@ class Lake(LakeReader[ConfigT]):
                 table_facts.remember(self._version(name, newest), FINGERPRINTS, {})
                 table_facts.remember(self._version(name, newest), FILES, [])
 
-    def _add_columns(self, name: str) -> None:
+    def _add_columns(self, name: str, columns: Mapping[str, str]) -> None:
         """Adds columns that the DDL has and the table has not: writers select by the table's schema."""
         newest = self._newest(name)
         version = self._version(name, newest)
         known = table_facts.answer(version, COLUMNS, lambda: set(self._frame(name, newest[0]).columns))
-        added = {
-            column: text for column, text in table_definition(name).optional_columns.items() if column not in known
-        }
+        optional = table_definition(name).optional_columns(columns)
+        added = {column: text for column, text in optional.items() if column not in known}
         if not added:
             return
         listed = ", ".join(f"{column} {text}" for column, text in added.items())

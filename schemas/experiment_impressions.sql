@@ -10,6 +10,7 @@ CREATE TABLE IF NOT EXISTS {table} (
   user_bucket INT COMMENT 'Part of the users by the same hash, as in training_rows',
   {label_columns},
   {row_columns},
+  {count_columns},
   history_clicks BINARY NOT NULL COMMENT 'Empty places: the ranker has no histories',
   history_skips BINARY NOT NULL COMMENT 'Empty places',
   vector BINARY COMMENT 'What the arm reads beside the features of all: float32, little endian',

@@ -8,6 +8,7 @@ CREATE TABLE IF NOT EXISTS {table} (
   user_bucket INT COMMENT 'Part of the users by the same hash, of which the folds of every number of folds are made',
   {label_columns},
   {row_columns},
+  {count_columns},
   history_clicks BINARY NOT NULL COMMENT 'Last K clicked items strictly before request_ts, newest first: int32 rows of the item vocabulary, little endian, -1 where there are fewer',
   history_skips BINARY NOT NULL COMMENT 'Last K items shown and not clicked, likewise',
   lis_fingerprint STRING NOT NULL COMMENT 'Fingerprint of the partition',

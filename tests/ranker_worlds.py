@@ -29,6 +29,7 @@ from lis_spark.ranker.plans import (
     AppendPlan,
     ArmSpec,
     ChainSpec,
+    CountSpec,
     DaySpec,
     FeatureSpec,
     LaunchSpec,
@@ -118,6 +119,27 @@ def make_world(folder: Path, days: int = 4, groups: Sequence[int] = GROUP_SIZES,
     return world
 
 
+def count(world: World, features: Sequence[str] = ("user", "item", "category"), prior: float = 5.0) -> World:
+    """The same world with counts of earlier days in its rows and files, and a ranker that reads them."""
+    sums: dict[str, dict[int, list[int]]] = {name: {} for name in (*features, "all")}
+    days = {}
+    for date, rows in world.rows.items():
+        for name, known in sums.items():
+            keys = [0] * len(rows["label_click"]) if name == "all" else rows[f"row_{name}"].tolist()
+            for place, column in enumerate(("impressions", "positives")):
+                found = [known.get(key, [0, 0])[place] for key in keys]
+                rows[f"{column}_before_{name}"] = np.array(found, np.int64)
+        for name, known in sums.items():
+            keys = [0] * len(rows["label_click"]) if name == "all" else rows[f"row_{name}"].tolist()
+            for key, click in zip(keys, rows["label_click"].tolist(), strict=True):
+                if key >= 0:
+                    shown, positive = known.get(key, [0, 0])
+                    known[key] = [shown + 1, positive + click]
+        days[date] = write_day(world.folder, date, rows, GROUP_SIZES)
+    counts = CountSpec(features=tuple(features), label="click", prior=prior)
+    return World(world.folder, world.ranker.model_copy(update={"counts": counts}), world.rows, days)
+
+
 def make_ranker(folder: Path, **changes: object) -> RankerSpec:
     """The ranker of the world, with key hashes on disk."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -137,6 +159,8 @@ def make_ranker(folder: Path, **changes: object) -> RankerSpec:
         "cross_layers": 2,
         "hidden": (32, 16),
         "batch_size": 100,
+        "steps_a_day": 1,
+        "smallest_batch": 1,
         "dense_learning_rate": 0.002,
         "slot": "item",
     }

@@ -20,6 +20,7 @@ from pyspark.sql import functions as F
 
 from lis_spark.closed_loop.candidates import drawn, dummy_labels, readable, representation_of
 from lis_spark.closed_loop.choice import chosen, with_outcomes, within_budget
+from lis_spark.closed_loop.counts import with_counts
 from lis_spark.closed_loop.logs import Logs, day_spec, lost
 from lis_spark.closed_loop.people import People
 from lis_spark.closed_loop.user_days import UserDays
@@ -49,7 +50,7 @@ from lis_spark.step import StepResult
 from lis_spark.table_files import absolute
 from lis_spark.world.frames import world_of
 
-STEP_VERSION = 3
+STEP_VERSION = 4
 
 
 def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: str = "") -> StepResult:
@@ -185,7 +186,8 @@ class ClosedLoop:
     def _candidates(self, people: People, date: dt.date) -> None:
         """Files of the day's candidates, a folder an arm."""
         day = (date - self.world.first_date).days
-        rows = readable(self.lake, drawn(self.lake, people, day)).withColumns(dummy_labels(self.config))
+        named = readable(self.lake, drawn(self.lake, people, day))
+        rows = with_counts(self.lake, named, date).withColumns(dummy_labels(self.config))
         with described(self.spark, f"experiment: candidates of {date}"):
             placed = rows.repartition("arm").sortWithinPartitions("arm", "time_ms", "request", "place")
             placed.write.partitionBy("arm").parquet(file_url(self.work / "candidates"))

@@ -35,6 +35,17 @@ class FeatureConfig(Section):
         return self.slot or self.name
 
 
+class CountsConfig(Section):
+    """How often values of features were shown and were positive before the day of an impression, as numbers."""
+
+    features: tuple[str, ...] | None = Field(
+        None, description="names of features whose values are counted; those of user, item and author where absent"
+    )
+    prior: float = Field(
+        10.0, gt=0, description="impressions with the rate of all that the rate of a value is smoothed by"
+    )
+
+
 class TableConfig(Section):
     """What one embedding table has otherwise than the others."""
 
@@ -49,12 +60,16 @@ class RankerConfig(Section):
     dimension: int = Field(16, ge=2, le=1024)
     cross_layers: int = Field(2, ge=0, le=8)
     hidden: tuple[int, ...] = (128, 64)
-    batch_size: int = Field(512, ge=1, description="over all ranks of a chain")
-    table_learning_rate: float = Field(0.02, gt=0)
+    batch_size: int = Field(512, ge=1, description="rows of a step of training, over all ranks of a chain")
+    steps_a_day: int = Field(
+        16, ge=1, description="on a day of few rows batches are smaller, so that there are so many steps"
+    )
+    smallest_batch: int = Field(32, ge=1, description="rows; a day that is too thin for such batches has fewer steps")
+    table_learning_rate: float = Field(0.05, gt=0)
     dense_learning_rate: float = Field(0.001, gt=0)
     initial_scale: float = Field(0.01, ge=0, description="standard deviation of a cold row")
     initial_accumulator: float = Field(
-        0.0, ge=0, description="of row-wise Adagrad on gradients of the summed loss: more holds young rows back"
+        0.1, ge=0, description="of row-wise Adagrad on gradients of the summed loss: more holds young rows back"
     )
     tables: dict[str, TableConfig] = Field(default_factory=dict, description="table name -> its own settings")
     row_groups_per_day: int = Field(4, ge=1, description="at least several times the ranks of a chain")

@@ -19,11 +19,13 @@ from lis_spark.config.lake import RunOnLake
 from lis_spark.config.leaks import IdTableLeak, PlantedLeak, Representation, SimilarItemsLeak, SqlLeak, TableLeak
 from lis_spark.config.preference import PreferenceConfig
 from lis_spark.config.query import AS_OF
-from lis_spark.config.ranker import FeatureConfig, HistoryConfig, LaunchConfig, RankerConfig
+from lis_spark.config.ranker import CountsConfig, FeatureConfig, HistoryConfig, LaunchConfig, RankerConfig
 from lis_spark.config.section import fingerprint
 from lis_spark.config.sources import IngestConfig, Source
 from lis_spark.config.world import WorldSource
 
+# Features that are counted where the configuration names none.
+COUNTED = ("user", "item", "author")
 # Of the users of a simulated experiment.
 _BUCKETS = 1000
 # Environment of Python workers: modules that take seconds to load, separated by commas.
@@ -44,6 +46,7 @@ class RunConfig(RunOnLake):
     labels: tuple[str, ...] = Field(("click",), min_length=1)
     history: HistoryConfig = HistoryConfig()
     features: tuple[FeatureConfig, ...]
+    counts: CountsConfig = CountsConfig()
     ranker: RankerConfig = RankerConfig()
     launch: LaunchConfig = LaunchConfig()
     graphs: tuple[GraphConfig, ...] = Field((), description="graphs of similar items, as of each T and T + n")
@@ -80,6 +83,9 @@ class RunConfig(RunOnLake):
             raise ValueError("encoders: they are aligned on preference items; give the section preference")
         if "item" not in names or "user" not in names:
             raise ValueError("features: `user` and `item` must be among them")
+        uncounted = sorted(set(self.counts.features or ()) - set(names))
+        if uncounted:
+            raise ValueError(f"counts.features: no feature is called {uncounted[0]!r}; there are {', '.join(names)}")
         unknown = sorted(set(self.ranker.tables) - {feature.table for feature in self.features})
         if unknown:
             raise ValueError(f"ranker.tables: no feature uses the table {unknown[0]!r}")
@@ -265,6 +271,12 @@ class RunConfig(RunOnLake):
     def label(self) -> str:
         """The label that is measured."""
         return self.evaluation.label or self.labels[0]
+
+    @property
+    def counted_features(self) -> tuple[FeatureConfig, ...]:
+        """The features whose values' impressions and positives before the day the ranker reads."""
+        names = COUNTED if self.counts.features is None else self.counts.features
+        return tuple(feature for feature in self.features if feature.name in names)
 
     @property
     def append_horizons(self) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ from lis_spark.ranker.one_pass import build_model, new_optimizer, one_pass
 from lis_spark.ranker.plans import ChainSpec, DaySpec, StateSpec, TrainPlan, TrainTask, state_folder
 from lis_spark.ranker.processes import Rank, join, report_progress
 from lis_spark.ranker.state_files import drop_state, publish, read_manifest
+from lis_spark.ranker.withheld_counts import WithheldCounts
 from lis_spark.vectors import pack
 
 ONE_DAY = dt.timedelta(days=1)
@@ -73,6 +75,7 @@ class ChainTrainer:
         self.chains = {chain.name: chain for chain in plan.chains}
         self.model = build_model(plan.ranker, rank)
         self.reader = DayReader(plan.ranker, rank.place, rank.group_size, plan.launch.cache_megabytes)
+        self.withheld = WithheldCounts(plan.ranker, rank)
         self.trained = 0
 
     def run(self, task: TrainTask) -> None:
@@ -89,7 +92,9 @@ class ChainTrainer:
                 report_progress(self.plan_path, self.rank.rank, f"{chain.name} {date} found")
         if done == len(dates):
             return
-        self._start(chain, task, dates[done - 1] if done else task.after)
+        after = dates[done - 1] if done else task.after
+        self._start(chain, after)
+        self.withheld = self._withheld_until(chain, after)
         for date in dates[done:]:
             self._train_day(chain, date)
             if self.rank.place == 0:
@@ -106,7 +111,7 @@ class ChainTrainer:
     def _has_state(self, chain: ChainSpec, date: dt.date) -> bool:
         return any(state_folder(self.plan.work_folder, chain.name, date).glob("state-*.safetensors"))
 
-    def _start(self, chain: ChainSpec, task: TrainTask, date: dt.date) -> None:
+    def _start(self, chain: ChainSpec, date: dt.date) -> None:
         model = self.model
         if date > chain.fork_date:
             folder = state_folder(self.plan.work_folder, chain.name, date)
@@ -123,12 +128,16 @@ class ChainTrainer:
 
     def _train_day(self, chain: ChainSpec, date: dt.date) -> None:
         started = time.monotonic()
-        day = chain.day_of_data(date)
-        spec = self.plan.days.get(day) or DaySpec(date=day, files=(), rows=0, row_groups=0)
-        rows = self._rows(chain, spec, date - ONE_DAY)
+        spec = self._spec_of(chain, date)
+        of_day = self._rows_of(spec)
+        given, labels = self._given(chain, of_day, date)
+        rows = of_day if given.all() and labels is of_day.labels else replace(of_day, labels=labels)[given]
+        rows = self.withheld.taken_off(rows)
         before = {name: (shard.weights.clone(), shard.momentum.clone()) for name, shard in self.model.shards.items()}
         loss = one_pass(self.model, self.rank, rows)
-        touched = self._count(rows, day)
+        if not chain.is_given_all:
+            self.withheld.add(of_day, given, labels)
+        touched = self._count(rows, spec.date)
         place, is_full = {"chain": chain.name, "snapshot_date": date.isoformat()}, date in chain.full_snapshots
         checked = check_untouched(before, self.model.shards, touched, place)
         cold = check_cold(self.model.spec, chain.seed, self.model.shards, place) if is_full else 0
@@ -167,21 +176,50 @@ class ChainTrainer:
             publish(temporary, folder, manifest)
         self.rank.gathered(None)
 
-    def _rows(self, chain: ChainSpec, spec: DaySpec, day: dt.date) -> DayRows:
+    def _spec_of(self, chain: ChainSpec, date: dt.date) -> DaySpec:
+        """The day of data that leads to a snapshot."""
+        day = chain.day_of_data(date)
+        return self.plan.days.get(day) or DaySpec(date=day, files=(), rows=0, row_groups=0)
+
+    def _rows_of(self, spec: DaySpec) -> DayRows:
+        """This rank's share of a day, as the table has it."""
         rows = self.reader.read(spec)
         check_count(spec, sum(int(count) for count in self.rank.gathered(len(rows))))  # type: ignore[call-overload]
-        if day in chain.skip_days:
-            return rows[:0]
+        return rows
+
+    def _given(self, chain: ChainSpec, rows: DayRows, date: dt.date) -> tuple[np.ndarray, np.ndarray]:
+        """Which rows of a day the chain is given on the way to a snapshot, and the labels [rows, labels] of all.
+
+        Args:
+            chain: what it holds out, skips or permutes.
+            rows: this rank's share of the day.
+            date: of the snapshot.
+        """
+        day = date - ONE_DAY
+        given = np.full(len(rows), day not in chain.skip_days)
         held_out = fold_held_out_on(day, chain.held_out_fold, chain.held_out_days)
         if held_out != NO_FOLD:
-            rows = rows[rows.buckets % chain.folds != held_out]
+            given &= rows.buckets % chain.folds != held_out
         if chain.trained_folds:
-            rows = rows[np.isin(rows.buckets % chain.folds, chain.trained_folds)]
+            given &= np.isin(rows.buckets % chain.folds, chain.trained_folds)
+        labels = rows.labels
         if chain.permute_labels:
             # within this rank's share of the day: the number of clicks stays, what they are tied to does not
-            order = np.random.default_rng([chain.seed, ordinal(spec.date), self.rank.place]).permutation(len(rows))
-            rows = DayRows(**{**vars(rows), "labels": rows.labels[order]})
-        return rows
+            seed = [chain.seed, ordinal(chain.day_of_data(date)), self.rank.place]
+            chosen = np.flatnonzero(given)
+            labels = labels.copy()
+            labels[chosen] = labels[np.random.default_rng(seed).permutation(chosen)]
+        return given, labels
+
+    def _withheld_until(self, chain: ChainSpec, date: dt.date) -> WithheldCounts:
+        """What the chain was not given from its fork to a snapshot that it goes on from."""
+        withheld = WithheldCounts(self.model.spec, self.rank)
+        if not chain.is_given_all:
+            for earlier in chain.snapshot_dates:
+                if earlier <= date:
+                    rows = self._rows_of(self._spec_of(chain, earlier))
+                    withheld.add(rows, *self._given(chain, rows, earlier))
+        return withheld
 
     def _count(self, rows: DayRows, day: dt.date) -> dict[str, torch.Tensor]:
         """Adds the day to the counters; returns, by table, how often each local row was touched today."""

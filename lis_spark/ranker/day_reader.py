@@ -17,6 +17,7 @@ from petastorm import make_batch_reader
 from petastorm.errors import NoDataAvailableError
 
 from lis_spark.errors import StepFailed
+from lis_spark.ranker.counts import count_columns
 from lis_spark.ranker.plans import DaySpec, RankerSpec, file_url, local_path
 from lis_spark.table_files import refuse_leaked_columns
 from lis_spark.vectors import unpack
@@ -30,8 +31,9 @@ class DayRows:
     """One rank's share of a day, in the order of the files.
 
     ``rows`` is int32 [rows, features], ``clicks`` and ``skips`` int32 [rows, K] with -1 where there are fewer,
-    ``labels`` float32 [rows, labels], ``buckets`` int32 [rows] those of the users, of which folds are made. ``numbers``
-    int64 [rows, n] are the columns of numbers that the reader was asked for.
+    ``labels`` float32 [rows, labels], ``buckets`` int32 [rows] those of the users, of which folds are made. ``counts``
+    int64 [rows, 2 (C + 1)] are those of :func:`lis_spark.ranker.counts.count_columns`, no column where the ranker reads
+    none; ``numbers`` int64 [rows, n] the columns of numbers that the reader was asked for.
     """
 
     rows: np.ndarray
@@ -41,6 +43,7 @@ class DayRows:
     buckets: np.ndarray
     impression_ids: np.ndarray
     user_ids: np.ndarray
+    counts: np.ndarray
     numbers: np.ndarray
 
     def __len__(self) -> int:
@@ -110,7 +113,8 @@ class DayReader:
         features = [feature.column for feature in self.ranker.features]
         labels = [f"label_{label}" for label in self.ranker.labels]
         identity = list(IDENTITY_COLUMNS) if self.with_ids else []
-        return [*features, *labels, "history_clicks", "history_skips", BUCKET_COLUMN, *identity, *self.numbers]
+        fixed = ["history_clicks", "history_skips", BUCKET_COLUMN]
+        return [*features, *labels, *fixed, *identity, *count_columns(self.ranker.counted), *self.numbers]
 
     def _assemble(self, batches: list[dict[str, np.ndarray]]) -> DayRows:
         def column(name: str, dtype: type) -> np.ndarray:
@@ -122,9 +126,13 @@ class DayReader:
             return np.concatenate(parts) if parts else np.empty((0, width), np.int32)
 
         buckets = column(BUCKET_COLUMN, np.int32)
-        numbers = np.empty((len(buckets), len(self.numbers)), np.int64)
-        for place, name in enumerate(self.numbers):
-            numbers[:, place] = column(name, np.int64)
+
+        def integers(names: Sequence[str]) -> np.ndarray:
+            found = np.empty((len(buckets), len(names)), np.int64)
+            for place, name in enumerate(names):
+                found[:, place] = column(name, np.int64)
+            return found
+
         return DayRows(
             rows=np.stack([column(feature.column, np.int32) for feature in self.ranker.features], axis=1),
             clicks=history("history_clicks"),
@@ -133,7 +141,8 @@ class DayReader:
             buckets=buckets,
             impression_ids=column("impression_id", object) if self.with_ids else np.empty(0, object),
             user_ids=column("user_id", object) if self.with_ids else np.empty(0, object),
-            numbers=numbers,
+            counts=integers(count_columns(self.ranker.counted)),
+            numbers=integers(self.numbers),
         )
 
 

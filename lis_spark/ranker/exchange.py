@@ -24,6 +24,7 @@ from lis_spark.progress import described
 from lis_spark.ranker.launch import launch
 from lis_spark.ranker.plans import (
     ChainSpec,
+    CountSpec,
     FeatureSpec,
     LaunchSpec,
     Plain,
@@ -83,9 +84,17 @@ def ranker_spec(lake: Lake) -> RankerSpec:
         cross_layers=ranker.cross_layers,
         hidden=ranker.hidden,
         batch_size=ranker.batch_size,
+        steps_a_day=ranker.steps_a_day,
+        smallest_batch=ranker.smallest_batch,
         dense_learning_rate=ranker.dense_learning_rate,
         slot=config.evaluation.slot,
+        counts=_count_spec(config),
     )
+
+
+def _count_spec(config: RunConfig) -> CountSpec | None:
+    names = tuple(feature.name for feature in config.counted_features)
+    return CountSpec(features=names, label=config.label, prior=config.counts.prior) if names else None
 
 
 def launch_spec(config: RunConfig) -> LaunchSpec:

@@ -22,8 +22,9 @@ from torchrec.optim.apply_optimizer_in_backward import apply_optimizer_in_backwa
 from torchrec.optim.rowwise_adagrad import RowWiseAdagrad
 from torchrec.sparse.jagged_tensor import KeyedJaggedTensor
 
+from lis_spark.ranker.counts import NUMBERS_A_FEATURE, scaled_counts
 from lis_spark.ranker.day_reader import DayRows
-from lis_spark.ranker.plans import RankerSpec, TableSpec
+from lis_spark.ranker.plans import ITEM_FEATURE, USER_FEATURE, RankerSpec, TableSpec
 from lis_spark.ranker.port import DcnPort, FmPort
 
 HISTORY = "history"
@@ -35,7 +36,9 @@ SHIFT = 1
 class Inputs:
     """Looked-up vectors of a batch: features [B, F, d], clicks and skips [B, K, d], and which places are filled.
 
-    ``vectors`` [B, v] are the frozen ones of a port, v = 0 where there is none.
+    ``numbers`` [B, 1 + 3 C] are those of the counted features, C = 0 where there are none, see
+    :func:`lis_spark.ranker.counts.scaled_counts`; ``vectors`` [B, v] the frozen ones of a port, v = 0 where there is
+    none.
     """
 
     features: Tensor
@@ -43,6 +46,7 @@ class Inputs:
     skips: Tensor
     click_mask: Tensor
     skip_mask: Tensor
+    numbers: Tensor
     vectors: Tensor
     vector_mask: Tensor
 
@@ -174,8 +178,15 @@ def assemble(
         history[:, length:],
         torch.from_numpy(batch.clicks >= 0).to(features.device),
         torch.from_numpy(batch.skips >= 0).to(features.device),
+        _numbers(spec, batch).to(features.device),
         *(vectors or (features.new_empty(size, 0), features.new_empty(size))),
     )
+
+
+def _numbers(spec: RankerSpec, batch: DayRows) -> Tensor:
+    if spec.counts is None:
+        return torch.empty(len(batch), 0)
+    return torch.from_numpy(scaled_counts(batch.counts, spec.counts.prior))
 
 
 class Attention(nn.Module):
@@ -211,6 +222,33 @@ class CrossLayer(nn.Module):
         return first * (inner if beside is None else inner + beside) + current
 
 
+class CountFields(nn.Module):
+    """Numbers of counted features [B, 1 + 3 C] as fields of their own [B, C, d], and a linear part.
+
+    The linear part starts as naive Bayes: the log odds of all, and how far those of the user's and the item's rates are
+    from them, are added up (other rates tell much of the same, and start at 0). The ranker then begins where counts
+    alone lead to, and what it learns goes beyond them, however few steps a day has.
+    """
+
+    def __init__(self, spec: RankerSpec) -> None:
+        super().__init__()
+        shape = (len(spec.counted), NUMBERS_A_FEATURE, spec.dimension)
+        self.weight = nn.Parameter(torch.zeros(shape))
+        self.bias = nn.Parameter(torch.zeros(shape[0], spec.dimension))
+        self.linear = nn.Linear(1 + shape[0] * NUMBERS_A_FEATURE, len(spec.labels), bias=False)
+        with torch.no_grad():
+            self.linear.weight.zero_()
+            self.linear.weight[:, 0] = 1.0
+            for place, name in enumerate(spec.counted):
+                if name in (USER_FEATURE, ITEM_FEATURE):
+                    self.linear.weight[:, 1 + place * NUMBERS_A_FEATURE] = 1.0
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        """The fields."""
+        by_feature = numbers[:, 1:].view(len(numbers), *self.weight.shape[:2])
+        return (by_feature.unsqueeze(3) * self.weight).sum(2) + self.bias
+
+
 class HistoryDcn(nn.Module):
     """The default dense part."""
 
@@ -219,17 +257,22 @@ class HistoryDcn(nn.Module):
         width = spec.dimension
         self.click_attention, self.skip_attention = Attention(width), Attention(width)
         self.target = [feature.name for feature in spec.features].index(spec.item_feature.name)
-        total = width * (len(spec.features) + 4)
+        total = width * (spec.fields + 4)
         self.cross = nn.ModuleList(CrossLayer(total) for _ in range(spec.cross_layers))
         self.deep = _mlp(total, spec.hidden)
         self.heads = nn.Linear(total + spec.hidden[-1], len(spec.labels))
+        self.counts = CountFields(spec) if spec.counts else None
 
     def forward(self, inputs: Inputs, port: DcnPort | None = None) -> Tensor:
         """Logits [B, labels]; what a port adds is added to what the bare layers give."""
+        logits = self._logits(inputs, port)
+        return logits if self.counts is None else logits + self.counts.linear(inputs.numbers)
+
+    def _logits(self, inputs: Inputs, port: DcnPort | None) -> Tensor:
         target = inputs.features[:, self.target]
         first = torch.cat(
             [
-                inputs.features.flatten(1),
+                _fields(inputs, self.counts).flatten(1),
                 self.click_attention(target, inputs.clicks, inputs.click_mask),
                 self.skip_attention(target, inputs.skips, inputs.skip_mask),
                 _mean(inputs.clicks, inputs.click_mask),
@@ -256,13 +299,17 @@ class Fm(nn.Module):
 
     def __init__(self, spec: RankerSpec) -> None:
         super().__init__()
-        self.linear = nn.Linear(spec.dimension * len(spec.features), len(spec.labels))
+        self.linear = nn.Linear(spec.dimension * spec.fields, len(spec.labels))
+        self.counts = CountFields(spec) if spec.counts else None
 
     def forward(self, inputs: Inputs, port: FmPort | None = None) -> Tensor:
         """Logits [B, labels]."""
-        flat, total = inputs.features.flatten(1), inputs.features.sum(1)
+        fields = _fields(inputs, self.counts)
+        flat, total = fields.flatten(1), fields.sum(1)
         pairs = 0.5 * (total.square().sum(1, keepdim=True) - flat.square().sum(1, keepdim=True))
         logits = self.linear(flat) + pairs
+        if self.counts is not None:
+            logits = logits + self.counts.linear(inputs.numbers)
         return logits if port is None else logits + port.logits(total, inputs.vectors, inputs.vector_mask)
 
 
@@ -271,12 +318,17 @@ class FmMlp(Fm):
 
     def __init__(self, spec: RankerSpec) -> None:
         super().__init__(spec)
-        self.deep = _mlp(spec.dimension * len(spec.features), spec.hidden)
+        self.deep = _mlp(spec.dimension * spec.fields, spec.hidden)
         self.heads = nn.Linear(spec.hidden[-1], len(spec.labels))
 
     def forward(self, inputs: Inputs, port: FmPort | None = None) -> Tensor:
         """Logits [B, labels]; a port is a field of the factorisation machine alone."""
-        return super().forward(inputs, port) + self.heads(self.deep(inputs.features.flatten(1)))
+        return super().forward(inputs, port) + self.heads(self.deep(_fields(inputs, self.counts).flatten(1)))
+
+
+def _fields(inputs: Inputs, counts: CountFields | None) -> Tensor:
+    """[B, F + C, d]: the looked-up features, then those of counts."""
+    return inputs.features if counts is None else torch.cat([inputs.features, counts(inputs.numbers)], dim=1)
 
 
 def dense_part(spec: RankerSpec, seed: int) -> nn.Module:

@@ -11,6 +11,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from lis_spark.ranker.counts import count_columns
 from lis_spark.ranker.day_reader import DayRows
 from lis_spark.ranker.model_state import TableShard, table_shards
 from lis_spark.ranker.network import assemble, dense_part, keyed_rows, sharded_tables
@@ -59,8 +60,8 @@ def batches(spec: RankerSpec, rank: Rank, rows: DayRows) -> Iterator[Batch]:
 
     Gradients are averaged over the ranks, so the scale is as many times larger.
     """
-    share = spec.batch_size // rank.group_size
     counts = [int(count) for count in rank.gathered(len(rows))]  # type: ignore[call-overload]
+    share = max(rows_a_step(spec, sum(counts)) // rank.group_size, 1)
     for start in range(0, max(counts), share):
         places = slice(start, start + share)
         batch = rows[places]
@@ -69,6 +70,16 @@ def batches(spec: RankerSpec, rank: Rank, rows: DayRows) -> Iterator[Batch]:
             yield Batch(batch, places, rank.group_size / together)
         else:
             yield Batch(nothing(spec), places, 0.0)
+
+
+def rows_a_step(spec: RankerSpec, rows: int) -> int:
+    """``batch_size``, or fewer where a day is thin: it then has ``steps_a_day`` steps of ``smallest_batch`` or more.
+
+    Args:
+        spec: the ranker.
+        rows: of the day, over all ranks.
+    """
+    return min(spec.batch_size, max(rows // spec.steps_a_day, spec.smallest_batch))
 
 
 def one_pass(model: Model, rank: Rank, rows: DayRows) -> float:
@@ -118,5 +129,6 @@ def nothing(spec: RankerSpec) -> DayRows:
         buckets=np.zeros(1, np.int32),
         impression_ids=np.empty(0, object),
         user_ids=np.empty(0, object),
+        counts=np.zeros((1, len(count_columns(spec.counted))), np.int64),
         numbers=np.empty((1, 0), np.int64),
     )

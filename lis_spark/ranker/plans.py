@@ -8,9 +8,10 @@ from urllib.parse import unquote, urlparse
 
 from pydantic import BaseModel, ConfigDict
 
-from lis_spark.folds import Served
+from lis_spark.folds import NO_FOLD, Served
 
 ITEM_FEATURE = "item"
+USER_FEATURE = "user"
 
 
 class Plain(BaseModel):
@@ -41,6 +42,17 @@ class TableSpec(Plain):
     initial_accumulator: float
 
 
+class CountSpec(Plain):
+    """Features whose values' impressions and positives before the day the ranker reads, see :mod:`counts`.
+
+    ``label`` tells which impressions are positive, ``prior`` is in impressions.
+    """
+
+    features: tuple[str, ...]
+    label: str
+    prior: float
+
+
 class RankerSpec(Plain):
     """The ranker; field names as in :class:`lis_spark.config.RankerConfig`."""
 
@@ -53,8 +65,21 @@ class RankerSpec(Plain):
     cross_layers: int
     hidden: tuple[int, ...]
     batch_size: int
+    steps_a_day: int
+    smallest_batch: int
     dense_learning_rate: float
     slot: str
+    counts: CountSpec | None = None
+
+    @property
+    def counted(self) -> tuple[str, ...]:
+        """Names of the features whose counts are read."""
+        return self.counts.features if self.counts else ()
+
+    @property
+    def fields(self) -> int:
+        """Vectors of width d that the interaction layers are given, histories aside."""
+        return len(self.features) + len(self.counted)
 
     @property
     def item_feature(self) -> FeatureSpec:
@@ -136,6 +161,12 @@ class ChainSpec(Plain):
     def snapshot_dates(self) -> list[dt.date]:
         """In order; the day of data is the day before, or ``replayed_days`` earlier."""
         return sorted(self.fingerprints)
+
+    @property
+    def is_given_all(self) -> bool:
+        """Whether it is given every row of its days, with the labels that they have."""
+        partial = self.held_out_fold != NO_FOLD or self.trained_folds or self.skip_days or self.permute_labels
+        return not partial
 
     def day_of_data(self, date: dt.date) -> dt.date:
         """The day whose rows lead to the snapshot of a date."""

@@ -91,7 +91,7 @@ def new_port(spec: RankerSpec, port: PortSpec, columns: int, seed: int) -> Port:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if spec.architecture == "history_dcn":
-            width = spec.dimension * (len(spec.features) + 4)
+            width = spec.dimension * (spec.fields + 4)
             return DcnPort(port, columns, width, spec.cross_layers, spec.hidden[0], len(spec.labels))
         return FmPort(port, spec.dimension, len(spec.labels))
 

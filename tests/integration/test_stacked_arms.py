@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from lis_spark.ranker.cold_rows import cold_rows
+from lis_spark.ranker.counts import count_columns, scaled_counts
 from lis_spark.ranker.network import Inputs, dense_part
 from lis_spark.ranker.plans import (
     AppendArmSpec,
@@ -39,6 +40,7 @@ from tests.ranker_worlds import (
     WIDTH,
     Arrays,
     World,
+    count,
     day,
     make_chain,
     make_launch,
@@ -111,7 +113,7 @@ def with_vectors(rows: Arrays, number: int) -> tuple[Arrays, dict[str, np.ndarra
 @pytest.fixture(scope="module", params=["history_dcn", "fm"])
 def stacked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Stacked:
     folder = tmp_path_factory.mktemp("stacked")
-    plain = make_world(folder / "plain", T + 1)
+    plain = count(make_world(folder / "plain", T + 1))
     world = World(plain.folder, plain.ranker.model_copy(update={"architecture": request.param}), plain.rows, plain.days)
     train = write_plan(folder / "train.json", make_train_plan(world, folder / "states", [make_chain("base", 0, T)]))
     rows: dict[int, Arrays] = {}
@@ -196,8 +198,19 @@ class Alone:
         places = [torch.from_numpy(rows[f"history_{name}"][chosen].astype(np.int64)) for name in ("clicks", "skips")]
         histories = [leaves["item"][place + 1] for place in places]
         masks = [place >= 0 for place in places]
-        inputs = Inputs(torch.stack(features, dim=1), *histories, *masks, *[part[chosen] for part in vectors])
+        inputs = Inputs(
+            torch.stack(features, dim=1),
+            *histories,
+            *masks,
+            self._numbers(rows, chosen),
+            *[part[chosen] for part in vectors],
+        )
         return self.dense(inputs, self.port), leaves
+
+    def _numbers(self, rows: Arrays, chosen: slice) -> Tensor:
+        assert self.spec.counts is not None
+        columns = [rows[name][chosen] for name in count_columns(self.spec.counted)]
+        return torch.from_numpy(scaled_counts(np.stack(columns, axis=1), self.spec.counts.prior))
 
     def train(self, rows: Arrays, vectors: tuple[Tensor, Tensor]) -> None:
         """One pass of a day."""

@@ -13,7 +13,9 @@ import pytest
 from lis_spark.config import RunConfig, parse_config
 from lis_spark.errors import ConfigError
 from lis_spark.lake import Lake
-from lis_spark.ranker import training_rows, vocabulary
+from lis_spark.ranker import running_counts, training_rows, vocabulary
+from lis_spark.ranker.counts import count_columns
+from lis_spark.ranker.input_tables import InputTables
 from lis_spark.sources import ingest
 
 FIRST = dt.date(2022, 4, 28)
@@ -160,6 +162,67 @@ def _check_feature_rows(lake: Lake, rows: dict[str, Any]) -> None:
     assert len(folds) == 12 and {fold for _, fold in folds} == {0, 1}
 
 
+def _stored_counts(lake: Lake) -> set[tuple[Any, ...]]:
+    """What the partitions of running_counts hold, without fingerprints."""
+    return {tuple(row) for row in lake.read("running_counts").drop("lis_fingerprint").collect()}
+
+
+def _expected_counts(spark: Any, lake: Lake, feature: str) -> dict[str, tuple[int, int]]:
+    """impression_id -> impressions and positives of its value on earlier days, by a self-join."""
+    lake.read("training_rows").createOrReplaceTempView("rows_of_days")
+    same = "true" if feature == "all" else f"other.row_{feature} = own.row_{feature} AND own.row_{feature} >= 0"
+    rows = spark.sql(
+        f"""
+        SELECT own.impression_id, count(other.impression_id) AS shown, coalesce(sum(other.label_click), 0) AS positive
+        FROM rows_of_days own LEFT JOIN rows_of_days other ON other.date < own.date AND {same}
+        GROUP BY own.impression_id
+        """
+    ).collect()
+    return {row.impression_id: (row.shown, row.positive) for row in rows}
+
+
+def test_counts_equal_a_naive_self_join_over_earlier_days(spark: Any, shared: RunConfig) -> None:
+    training_rows.run(spark, shared)
+    lake = Lake(spark, shared)
+    rows = lake.read("training_rows").collect()
+    for feature in ("user", "item", "author", "all"):
+        names = (f"impressions_before_{feature}", f"positives_before_{feature}")
+        found = {row.impression_id: (row[names[0]], row[names[1]]) for row in rows}
+        assert found == _expected_counts(spark, lake, feature)
+        assert max(shown for shown, _ in found.values()) > 5
+    assert {row.impressions_before_author for row in rows if row.item_id == "v39"} == {0}
+
+
+def test_counts_of_a_full_copy_hold_values_that_the_day_does_not_show(spark: Any, shared: RunConfig) -> None:
+    training_rows.run(spark, shared)
+    lake = Lake(spark, shared)
+    counts, rows = lake.read("running_counts"), lake.read("training_rows")
+    days = [FIRST + dt.timedelta(days=number) for number in range(DAYS)]
+    full = running_counts.full_copies(days)
+    assert full[0] == FIRST and len(full) == 2
+    known = rows.where(f"date <= '{full[1]}'").select("row_item").distinct().count()
+    copied = counts.where(f"date = '{full[1]}' AND feature = 'item'")
+    assert copied.count() == known > copied.where("impressions > 0").count()
+
+
+def test_outcomes_of_a_day_are_not_in_the_counts_of_its_rows(spark: Any, prepared: RunConfig) -> None:
+    training_rows.run(spark, prepared)
+
+    def counted(day: int) -> dict[str, tuple[int, ...]]:
+        rows = Lake(spark, prepared).read("training_rows").where(f"date = '{FIRST + dt.timedelta(days=day)}'")
+        chosen = rows.select("impression_id", *count_columns(("user", "item", "author"))).collect()
+        return {row.impression_id: tuple(row)[1:] for row in chosen}
+
+    before = {day: counted(day) for day in (3, 4, 5)}
+    planted = [(*row[:4], 1 - row[4], row[5]) if row[0].startswith("i4-") else row for row in _source_rows()]
+    _write(spark, planted, prepared.source.path)
+    ingest.run(spark, prepared)
+    vocabulary.run(spark, prepared)
+    training_rows.run(spark, prepared)
+    assert counted(3) == before[3] and counted(4) == before[4]
+    assert counted(5) != before[5]
+
+
 def _check_files(lake: Lake) -> None:
     """Three files a day, each sorted, one after the other in time, no deeper sort or split by the writer."""
     for day in range(DAYS):
@@ -185,22 +248,24 @@ def test_only_the_days_that_a_change_reaches_are_written(spark: Any, prepared: R
     vocabulary.run(spark, prepared)
     appended = training_rows.run(spark, prepared)
     assert (appended.partitions_written, appended.partitions_skipped) == (1, DAYS)
-    # A late correction of the fifth day reaches its own histories and those of the two days after it.
+    # A late correction of the fifth day reaches its own histories, and the counts of all days after it.
     changed = [(*row[:4], 1 - row[4], row[5]) if row[0] == "i4-0007" else row for row in rows]
     _write(spark, changed, prepared.source.path)
     assert ingest.run(spark, prepared).partitions_written == 1
     vocabulary.run(spark, prepared)
-    assert training_rows.run(spark, prepared).partitions_written == 3
+    assert training_rows.run(spark, prepared).partitions_written == 4
     before = _by_id(Lake(spark, prepared).read("training_rows").collect())
+    counts_before = _stored_counts(Lake(spark, prepared))
     forced = training_rows.run(spark, prepared, force=True)
     assert forced.partitions_written == DAYS + 1
     after = _by_id(Lake(spark, prepared).read("training_rows").collect())
     assert before == after  # written in pieces or at once: the same rows
-    # an item that is shown on one day only
+    assert counts_before == _stored_counts(Lake(spark, prepared))
+    # an item that is shown on the fourth day only: its author's counts on that day and later
     _write_items(spark, prepared.source.items_path, other="-new")
     assert ingest.run(spark, prepared).partitions_written == 1
     vocabulary.run(spark, prepared)
-    assert training_rows.run(spark, prepared).partitions_written == 1
+    assert training_rows.run(spark, prepared).partitions_written == DAYS + 1 - 3
 
 
 def test_an_outcome_is_refused_as_a_feature(spark: Any, shared: RunConfig) -> None:
@@ -222,9 +287,10 @@ def test_the_fold_of_a_user_does_not_depend_on_seed_or_source(spark: Any, shared
     folds = []
     for config in (shared, parse_config(data)):
         lake = Lake(spark, config)
-        frame = training_rows.training_rows(
-            lake.read("impressions"), lake.read("items"), lake.read("vocabularies"), config, [FIRST]
+        tables = InputTables(
+            impressions=lake.read("impressions"), items=lake.read("items"), vocabularies=lake.read("vocabularies")
         )
+        frame = training_rows.training_rows(tables, config, [FIRST])
         folds.append({row.user_id: row.user_fold for row in frame.collect()})
     assert folds[0] == folds[1]
     expected = spark.sql(

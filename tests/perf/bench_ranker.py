@@ -82,7 +82,7 @@ def make_ranker(folder: Path, settings: RankerConfig, table_rows: Mapping[str, i
                 initial_accumulator=settings.mean_loss_accumulator,
             )
         )
-    taken = ("architecture", "dimension", "cross_layers", "hidden", "batch_size")
+    taken = ("architecture", "dimension", "cross_layers", "hidden", "batch_size", "steps_a_day", "smallest_batch")
     return RankerSpec(
         features=tuple(FeatureSpec(name=name, column=f"row_{name}", table=name) for name in table_rows),
         tables=tuple(tables),

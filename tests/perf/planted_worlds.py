@@ -277,6 +277,8 @@ def ranker_of(world: World, folder: Path) -> RankerSpec:
         cross_layers=0,
         hidden=(8,),
         batch_size=256,
+        steps_a_day=1,
+        smallest_batch=1,
         dense_learning_rate=0.005,
         slot="item",
     )

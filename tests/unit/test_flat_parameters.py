@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 
 from lis_spark.ranker.flat_parameters import flat_state, flatten
-from lis_spark.ranker.network import dense_part
+from lis_spark.ranker.network import Inputs, dense_part
 from tests.ranker_worlds import make_ranker
 from tests.unit.test_network import random_inputs
 
@@ -59,7 +60,7 @@ def test_a_parameter_begins_where_a_tensor_of_its_own_would(tmp_path: Path) -> N
     assert int((flat != 0).sum()) <= numbers < len(flat), "what lies between is zero"
 
 
-def random_inputs_of(width: int) -> object:
+def random_inputs_of(width: int) -> Inputs:
     inputs = random_inputs()
     narrow = (inputs.features[..., :width], inputs.clicks[..., :width], inputs.skips[..., :width])
-    return type(inputs)(*narrow, inputs.click_mask, inputs.skip_mask, inputs.vectors, inputs.vector_mask)
+    return replace(inputs, **dict(zip(("features", "clicks", "skips"), narrow, strict=True)))

@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from lis_spark.ranker.network import Attention, CrossLayer, FmMlp, Inputs, dense_part
+from lis_spark.ranker.plans import CountSpec
 from tests.ranker_worlds import LENGTH, WIDTH, make_ranker, naive_attention, naive_dense
 
-ROWS, FEATURES = 6, 3
+ROWS, FEATURES, COUNTED = 6, 3, 2
+COUNTS = CountSpec(features=("user", "item"), label="click", prior=5.0)
 
 
 def random_inputs(seed: int = 0) -> Inputs:
@@ -24,8 +26,9 @@ def random_inputs(seed: int = 0) -> Inputs:
     masks[0, 1] = False
     histories = generator.normal(size=(2, ROWS, LENGTH, WIDTH)).astype(np.float32)
     features = generator.normal(size=(ROWS, FEATURES, WIDTH)).astype(np.float32)
+    numbers = generator.normal(size=(ROWS, 1 + 3 * COUNTED)).astype(np.float32)
     vectors, mask = np.zeros((ROWS, 0), np.float32), np.zeros(ROWS, np.float32)
-    return Inputs(*[torch.from_numpy(value) for value in (features, *histories, *masks, vectors, mask)])
+    return Inputs(*[torch.from_numpy(value) for value in (features, *histories, *masks, numbers, vectors, mask)])
 
 
 def weights_of(module: torch.nn.Module) -> dict[str, np.ndarray]:
@@ -108,6 +111,54 @@ def test_factorisation_machine_adds_every_pair_once(tmp_path: Path) -> None:
     expected = flat @ weights["linear.weight"].T + weights["linear.bias"]
     expected += np.array(pairs)[:, None] + deep @ weights["heads.weight"].T + weights["heads.bias"]
     np.testing.assert_allclose(network(inputs).detach(), expected, rtol=1e-4, atol=1e-5)
+
+
+def _drawn(network: torch.nn.Module) -> torch.nn.Module:
+    """With weights of counts that are not the first ones."""
+    generator = torch.Generator().manual_seed(5)
+    for parameter in network.counts.parameters():  # type: ignore[union-attr]
+        parameter.data = torch.randn(parameter.shape, generator=generator)
+    return network
+
+
+def _fields_and_logits(network: torch.nn.Module, inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
+    """All fields [B, F + C, d], and what the linear part of counts adds to the logits, feature by feature."""
+    weights = {name: value.astype(np.float64) for name, value in weights_of(network).items()}
+    numbers, fields = inputs.numbers.numpy().astype(np.float64), [inputs.features.numpy().astype(np.float64)]
+    for place in range(COUNTED):
+        own = numbers[:, 1 + 3 * place : 4 + 3 * place]
+        fields.append((own @ weights["counts.weight"][place] + weights["counts.bias"][place])[:, None])
+    return np.concatenate(fields, axis=1), numbers @ weights["counts.linear.weight"].T
+
+
+def test_counts_are_fields_and_a_linear_part_of_history_dcn(tmp_path: Path) -> None:
+    network = _drawn(dense_part(make_ranker(tmp_path, counts=COUNTS), seed=3))
+    inputs = random_inputs()
+    fields, linear = _fields_and_logits(network, inputs)
+    arrays = [fields, *[value.numpy().astype(np.float64) for value in (inputs.clicks, inputs.skips)]]
+    masks = [inputs.click_mask.numpy(), inputs.skip_mask.numpy()]
+    expected = naive_dense(weights_of(network), *arrays, masks, target=1) + linear
+    np.testing.assert_allclose(network(inputs).detach(), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_counts_are_fields_and_a_linear_part_of_a_factorisation_machine(tmp_path: Path) -> None:
+    network = _drawn(dense_part(make_ranker(tmp_path, architecture="fm", counts=COUNTS), seed=3))
+    inputs = random_inputs()
+    fields, linear = _fields_and_logits(network, inputs)
+    pairs = [sum(float(row[a] @ row[b]) for a, b in combinations(range(FEATURES + COUNTED), 2)) for row in fields]
+    weights = weights_of(network)
+    expected = fields.reshape(ROWS, -1) @ weights["linear.weight"].T + weights["linear.bias"] + linear
+    np.testing.assert_allclose(network(inputs).detach(), expected + np.array(pairs)[:, None], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("architecture", ["history_dcn", "fm", "fm_mlp"])
+def test_counts_at_the_start_are_naive_bayes_of_user_and_item(tmp_path: Path, architecture: str) -> None:
+    counts = COUNTS.model_copy(update={"features": ("user", "item", "category")})
+    network = dense_part(make_ranker(tmp_path, architecture=architecture, counts=counts), seed=3)
+    numbers = torch.randn(ROWS, 10)
+    expected = numbers[:, [0]] + numbers[:, [1]] + numbers[:, [4]]
+    assert torch.allclose(network.counts.linear(numbers), expected.expand(ROWS, 2))  # type: ignore[union-attr]
+    assert not network.counts(numbers).any()  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("architecture", ["history_dcn", "fm_mlp"])

@@ -44,6 +44,8 @@ def ranker(**changes: object) -> RankerSpec:
         "cross_layers": 2,
         "hidden": (16,),
         "batch_size": 512,
+        "steps_a_day": 1,
+        "smallest_batch": 1,
         "dense_learning_rate": 0.1,
         "slot": "item",
     }

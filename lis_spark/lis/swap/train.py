@@ -22,7 +22,7 @@ from lis_spark.ranker.readable_days import readable_days
 from lis_spark.step import StepResult
 from lis_spark.table_files import absolute
 
-STEP_VERSION = 2
+STEP_VERSION = 3
 # What every rank runs.
 WORK = "lis_spark.ranker.chain_training:train_rank"
 Stored = Mapping[tuple[str, ...], str]
@@ -72,6 +72,7 @@ def chain_fingerprints(plan: EvaluationPlan) -> ChainFingerprints:
     config = plan.config
     start = fingerprint(
         ["train", STEP_VERSION, config.ranker, config.history, list(config.features), config.labels],
+        [config.counts.prior, [feature.name for feature in config.counted_features], config.label],
         [config.evaluation.slot, config.evaluation.folds],
         [config.launch.ranks_per_chain, config.launch.threads_per_process, config.launch.use_gpu],
     )
