@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +174,24 @@ def _logits(lake: Lake, config: RunConfig, users: np.ndarray, items: np.ndarray)
         rows = lake.read("vocabularies").where(F.col("slot") == table).select("key", "row").collect()
         known = {row["key"]: row["row"] for row in rows}
         numbers[table] = np.array([known.get(f"{prefix}{one}", -1) for one in ids]) + SHIFT
-    vectors = [state[f"table.{one.table}.weights"][numbers[one.table]] for one in config.features]
-    flat = np.concatenate(vectors, axis=1)
-    linear = flat @ state["dense.linear.weight"][0] + state["dense.linear.bias"][0]
-    return linear + (vectors[0] * vectors[1]).sum(axis=1)
+    fields = [state[f"table.{one.table}.weights"][numbers[one.table]] for one in config.features]
+    counts = _count_numbers(lake, {"user": users, "item": items})
+    for place in range(2):
+        weight, bias = state["dense.counts.weight"][place], state["dense.counts.bias"][place]
+        fields.append(counts[:, 1 + 3 * place : 4 + 3 * place] @ weight + bias)
+    linear = np.concatenate(fields, axis=1) @ state["dense.linear.weight"][0] + state["dense.linear.bias"][0]
+    pairs = sum((one * other).sum(axis=1) for one, other in combinations(fields, 2))
+    return linear + pairs + counts @ state["dense.counts.linear.weight"][0]
+
+
+def _count_numbers(lake: Lake, ids: dict[str, np.ndarray]) -> np.ndarray:
+    """What the ranker makes of counts before FIRST, from the impressions themselves (method 0.1)."""
+    shown = lake.read("training_rows").where(f"date < DATE'{FIRST}'").toPandas()
+    prior, of_all = lake.config.counts.prior, (shown["label_click"].sum() + 1) / (len(shown) + 2)
+    columns = [np.full(len(ids["user"]), np.log(of_all / (1 - of_all)))]
+    for name, prefix in (("user", "u"), ("item", "i")):
+        sums = shown.groupby(f"{name}_id")["label_click"].agg(["size", "sum"])
+        known = sums.reindex([f"{prefix}{one}" for one in ids[name]]).fillna(0).to_numpy()
+        rate = (known[:, 1] + prior * of_all) / (known[:, 0] + prior)
+        columns += [np.log(rate / (1 - rate)) - columns[0], np.log10(1 + known[:, 0]), known[:, 0] == 0]
+    return np.stack(columns, axis=1)
