@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from lis_spark import cli
 from lis_spark.config import RunConfig, load_config
 from lis_spark.errors import InputError
 from lis_spark.lake import Lake
+from lis_spark.pipeline import run_steps
 from lis_spark.preference import step
 from lis_spark.preference.curation import balance
 from lis_spark.vectors import unpack
@@ -28,7 +30,11 @@ RELIABLE = "preference={tail_share: 0.5, reliability: %s}"
 
 @pytest.mark.slow("trains a world, or halves of the users, of its own")
 def test_learned_items_become_preference_data(
-    spark: Any, alignment_world: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    spark: Any,
+    alignment_world: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr("lis_spark.session.get_session", lambda *_, **__: spark)
     base = alignment_world
@@ -103,7 +109,17 @@ def test_learned_items_become_preference_data(
     with pytest.raises(InputError, match="there is no table of that day") as error:
         step.run(spark, load_config(ALIGNMENT, [*base, CHOSEN % 60, "preference.as_of=2026-03-01"]))
     assert "base-s17, 2026-03-01" in str(error.value)
-    _check_reliability(spark, base, shown)
+    _check_reliability(spark, _without_counts(spark, base, tmp_path), shown)
+
+
+def _without_counts(spark: Any, base: list[str], folder: Path) -> list[str]:
+    """The same world with a ranker that knows no counts: its young vectors hold popularity, in which halves agree."""
+    config = load_config(ALIGNMENT, base)
+    shutil.copytree(str(config.lake.path), folder / "lake")
+    places = [f"lake.path={folder / 'lake'}", f"lake.work_path={folder / 'work'}"]
+    overrides = [*base, *places, "counts.features=[]", "ranker.steps_a_day=1"]
+    run_steps(spark, load_config(ALIGNMENT, overrides), ("training-rows", "train"))
+    return overrides
 
 
 def _check_reliability(spark: Any, base: list[str], shown: pd.DataFrame) -> None:
