@@ -21,6 +21,7 @@ from lis_spark.lake import Lake
 from lis_spark.lis.results import slots
 from lis_spark.lis.results.decision import VERDICTS
 from lis_spark.lis.results.measure import results_of
+from lis_spark.report.phrases import OF_LEAK
 from tests.e2e.conftest import ROOT, SMALL, SmallRun, small_config, small_overrides
 from tests.e2e.readme import BLOCKS, COMMANDS, README
 
@@ -233,7 +234,13 @@ def test_the_configuration_beside_the_report_is_the_run_itself(
     said = capsys.readouterr()
     for step in ("ingest", "vocabulary", "training_rows", "train", "features", "score", "measure"):
         assert f"{step}: nothing to do" in said.err
-    assert "useful" in said.out or "not shown" in said.out
+    (verdict,) = {
+        row["verdict"]
+        for row in json.loads((saved.parent / "lis_results.json").read_text(encoding="utf-8"))
+        if (row["protocol"], row["variant"], row["swap_scope"], row["stratum"]) == ("swap", "honest", "both", "all")
+        and row["horizon_days"] == max(small_run.config.evaluation.horizons)
+    }
+    assert OF_LEAK[verdict].emphasis in " ".join(said.out.split())
 
 
 def test_analyze_says_what_each_step_would_do(

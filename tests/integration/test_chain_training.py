@@ -321,7 +321,9 @@ def test_permuted_labels_are_the_same_labels_in_another_order(trained: Trained) 
     chains = {chain.name: chain for chain in plan.chains}
 
     def rows(name: str) -> DayRows:
-        return trainer._rows(chains[name], plan.days[day(FORK)], day(FORK))
+        of_day = trainer._rows_of(plan.days[day(FORK)])
+        given, labels = trainer._given(chains[name], of_day, day(FORK + 1))
+        return replace(of_day, labels=labels)[given]
 
     plain, permuted = rows("base"), rows("permuted")
     assert permuted.labels.sum(axis=0).tolist() == plain.labels.sum(axis=0).tolist()

@@ -266,6 +266,7 @@ def test_every_table_definition_is_accepted_by_delta(spark: Any, config: RunConf
         "label_columns": "label_click TINYINT COMMENT 'x'",
         "context_columns": "",
         "row_columns": "row_item INT",
+        "count_columns": "impressions_before_all BIGINT COMMENT 'x'",
         "attribute_columns": "",
     }
     names = sorted(path.stem for path in Path(resource_folder("schemas")).glob("*.sql"))
