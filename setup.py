@@ -53,6 +53,7 @@ setup(
         "jinja2",
         "pillow",
         "numba",
+        "scikit-learn",
         "scipy",
         "filelock",
         "sqlglot",

@@ -79,7 +79,7 @@ def planned_rows(config: RunConfig, days: dict[dt.date, Day]) -> PlannedRows:
     for seed in config.seeds:
         for date in evaluation.dates:
             requests = feature_requests(evaluation, seed, date, first_full)
-            planned = plan_arms(evaluation, requests, date, names, truth)
+            planned = plan_arms(evaluation, requests, date, names, truth, config.has_baselines)
             features += present[date] * sum(_served_share(request.served, request.folds) for request in requests)
             scores += present[date] * sum(_served_share(arm.served, arm.folds) for arm in planned)
     arms, retrained, appended = 0, 0.0, 0.0

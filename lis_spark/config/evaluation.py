@@ -62,6 +62,12 @@ class EvaluationConfig(Section):
     )
     whole: bool = True
     slots: bool = Field(True, description="permutation importance of each feature: which table is worth swapping")
+    baselines: bool = Field(
+        False,
+        description="item rate, user rate and a gradient boosting on both beside the ranker, which is not judged where "
+        "it is below one of them; they need user and item among the counted features",
+    )
+    baseline_days: int = Field(30, ge=1, description="before T, on whose rows the gradient boosting is fitted")
     refit: RefitConfig = RefitConfig()
     leak_chains: LeakChains = Field(
         "continued", description="retrained: leaked tables of models that were trained anew, from other cold rows"

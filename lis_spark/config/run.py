@@ -279,6 +279,12 @@ class RunConfig(RunOnLake):
         return tuple(feature for feature in self.features if feature.name in names)
 
     @property
+    def has_baselines(self) -> bool:
+        """Whether simple baselines stand beside the ranker: they know counts of users and items."""
+        counted = {feature.name for feature in self.counted_features}
+        return self.evaluation.baselines and {"user", "item"} <= counted
+
+    @property
     def append_horizons(self) -> tuple[int, ...]:
         """Horizons of protocol append; none where it is not asked for."""
         if self.append is None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from lis_spark.lis.results.rows import TRAINED
 from lis_spark.report.answer import OWN_SCORES_LABEL, answers_of
+from lis_spark.report.baseline_table import baseline_lines
 from lis_spark.report.context import ReportContext, Unavailable
 from lis_spark.report.files import write_whole
 from lis_spark.report.ladder_table import IN_USE, THROUGH_STRONGER
@@ -21,6 +22,7 @@ from lis_spark.report.measurements import (
     date_text,
     is_over_dates,
     may_contain_own_labels,
+    of_all_seeds,
     split_subjects,
     stratum_order,
 )
@@ -82,6 +84,7 @@ def render(rows: list[dict[str, Any]], context: ReportContext) -> str:
                 *_seed_warnings(subjects),
             ],
             baseline=_baseline(subjects),
+            baseline_lines=baseline_lines(of_all_seeds(cleaned)),
             bounded=any(row.get("truth_bound") is not None for row in cleaned),
             versions=_versions(cleaned, context),
             is_one_seed=_is_one_seed(cleaned),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from lis_spark.lis.results.decision import (
+    BELOW_BASELINE,
     CLEARLY_USEFUL,
     CONFLICTING,
     HARMFUL,
@@ -43,6 +44,7 @@ OF_LEAK = {
     NOT_MEASURABLE: Phrase("The {name} is ", "not measurable", " here, for too few impressions have it"),
     TOO_FEW: Phrase("The {name} was measured on ", "too few", " users or impressions"),
     ONE_SEED: Phrase("The {name} is ", "not judged", ", for its arms were trained under one seed"),
+    BELOW_BASELINE: Phrase("The ranker is ", "below a simple baseline", ", and nothing is decided about the {name}"),
 }
 OF_SCORES = {
     CLEARLY_USEFUL: Phrase("{name} are ", "clearly useful", ""),

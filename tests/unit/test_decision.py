@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm, t
 
 from lis_spark.lis.results.decision import (
+    BELOW_BASELINE,
     CLEARLY_USEFUL,
     CONFLICTING,
     HARMFUL,
@@ -23,6 +24,7 @@ from lis_spark.lis.results.decision import (
     TOO_FEW,
     USEFUL,
     VERDICTS,
+    BaselineGap,
     Evidence,
     Score,
     judge,
@@ -36,6 +38,11 @@ DEGREES = 999.0
 def score(value: float, half: float = 0.0008, clusters: int = 1000) -> Score:
     """A score with a simultaneous interval of ``half`` on either side, which is a little wider than the plain one."""
     return Score(value, half / 2.4, DEGREES, value - half, value + half, clusters, half / 2.4)
+
+
+def gap(value: float, half: float) -> BaselineGap:
+    """How far a baseline is above the ranker."""
+    return BaselineGap("a baseline", 0.7 + value, 0.7, value, value - half, value + half)
 
 
 def evidence(**changes: object) -> Evidence:
@@ -62,6 +69,10 @@ def evidence(**changes: object) -> Evidence:
         ({"negatives": 29}, TOO_FEW),
         ({"lis": None}, TOO_FEW),
         ({"is_trained_once": True}, ONE_SEED),
+        ({"baselines": [gap(0.0040, 0.0010)]}, BELOW_BASELINE),
+        ({"baselines": [gap(-0.0100, 0.0010), gap(0.0040, 0.0010)], "is_trained_once": True}, BELOW_BASELINE),
+        ({"baselines": [gap(0.0040, 0.0050)]}, CLEARLY_USEFUL),  # not shown to be above the ranker
+        ({"baselines": [gap(0.0040, 0.0010)], "users": 29}, TOO_FEW),
         ({"by_date": (score(0.004), score(-0.0001))}, CONFLICTING),
         ({"within_user": None}, ORDER_NOT_RESOLVED),
         ({}, CLEARLY_USEFUL),

@@ -21,13 +21,18 @@ from lis_spark.lis.plan.chains import (
     other_folds_name,
 )
 
-Protocol = Literal["swap", "swap+refit", "whole", "truth", "append"]
+Protocol = Literal["swap", "swap+refit", "whole", "truth", "baseline", "append"]
 CONTROL = "control"
 SLOT_PERMUTED = "slot_permuted"
 # Scored by p* of the simulated world: no ranker gets further.
 TRUTH = "truth"
 # The truth, ranked as the scores of folds are.
 TRUTH_BY_FOLD = "truth_by_fold"
+# Scores that know counts before T alone, beside the ranker's: simple baselines, and what knows nothing.
+BASELINE: Literal["baseline"] = "baseline"
+ITEM_RATE, USER_RATE, ITEM_AND_USER, CHANCE = "item_rate", "user_rate", "item_and_user", "chance"
+# Behind the name of a baseline: compared with chance, not with the ranker, which gives its AUC an interval.
+OVER_CHANCE = "_over_chance"
 # A retrained arm that is given what an encoder says of items, or preference data: AIS.
 REPRESENTATION = "representation"
 # Before the name of a rung of the nested ladder.
@@ -79,6 +84,11 @@ class Arm:
         return self.variant.startswith(CONTROL)
 
     @property
+    def is_scored_by_ranker(self) -> bool:
+        """Whether the ranker scores it: the truth and baselines need none."""
+        return self.protocol not in (TRUTH, BASELINE)
+
+    @property
     def ranks_folds(self) -> bool:
         """Whether it is ranked fold by fold: scores of different models are never pooled (method 1.2)."""
         both_ways = self.protocol != "append" and self.variant in (CONTROL, TRUTH)
@@ -105,6 +115,16 @@ class Arm:
 def control_arm(date: dt.date, protocol: Protocol = "swap") -> Arm:
     """``M_T`` with its own table; in ``swap+refit`` with its dense part refitted."""
     return Arm(protocol, CONTROL, 0, "none", date, None, None)
+
+
+def baseline_arms(date: dt.date) -> list[Arm]:
+    """Simple baselines and chance, each compared with the ranker of day T; baselines with chance, too."""
+    chance = Arm(BASELINE, CHANCE, 0, "none", date, None, None)
+    simple = [
+        Arm(BASELINE, name, 0, "none", date, None, None, also_compared=((f"{name}{OVER_CHANCE}", chance.name),))
+        for name in (ITEM_RATE, USER_RATE, ITEM_AND_USER)
+    ]
+    return [chance, *simple]
 
 
 def feature_requests(
@@ -162,12 +182,13 @@ def plan_arms(
     date: dt.date,
     features: Sequence[str] = (),
     truth: bool = False,
+    baselines: bool = False,
 ) -> list[Arm]:
     """All arms of one evaluated day; naive and honest take the configured scopes, controls only ``both``.
 
     Each name in ``features`` adds an arm of the control ranker that reads that feature from another impression of the
     day: its AUC drop is the feature's permutation importance (``lis-spark slots``). ``truth`` adds an arm that is
-    scored by the truth of a simulated world.
+    scored by the truth of a simulated world, ``baselines`` those of :func:`baseline_arms`.
     """
     arms = [control_arm(date)]
     arms += [Arm("swap", SLOT_PERMUTED, 0, feature, date, None, None) for feature in features]
@@ -180,6 +201,8 @@ def plan_arms(
             arms.append(_arm("whole", request, "both", "whole"))
     if truth:
         arms.append(Arm("truth", TRUTH, 0, "none", date, None, None))
+    if baselines:
+        arms += baseline_arms(date)
     refitted = set(evaluation.refit_horizons)
     if refitted:
         arms.append(control_arm(date, "swap+refit"))

@@ -61,7 +61,8 @@ class EvaluationPlan:
     def arms(self, seed: int, date: dt.date) -> list[Arm]:
         """The arms of one evaluated day that step score scores."""
         names = [feature.name for feature in self.config.features] if self.config.evaluation.slots else []
-        return plan_arms(self.config.evaluation, self.requests(seed, date), date, names, truth=self.knows_truth)
+        evaluation, requests = self.config.evaluation, self.requests(seed, date)
+        return plan_arms(evaluation, requests, date, names, truth=self.knows_truth, baselines=self.config.has_baselines)
 
     def append_arms(self, date: dt.date) -> list[Arm]:
         """The arms of one evaluated day in protocol append."""

@@ -15,11 +15,12 @@ TELLS_USERS_APART, ORDER_NOT_RESOLVED = "tells users apart", "order not resolved
 NEGLIGIBLE, HARMFUL, CONFLICTING = "negligible", "harmful", "conflicting"
 NOT_SHOWN, NOT_MEASURABLE = "not shown", "not measurable"
 TOO_FEW, ONE_SEED = "too few", "one seed: not judged"
+BELOW_BASELINE = "ranker below a simple baseline"
 # What has no honest score is not judged, either.
 NO_HONEST_SCORE = "no honest score"
 VERDICTS = (
     *(CLEARLY_USEFUL, USEFUL, TELLS_USERS_APART, ORDER_NOT_RESOLVED, NEGLIGIBLE, HARMFUL, CONFLICTING),
-    *(NOT_SHOWN, NOT_MEASURABLE, TOO_FEW, ONE_SEED),
+    *(NOT_SHOWN, NOT_MEASURABLE, TOO_FEW, ONE_SEED, BELOW_BASELINE),
 )
 # Verdicts that say that the data is worth something.
 POSITIVE = (CLEARLY_USEFUL, USEFUL)
@@ -60,6 +61,18 @@ class Score:
 
 
 @dataclass(frozen=True)
+class BaselineGap:
+    """By how much a simple baseline is above the ranker, in AUC, with its 95 % interval."""
+
+    name: str
+    baseline_auc: float
+    ranker_auc: float
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class Evidence:
     """What one verdict is made from.
 
@@ -74,6 +87,7 @@ class Evidence:
         coverage: share of them that have the leak; None where that is not counted.
         is_trained_once: whether arms were trained for the measurement, under one training seed.
         threshold: absolute AUC that counts.
+        baselines: what simple baselines have beyond the ranker on the same impressions; empty where there are none.
     """
 
     lis: Score | None
@@ -86,6 +100,7 @@ class Evidence:
     is_trained_once: bool
     threshold: float
     small_dates: Sequence[float] = ()
+    baselines: Sequence[BaselineGap] = ()
 
 
 @dataclass(frozen=True)
@@ -101,6 +116,9 @@ def judge(evidence: Evidence) -> Verdict:
     score, threshold = evidence.lis, evidence.threshold
     if score is None or is_too_few(evidence.users, evidence.positives, evidence.negatives):
         return Verdict(TOO_FEW, _too_few(evidence))
+    above = [gap for gap in evidence.baselines if gap.low > 0]
+    if above:
+        return Verdict(BELOW_BASELINE, _below(max(above, key=lambda gap: gap.value)))
     if evidence.is_trained_once:
         return Verdict(
             ONE_SEED,
@@ -176,6 +194,14 @@ def _needed(units: int | None, name: str) -> str:
     if units is None:
         return f"more training seeds: they scatter too much for any number of {name}"
     return f"about {units:,} {name}"
+
+
+def _below(gap: BaselineGap) -> str:
+    return (
+        f"the ranker has an AUC of {gap.ranker_auc:.4f}, {gap.name} {gap.baseline_auc:.4f}, {gap.value:+.4f} more "
+        f"(95 % CI {gap.low:+.4f} to {gap.high:+.4f}): what leaked data adds to a ranker that has not learned is no "
+        "LIS; give it more days before T, or other settings (ranker, counts)"
+    )
 
 
 def _too_few(evidence: Evidence) -> str:

@@ -13,11 +13,11 @@ from lis_spark.config.leaks import HONEST, NAIVE
 from lis_spark.inference import errors_with_seeds, holm, simultaneous_intervals
 from lis_spark.inference.students_t import upper_chance
 from lis_spark.lis.plan.append_feature import PORT
-from lis_spark.lis.plan.arms import SLOT_PERMUTED
+from lis_spark.lis.plan.arms import BASELINE, ITEM_AND_USER, ITEM_RATE, SLOT_PERMUTED, USER_RATE
 from lis_spark.lis.plan.chains import OTHER_FOLDS, SKIP_OWN_T
 from lis_spark.lis.plan.comparisons import Measurement
 from lis_spark.lis.plan.strata import ALL, SEEN, UNSEEN
-from lis_spark.lis.results.decision import Evidence, Score, judge
+from lis_spark.lis.results.decision import BaselineGap, Evidence, Score, judge
 from lis_spark.lis.results.estimates import TRAINED
 from lis_spark.lis.results.pools import Pool, over_dates, over_seeds, single, with_checks
 from lis_spark.lis.results.result_row import ResultRow
@@ -29,6 +29,12 @@ JUDGED = (NAIVE, "naive_matched", HONEST)
 POOLED = (*JUDGED, OTHER_FOLDS, SKIP_OWN_T, "skip_t", "label_shuffled", "replay", "representation", "row_shuffled")
 ONE_TRAINING = "one training seed: what another training would change is in no interval"
 HOLDS_OWN_LABELS = "holds memorised own labels: the decision is made on the honest score"
+# Variants of simple baselines -> what they are called.
+BASELINE_NAMES = {
+    ITEM_RATE: "the rate of the item before T",
+    USER_RATE: "the rate of the user before T",
+    ITEM_AND_USER: "a gradient boosting on rates and counts of user and item before T",
+}
 # Value of ``seed`` in the rows that stand for all training seeds.
 MEAN = "mean"
 
@@ -48,7 +54,7 @@ def pools_of(measurements: Sequence[Measurement], seeds: Sequence[int]) -> list[
 
 def _is_told(one: Measurement) -> bool:
     """Whether it is pooled over dates: a headline, what each feature is worth, or unseen items beside AIS."""
-    if one.variant == SLOT_PERMUTED:
+    if one.variant == SLOT_PERMUTED or one.protocol == BASELINE:
         return one.stratum == ALL
     return one.variant in POOLED and (one.is_headline or (one.is_of_whole_table and one.stratum in (SEEN, UNSEEN)))
 
@@ -148,11 +154,32 @@ class ResultSet:
                 coverage=row.coverage,
                 is_trained_once=is_trained_once,
                 threshold=threshold,
+                baselines=self._baselines(row),
             )
         )
         row.verdict, row.reason = verdict.name, verdict.reason
         if is_trained_once:
             row.note = ONE_TRAINING
+
+    def _baselines(self, row: ResultRow) -> list[BaselineGap]:
+        """What simple baselines have beyond the ranker of the same dates and seeds, where that has an interval."""
+        return [
+            BaselineGap(
+                name=BASELINE_NAMES[other.variant],
+                baseline_auc=other.auc_leaked or 0.0,
+                ranker_auc=other.auc_control or 0.0,
+                value=other.lis or 0.0,
+                low=other.ci_low,
+                high=other.ci_high,
+            )
+            for other in self.rows
+            if other.protocol == BASELINE
+            and other.variant in BASELINE_NAMES
+            and (other.seed, other.evaluated_date, other.evaluated_dates)
+            == (row.seed, row.evaluated_date, row.evaluated_dates)
+            and other.ci_low is not None
+            and other.ci_high is not None
+        ]
 
 
 def is_judged(row: ResultRow) -> bool:

@@ -24,6 +24,8 @@ from lis_spark.lis.plan.arm_rows import rows_by_arm
 from lis_spark.lis.plan.arms import SLOT_PERMUTED, TRUTH, Arm
 from lis_spark.lis.plan.chains import ONE_DAY, base_name
 from lis_spark.lis.plan.evaluation import EvaluationPlan, resolve
+from lis_spark.lis.swap.baseline_scores import VERSION as BASELINES_VERSION
+from lis_spark.lis.swap.baseline_scores import baseline_scores
 from lis_spark.lis.swap.features import VECTOR_COLUMN, tables_of_requests
 from lis_spark.lis.swap.trained_models import TrainedModel, model_state, trained_models
 from lis_spark.partitions import PartitionKey
@@ -35,7 +37,7 @@ from lis_spark.ranker.vector_files import export_vectors, vector_folder
 from lis_spark.step import StepResult
 from lis_spark.table_files import absolute
 
-STEP_VERSION = 6
+STEP_VERSION = 7
 # Value of ``scores.step``.
 STEP = "score"
 # What every rank runs.
@@ -73,6 +75,8 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
         scores = read_logits(spark, work / "logits", keys, config.evaluation.folds)
         if plan.knows_truth:
             scores = scores.unionByName(true_scores(lake, plan, keys))
+        if config.has_baselines:
+            scores = scores.unionByName(baseline_scores(lake, plan, keys))
         written = write_scores(lake, STEP, scores, todo, expected)
     shutil.rmtree(work, ignore_errors=True)
     counts = (expected, written, 0, len(todo), len(wanted) - len(todo))
@@ -95,6 +99,7 @@ def _fingerprints(lake: Lake, plan: EvaluationPlan) -> dict[PartitionKey, str]:
             prints[STEP, str(seed), day] = fingerprint(
                 ["score", STEP_VERSION, model, features.get(key), controls.get(key), arms, config.label],
                 [config.evaluation.refit, config.evaluation.swap_refit, config.launch.processes],
+                [BASELINES_VERSION, config.evaluation.baseline_days] if config.has_baselines else [],
             )
     return prints
 
@@ -147,7 +152,7 @@ def _score_plan(
             arms=tuple(
                 arm_spec(arm, work, work_folder, models, config.slot_is_in_histories, seeds)
                 for arm in plan.arms(seed, date)
-                if arm.variant != TRUTH
+                if arm.is_scored_by_ranker
             ),
             refit_days=tuple(days[date - before] for before in window if date - before in days),
             refit_steps=config.evaluation.refit.steps,
