@@ -34,13 +34,15 @@ ONE_DAY = dt.timedelta(days=1)
 def day_fingerprints(
     config: RunConfig, days: Mapping[dt.date, str], digests: Mapping[dt.date, Sequence[int]]
 ) -> dict[dt.date, str]:
-    """Fingerprint of each day's counts: of the day, and of all days before it.
+    """Fingerprint of each day's counts: of the day, and of all days before it; empty where nothing is counted.
 
     Args:
         config: counted features, label, scenario and time zone matter.
         days: day of ``impressions`` -> fingerprint.
         digests: day -> digest of the attributes of its items.
     """
+    if not config.counted_features:
+        return {}
     settings = [config.counted_features, config.label, config.scenario, config.time_zone, FULL_COPY_DAYS]
     before, prints = fingerprint(TABLE, VERSION, settings), {}
     for day in sorted(days):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,10 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lis_spark.config import parse_config
 from lis_spark.ranker.counts import count_columns, scaled_counts
 from lis_spark.ranker.day_reader import DayRows
 from lis_spark.ranker.one_pass import rows_a_step
 from lis_spark.ranker.plans import CountSpec
+from lis_spark.ranker.running_counts import day_fingerprints
 from lis_spark.ranker.withheld_counts import WithheldCounts
 from tests.ranker_worlds import make_ranker
 
@@ -106,3 +109,10 @@ def test_withheld_counts_equal_a_count_row_by_row(tmp_path_factory: Any, seed: i
         expected = [*off.get(("item", item), [0, 0]), *missing, *off.get(("all", 0), [0, 0])]
         assert (1000 - found[row]).tolist() == expected
     assert (next_day.counts == 1000).all(), "rows that are kept for other chains stay as they are"
+
+
+def test_day_fingerprints_without_counted_features_are_none(config_data: dict[str, Any]) -> None:
+    days = {dt.date(2022, 5, 1): "first", dt.date(2022, 5, 2): "second"}
+    counted = day_fingerprints(parse_config(config_data), days, {})
+    assert len(set(counted.values())) == 2 and counted.keys() == days.keys()
+    assert day_fingerprints(parse_config(config_data | {"counts": {"features": []}}), days, {}) == {}
