@@ -22,7 +22,7 @@ from rich.table import Table
 
 from lis_spark.config import RunConfig, WorldSource
 from lis_spark.errors import InputError, LisError
-from lis_spark.forecast import forecast, planned_rows
+from lis_spark.forecast import forecast_steps, forecast_table, planned_rows
 from lis_spark.graph.cost import GraphCost, graph_costs
 from lis_spark.lis.plan.chains import ONE_DAY, all_chains
 from lis_spark.progress import described
@@ -87,7 +87,7 @@ def run(spark: SparkSession, config: RunConfig) -> int:
     console = Console()
     console.print(table)
     if days and all(finding.passed for finding in findings):
-        console.print(forecast(config, days, _items(config, source), graphs))
+        console.print(forecast_table(forecast_steps(config, days, _items(config, source), graphs)))
     return 0 if all(finding.passed for finding in findings) else 2
 
 

@@ -80,37 +80,62 @@ def planned_rows(config: RunConfig, days: dict[dt.date, Day]) -> PlannedRows:
         for date in evaluation.dates:
             requests = feature_requests(evaluation, seed, date, first_full)
             planned = plan_arms(evaluation, requests, date, names, truth, config.has_baselines)
-            features += present[date] * sum(_served_share(request.served, request.folds) for request in requests)
-            scores += present[date] * sum(_served_share(arm.served, arm.folds) for arm in planned)
+            evaluated = present[date] * evaluation.user_share
+            features += evaluated * sum(_served_share(request.served, request.folds) for request in requests)
+            scores += evaluated * sum(_served_share(arm.served, arm.folds) for arm in planned)
     arms, retrained, appended = 0, 0.0, 0.0
     for date in evaluation.dates if config.append else ():
         of_date = len(config.seeds) * len(append_features(config, date))
         first = date - ONE_DAY * config.append.window_days if config.append else date
         arms += of_date
         retrained += of_date * sum(present.get(day, 0) for day in days_between(first, date))
-        appended += of_date * present[date]
+        appended += of_date * present[date] * evaluation.user_share
     chain_days = sum(len(chain.days) for chain in chains)
     total = sum(present.values())
     return PlannedRows(total, trained, features, scores, len(chains), chain_days, arms, retrained, appended)
 
 
-def _encoder_steps(config: RunConfig, items: int | None, ranks: int) -> list[tuple[str, float, float, float, float]]:
+@dataclass(frozen=True, kw_only=True)
+class StepForecast:
+    """What one step would read, write and take."""
+
+    step: str
+    rows_in: float
+    rows_out: float
+    bytes_on_disk: float
+    seconds: float
+
+
+def _encoder_steps(config: RunConfig, items: int | None, ranks: int) -> list[StepForecast]:
     """Aligning to the last step, and representing all items; nothing where there is no encoder."""
     if items is None:
         return []
     trained = [one for one in config.encoders if one.objective != "none"]
-    samples = sum(one.steps * one.batch_size for one in trained)
-    said = items * len(config.encoders)
+    samples = float(sum(one.steps * one.batch_size for one in trained))
+    represented = float(items * len(config.encoders))
     size = max(4 * one.dimension for one in config.encoders)
-    aligned_seconds = samples / ALIGNED_ITEMS_PER_SECOND_AND_RANK / ranks
     return [
-        (f"align ({len(trained)} encoders, at most)", samples, 0, 0, aligned_seconds),
-        (f"represent ({len(config.encoders)} encoders)", said, said, size, said / REPRESENTED_ITEMS_PER_SECOND),
+        StepForecast(
+            step=f"align ({len(trained)} encoders, at most)",
+            rows_in=samples,
+            rows_out=0,
+            bytes_on_disk=0,
+            seconds=samples / ALIGNED_ITEMS_PER_SECOND_AND_RANK / ranks,
+        ),
+        StepForecast(
+            step=f"represent ({len(config.encoders)} encoders)",
+            rows_in=represented,
+            rows_out=represented,
+            bytes_on_disk=represented * size,
+            seconds=represented / REPRESENTED_ITEMS_PER_SECOND,
+        ),
     ]
 
 
-def forecast(config: RunConfig, days: dict[dt.date, Day], items: int | None, graphs: Sequence[GraphCost] = ()) -> Table:
-    """A line a step: rows in and out, bytes, seconds.
+def forecast_steps(
+    config: RunConfig, days: dict[dt.date, Day], items: int | None, graphs: Sequence[GraphCost] = ()
+) -> list[StepForecast]:
+    """What each step of a whole run would read, write and take on two cores, start-up aside.
 
     Args:
         config: what is asked for.
@@ -119,52 +144,54 @@ def forecast(config: RunConfig, days: dict[dt.date, Day], items: int | None, gra
         graphs: what each costs; those of simulated clicks are told by the step itself.
     """
     rows, ranks = planned_rows(config, days), config.launch.processes
+
+    def in_spark(step: str, count: float, bytes_a_row: float) -> StepForecast:
+        disk, seconds = count * bytes_a_row, count * SECONDS_PER_ROW
+        return StepForecast(step=step, rows_in=count, rows_out=count, bytes_on_disk=disk, seconds=seconds)
+
+    def in_ranks(step: str, rows_in: float, rows_out: float, bytes_a_row: float, speed: float) -> StepForecast:
+        disk, seconds = rows_out * bytes_a_row, rows_in / speed / ranks
+        return StepForecast(step=step, rows_in=rows_in, rows_out=rows_out, bytes_on_disk=disk, seconds=seconds)
+
+    trained = f"train ({rows.chains} chains, {rows.chain_days} chain-days)"
+    retrained, appended = rows.retrained + rows.appended, rows.appended
+    return [
+        in_spark("ingest", rows.impressions, BYTES_PER_IMPRESSION),
+        in_spark("training-rows", rows.impressions, BYTES_PER_TRAINING_ROW),
+        *map(_graph_step, graphs),
+        in_ranks(trained, rows.trained, rows.trained, 0, TRAINED_ROWS_PER_SECOND_AND_RANK),
+        *_encoder_steps(config, items, ranks),
+        in_spark("features", rows.features, BYTES_PER_FEATURE_ROW),
+        in_ranks("score", rows.scores, rows.scores, BYTES_PER_SCORE, SCORED_ROWS_PER_SECOND_AND_RANK),
+        *(
+            [
+                in_ranks(
+                    f"append ({rows.arms} arms)",
+                    retrained,
+                    appended,
+                    BYTES_PER_SCORE,
+                    TRAINED_ROWS_PER_SECOND_AND_RANK,
+                )
+            ]
+            if rows.arms
+            else []
+        ),
+        in_spark("measure", rows.scores + appended, 0),
+    ]
+
+
+def _graph_step(graph: GraphCost) -> StepForecast:
+    seconds = graph.clicks * SECONDS_PER_CLICK_OF_GRAPHS + graph.cost / GRAPH_STEPS_PER_SECOND
+    name = f"graph {graph.name} ({graph.graphs}, at most)"
+    return StepForecast(step=name, rows_in=graph.clicks, rows_out=0, bytes_on_disk=0, seconds=seconds)
+
+
+def forecast_table(steps: Sequence[StepForecast]) -> Table:
+    """A line a step: rows in and out, bytes, seconds."""
     table = Table(title="what a whole run would read, write and take (two cores; start-up of each step aside)")
     for heading in ("step", "rows in", "rows out", "on disk", "time"):
         table.add_column(heading, justify="left" if heading == "step" else "right")
-    trained_seconds = rows.trained / TRAINED_ROWS_PER_SECOND_AND_RANK / ranks
-    scored_seconds = rows.scores / SCORED_ROWS_PER_SECOND_AND_RANK / ranks
-    steps = [
-        ("ingest", rows.impressions, rows.impressions, BYTES_PER_IMPRESSION, rows.impressions * SECONDS_PER_ROW),
-        (
-            "training-rows",
-            rows.impressions,
-            rows.impressions,
-            BYTES_PER_TRAINING_ROW,
-            rows.impressions * SECONDS_PER_ROW,
-        ),
-        *[
-            (
-                f"graph {one.name} ({one.graphs}, at most)",
-                one.clicks,
-                0,
-                0,
-                one.clicks * SECONDS_PER_CLICK_OF_GRAPHS + one.cost / GRAPH_STEPS_PER_SECOND,
-            )
-            for one in graphs
-        ],
-        (f"train ({rows.chains} chains, {rows.chain_days} chain-days)", rows.trained, rows.trained, 0, trained_seconds),
-        *_encoder_steps(config, items, ranks),
-        ("features", rows.features, rows.features, BYTES_PER_FEATURE_ROW, rows.features * SECONDS_PER_ROW),
-        ("score", rows.scores, rows.scores, BYTES_PER_SCORE, scored_seconds),
-        (
-            f"append ({rows.arms} arms)",
-            rows.retrained + rows.appended,
-            rows.appended,
-            BYTES_PER_SCORE,
-            (rows.retrained + rows.appended) / TRAINED_ROWS_PER_SECOND_AND_RANK / ranks,
-        ),
-        (
-            "measure",
-            rows.scores + rows.appended,
-            rows.scores + rows.appended,
-            0,
-            (rows.scores + rows.appended) * SECONDS_PER_ROW,
-        ),
-    ]
-    for step, rows_in, rows_out, size, seconds in steps:
-        if step.startswith("append") and not rows.arms:
-            continue
-        disk = f"{rows_out * size / 1e6:,.1f} MB" if size else ""
-        table.add_row(step, f"{rows_in:,.0f}", f"{rows_out:,.0f}", disk, f"{seconds:,.0f} s")
+    for one in steps:
+        disk = f"{one.bytes_on_disk / 1e6:,.1f} MB" if one.bytes_on_disk else ""
+        table.add_row(one.step, f"{one.rows_in:,.0f}", f"{one.rows_out:,.0f}", disk, f"{one.seconds:,.0f} s")
     return table

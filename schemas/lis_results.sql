@@ -16,6 +16,7 @@ CREATE TABLE IF NOT EXISTS {table} (
   evaluated_dates INT COMMENT 'How many evaluated dates the row is over; with several evaluated_date is null, the dates are ranked apart and weighed by their pairs, and a user is one cluster',
   folds INT COMMENT 'F: the honest score withholds the later events of one user in F',
   training_seeds INT COMMENT 'R: training seeds behind the row',
+  user_share DOUBLE COMMENT 'Share of the users, by hash, whose impressions were scored; null for a table of scores',
   positives BIGINT COMMENT 'P',
   negatives BIGINT COMMENT 'N',
   users BIGINT COMMENT 'Clusters behind the standard error',

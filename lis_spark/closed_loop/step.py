@@ -50,7 +50,7 @@ from lis_spark.step import StepResult
 from lis_spark.table_files import absolute
 from lis_spark.world.frames import world_of
 
-STEP_VERSION = 4
+STEP_VERSION = 5
 
 
 def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: str = "") -> StepResult:

@@ -55,6 +55,13 @@ class EvaluationConfig(Section):
         "as well, and extrapolated to a table that lacks nobody's events",
     )
     slot: str = "item"
+    user_share: float = Field(
+        1.0,
+        ge=1e-6,
+        le=1,
+        description="share of the users, by hash, whose impressions of T are scored and ranked: their number decides "
+        "how wide intervals are, and training is whole in any case",
+    )
     variants: tuple[Variant, ...] = get_args(Variant)
     scopes: tuple[SwapScope, ...] = ("both", "target", "history")
     swap_refit: bool = Field(

@@ -69,7 +69,7 @@ class RankerConfig(Section):
     dense_learning_rate: float = Field(0.001, gt=0)
     initial_scale: float = Field(0.01, ge=0, description="standard deviation of a cold row")
     initial_accumulator: float = Field(
-        0.1, ge=0, description="of row-wise Adagrad on gradients of the summed loss: more holds young rows back"
+        0.004, ge=0, description="of row-wise Adagrad on gradients of the summed loss: more holds young rows back"
     )
     tables: dict[str, TableConfig] = Field(default_factory=dict, description="table name -> its own settings")
     row_groups_per_day: int = Field(4, ge=1, description="at least several times the ranks of a chain")

@@ -47,7 +47,9 @@ class Batch:
     """What a rank has of one step.
 
     ``places`` are its rows' among all of the day, none where the rank has run out and takes part with nothing;
-    ``scale`` makes the sum of its rows' losses its part of the mean over all ranks' rows, 0 where it has none.
+    ``scale`` makes the sum of its rows' losses its part of the sum over all ranks' rows divided by ``batch_size``, 0
+    where it has none. A batch with fewer rows than ``batch_size`` so sends smaller gradients, each row the same: what a
+    table's accumulator adds up, and starts with, does not depend on how many rows a day has.
     """
 
     rows: DayRows
@@ -65,9 +67,8 @@ def batches(spec: RankerSpec, rank: Rank, rows: DayRows) -> Iterator[Batch]:
     for start in range(0, max(counts), share):
         places = slice(start, start + share)
         batch = rows[places]
-        together = sum(min(share, max(count - start, 0)) for count in counts)
         if len(batch):
-            yield Batch(batch, places, rank.group_size / together)
+            yield Batch(batch, places, rank.group_size / spec.batch_size)
         else:
             yield Batch(nothing(spec), places, 0.0)
 

@@ -10,7 +10,7 @@ import pytest
 from lis_spark.analyze import check_preference
 from lis_spark.config import parse_config
 from lis_spark.errors import InputError
-from lis_spark.forecast import forecast
+from lis_spark.forecast import forecast_steps, forecast_table
 from lis_spark.sources.days import Day
 
 DAYS = {dt.date(2022, 4, 25) + dt.timedelta(days=n): Day(accepted=1000) for n in range(10)}
@@ -26,13 +26,13 @@ def data(config_data: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_encoders_are_lines_of_their_own(data: dict[str, Any], config_data: dict[str, Any]) -> None:
-    table = forecast(parse_config(data), DAYS, 500)
+    table = forecast_table(forecast_steps(parse_config(data), DAYS, 500))
     columns = [list(column.cells) for column in table.columns]
     lines = {step: [column[place] for column in columns[1:]] for place, step in enumerate(columns[0])}
     assert lines["align (1 encoders, at most)"][:2] == ["6,400", "0"], "100 steps of 64 items; one is not trained"
     assert lines["represent (2 encoders)"][:3] == ["1,000", "1,000", "0.1 MB"], "32 numbers of 4 bytes at most"
-    steps = list(forecast(parse_config(config_data), DAYS, None).columns[0].cells)
-    assert not [step for step in steps if "encoders" in str(step)]
+    steps = [one.step for one in forecast_steps(parse_config(config_data), DAYS, None)]
+    assert not [step for step in steps if "encoders" in step]
 
 
 def test_a_day_without_a_table_is_told_before_the_run(data: dict[str, Any]) -> None:

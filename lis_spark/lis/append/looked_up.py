@@ -18,6 +18,7 @@ from pyspark.sql import functions as F
 from lis_spark.keyed_random import normals
 from lis_spark.lake import Lake
 from lis_spark.lis.plan.append_feature import AppendFeature, gaussian_stream
+from lis_spark.lis.plan.evaluated_rows import rows_of_days
 from lis_spark.lis.swap.features import VECTOR_COLUMN, item_rows
 from lis_spark.ranker.vector_files import read_vectors
 from lis_spark.vectors import BYTES_PER_VALUE, pack, unpack
@@ -58,7 +59,11 @@ def owner_of_row(lake: Lake) -> Column:
 def owners_of(lake: Lake, days: Sequence[dt.date]) -> DataFrame:
     """item_id, row, fold, key of what is shown on some days, with date and impression_id of one impression of each."""
     owner = ["item_id", "row", "fold"]
-    found = item_rows(lake, days).groupBy(owner).agg(F.min(F.struct("date", "impression_id")).alias("first"))
+    found = (
+        item_rows(lake.config, rows_of_days(lake, days))
+        .groupBy(owner)
+        .agg(F.min(F.struct("date", "impression_id")).alias("first"))
+    )
     return found.select(*owner, _owner_key("row", "fold").alias("key"), "first.*")
 
 

@@ -16,6 +16,7 @@ from lis_spark.lake import Lake
 from lis_spark.lis.append.sources import LEAKED, LeakSource
 from lis_spark.lis.plan.arms import REPRESENTATION
 from lis_spark.lis.plan.chains import ONE_DAY
+from lis_spark.lis.plan.evaluated_rows import rows_of_days
 from lis_spark.lis.swap.features import item_rows
 from lis_spark.vectors import width_of
 
@@ -37,7 +38,9 @@ class RepresentationSource(LeakSource[Representation]):
     def rows(self, table: str, days: Sequence[dt.date], expected: int) -> Iterator[DataFrame]:
         """Impressions joined to their items' vectors."""
         as_of = self.lake.config.representation_date(self.leak)
-        found = item_rows(self.lake, days).join(vectors_of(self.lake, self.leak), "item_id", "left")
+        found = item_rows(self.lake.config, rows_of_days(self.lake, days)).join(
+            vectors_of(self.lake, self.leak), "item_id", "left"
+        )
         columns = {
             "held_out_fold": F.lit(NO_FOLD),
             "vector": F.col("vector"),

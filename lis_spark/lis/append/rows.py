@@ -24,6 +24,7 @@ from lis_spark.lis.append.rung_vectors import rung_parts, with_rungs
 from lis_spark.lis.append.wrong_order import in_the_wrong_order
 from lis_spark.lis.plan.append_feature import AppendFeature
 from lis_spark.lis.plan.chains import base_name
+from lis_spark.lis.plan.evaluated_rows import count_evaluated_rows, is_evaluated, rows_of_days
 from lis_spark.lis.plan.evaluation import EvaluationPlan
 from lis_spark.lis.swap.features import VECTOR_COLUMN, snapshot_tables
 from lis_spark.ranker.plans import DaySpec, PortSpec, file_url
@@ -84,11 +85,13 @@ def export_append_rows(
         owned = vectors.where(~F.col("place").isin(list(columns)))
         keyed = owned.join(owners.select("date", "impression_id", F.col("key").alias("row")), ["date", "impression_id"])
         export_vectors(keyed, ["place"], folder / "vectors")
-        rows = lake.read("training_rows").where(F.col("date").isin(list(days)))
-        wide = rows.withColumn(OWNER, owner_of_row(lake))
+        rows = rows_of_days(lake, days)
+        is_scored = (F.col("date") != F.lit(date)) | is_evaluated(lake.config.evaluation.user_share)
+        wide = rows.where(is_scored).withColumn(OWNER, owner_of_row(lake))
         if columns:
             wide = _with_columns(wide, vectors.where(F.col("place").isin(list(columns))), columns)
-        return exported_days(lake, wide, plan.rows, days, folder / "rows"), ports
+        counts = {**plan.rows, **count_evaluated_rows(lake, [date])}
+        return exported_days(lake, wide, counts, days, folder / "rows"), ports
     finally:
         vectors.unpersist()
 

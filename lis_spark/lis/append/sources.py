@@ -24,6 +24,7 @@ from lis_spark.leaks.next_click import next_click_rows
 from lis_spark.leaks.similar_items import GraphUse, similar_item_rows
 from lis_spark.lis.plan.append_arms import SHUFFLED_GRAPH, table_requests
 from lis_spark.lis.plan.chains import ONE_DAY, days_between
+from lis_spark.lis.plan.evaluated_rows import rows_of_days
 from lis_spark.lis.plan.evaluation import EvaluationPlan
 from lis_spark.lis.swap.features import VECTOR_COLUMN, item_rows, tables_of_requests
 
@@ -118,7 +119,7 @@ class IdTableSource(LeakSource[IdTableLeak]):
         requests = self._requests(table)
         yield feature_rows(
             self.lake.spark,
-            item_rows(self.lake, days),
+            item_rows(self.lake.config, rows_of_days(self.lake, days)),
             tables_of_requests(self.lake, self.plan, requests),
             requests,
             vector_column=VECTOR_COLUMN[table],
@@ -213,7 +214,8 @@ class SimilarItemsSource(LeakSource[SimilarItemsLeak]):
         of_uses = F.col("graph").isin(sorted({use.graph for use in uses}))
         graphs = lake.read("item_graph").where(of_uses & F.col("date").isin(sorted({use.as_of for use in uses})))
         numbers = vocabulary.select(F.col("key").alias("item_id"), "row")
-        found = similar_item_rows(item_rows(lake, days), graphs, numbers, uses, self.leak.neighbours)
+        shown = item_rows(lake.config, rows_of_days(lake, days))
+        found = similar_item_rows(shown, graphs, numbers, uses, self.leak.neighbours)
         columns = {
             "held_out_fold": F.col("held_out_fold"),
             "vector": F.col("beside"),

@@ -32,7 +32,7 @@ from lis_spark.ranker.plans import AppendArmSpec, AppendEvaluationSpec, AppendPl
 from lis_spark.step import StepResult
 from lis_spark.table_files import absolute
 
-STEP_VERSION = 7
+STEP_VERSION = 8
 # Value of ``scores.step``.
 STEP = "append"
 # What every rank runs.
@@ -107,7 +107,7 @@ def _fingerprints(lake: Lake, plan: EvaluationPlan) -> dict[PartitionKey, str]:
             # next clicks are looked up in the table of T
             states = [models.get((base_name(seed), day.isoformat())) for day in (first, date)]
             prints[STEP, str(seed), date.isoformat()] = fingerprint(
-                ["append", STEP_VERSION, states, read, rows, arms, config.label],
+                ["append", STEP_VERSION, states, read, rows, arms, config.label, config.evaluation.user_share],
                 [config.ranker, config.append.port_columns, config.launch.ranks_per_chain, config.launch.use_gpu],
             )
     return prints

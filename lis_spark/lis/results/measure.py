@@ -37,7 +37,7 @@ from lis_spark.partitions import PartitionKey
 from lis_spark.progress import described
 from lis_spark.step import StepResult
 
-STEP_VERSION = 9
+STEP_VERSION = 10
 
 
 def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: str = "") -> StepResult:
@@ -51,7 +51,7 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
     plan = resolve(lake)
     lake.create("influence")
     lake.create("lis_results")
-    wanted = _fingerprints(lake, plan)
+    wanted = influence_fingerprints(lake, plan)
     stored = lake.fingerprints("influence")
     todo = {key: value for key, value in wanted.items() if force or stored.get(key) != value}
     measurements = measurements_of(plan)
@@ -80,7 +80,7 @@ def _inputs(config: RunConfig) -> list[str]:
     return ["scores", *features, "vocabularies", *(("preference_items",) if config.represents else ())]
 
 
-def _fingerprints(lake: Lake, plan: EvaluationPlan) -> dict[PartitionKey, str]:
+def influence_fingerprints(lake: Lake, plan: EvaluationPlan) -> dict[PartitionKey, str]:
     """Of the influence of each (seed, T): the scores of all steps, the arms of this plan, and the strata.
 
     The scores may hold arms of other configurations; the influence is of those that this plan asks for.
@@ -292,7 +292,7 @@ def results_of(lake: Lake) -> list[dict[str, Any]]:
     """The stored rows of this configuration on the scores as they are now, as JSON data, in reading order."""
     config, plan = lake.config, resolve(lake)
     measurements = measurements_of(plan)
-    wanted = row_ids(config, _fingerprints(lake, plan), measurements)
+    wanted = row_ids(config, influence_fingerprints(lake, plan), measurements)
     frame = lake.read("lis_results")
     current = frame.where(F.col("measurement_id").isin(sorted(wanted)))
     ordered = current.orderBy("evaluated_date", "protocol", "variant", "swap_scope", "horizon_days", "stratum", "seed")

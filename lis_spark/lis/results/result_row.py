@@ -40,6 +40,7 @@ class ResultRow:
     evaluated_dates: int = 1
     folds: int | None = None
     training_seeds: int = 1
+    user_share: float | None = None
     positives: int | None = None
     negatives: int | None = None
     users: int | None = None
@@ -148,6 +149,7 @@ class ResultRow:
             config_fingerprint=config.fingerprint,
             created_ts=dt.datetime.now(dt.UTC),
             folds=measurement.other_folds or config.evaluation.folds,
+            user_share=config.evaluation.user_share,
             table_versions=json.dumps(dict(versions), sort_keys=True),
         )
 

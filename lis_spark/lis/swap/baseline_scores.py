@@ -19,6 +19,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from lis_spark.lake import Lake
 from lis_spark.lis.plan.arms import ITEM_AND_USER, ITEM_RATE, USER_RATE, baseline_arms
 from lis_spark.lis.plan.chains import ONE_DAY
+from lis_spark.lis.plan.evaluated_rows import evaluated_rows, score_columns
 from lis_spark.lis.plan.evaluation import EvaluationPlan
 from lis_spark.progress import described
 from lis_spark.ranker.counts import NUMBERS_A_FEATURE, count_columns, scaled_counts
@@ -81,17 +82,11 @@ def _scored(
     lake: Lake, plan: EvaluationPlan, date: dt.date, seeds: Sequence[int], model: HistGradientBoostingClassifier | None
 ) -> DataFrame:
     config = lake.config
-    feature = next(feature for feature in config.features if feature.table == config.evaluation.slot)
-    same = {
-        "fold": F.col("user_fold"),
-        "bucket": F.col("user_bucket"),
-        "slot_row": F.col(f"row_{feature.name}"),
-        "label": F.col(f"label_{config.label}"),
-    }
-    rows = lake.read("training_rows").where(F.col("date") == F.lit(date))
-    narrow = rows.select("impression_id", "user_id", *[column.alias(name) for name, column in same.items()], *_COLUMNS)
-    ids, made = "impression_id string, user_id string", "arm string, logit float"
-    schema = f"{ids}, fold int, bucket int, slot_row int, label tinyint, {made}"
+    narrow = evaluated_rows(lake, [date]).select(*score_columns(config), *_COLUMNS)
+    schema = (
+        "fold int, bucket int, impression_id string, user_id string, slot_row int, label tinyint, arm string, "
+        "logit float"
+    )
     scored = narrow.mapInArrow(_score(config.counts.prior, date, model), schema)
     every = F.explode(F.array(*[F.lit(seed) for seed in seeds]))
     return scored.withColumns({"seed": every, "date": F.lit(date)})

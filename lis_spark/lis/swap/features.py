@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -13,6 +13,7 @@ from lis_spark.expected_rows import ExpectedRows
 from lis_spark.lake import Lake
 from lis_spark.leaks.id_embedding import LEAK, FeatureRequest, feature_rows
 from lis_spark.lis.plan.chains import base_name, seed_of
+from lis_spark.lis.plan.evaluated_rows import evaluated_rows
 from lis_spark.lis.plan.evaluation import EvaluationPlan, resolve, table_sources
 from lis_spark.partitions import PartitionKey
 from lis_spark.progress import described
@@ -59,7 +60,8 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
         if not todo or not requests:
             continue
         with described(spark, f"{name}: {len(todo)} evaluated days joined to {len(requests)} snapshots"):
-            impressions = item_rows(lake, [dt.date.fromisoformat(key[1]) for key in todo])
+            evaluated = evaluated_rows(lake, [dt.date.fromisoformat(key[1]) for key in todo])
+            impressions = item_rows(config, evaluated)
             tables = tables_of_requests(lake, plan, requests)
             expected = _expected_rows(impressions, requests)
             frame = feature_rows(
@@ -85,21 +87,16 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
     return StepResult("features", *counts, versions=dict(lake.pinned), outputs=dict(lake.written))
 
 
-def item_rows(lake: Lake, dates: Sequence[dt.date]) -> DataFrame:
-    """impression_id, item_id, row, fold, bucket, date of the impressions of some days."""
-    slot = lake.config.evaluation.slot
-    feature = next(feature for feature in lake.config.features if feature.table == slot)
-    return (
-        lake.read("training_rows")
-        .where(F.col("date").isin(list(dates)))
-        .select(
-            "impression_id",
-            "item_id",
-            F.col(f"row_{feature.name}").alias("row"),
-            F.col("user_fold").alias("fold"),
-            F.col("user_bucket").alias("bucket"),
-            "date",
-        )
+def item_rows(config: RunConfig, rows: DataFrame) -> DataFrame:
+    """impression_id, item_id, row, fold, bucket, date of training rows."""
+    feature = next(feature for feature in config.features if feature.table == config.evaluation.slot)
+    return rows.select(
+        "impression_id",
+        "item_id",
+        F.col(f"row_{feature.name}").alias("row"),
+        F.col("user_fold").alias("fold"),
+        F.col("user_bucket").alias("bucket"),
+        "date",
     )
 
 
@@ -149,7 +146,8 @@ def _fingerprint(
         controls = [snapshots.get((base_name(seed), date.isoformat())) for seed in plan.config.seeds]
         alignment = [evaluation.align, evaluation.align_minimum_updates, controls]
     return fingerprint(
-        ["features", STEP_VERSION, evaluation.slot, evaluation.layout, plan.row_fingerprints[date]],
+        ["features", STEP_VERSION, evaluation.slot, evaluation.layout, evaluation.user_share],
+        plan.row_fingerprints[date],
         described_requests,
         alignment,
     )

@@ -9,7 +9,8 @@ from __future__ import annotations
 import datetime as dt
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import reduce
 from pathlib import Path
 
@@ -22,7 +23,8 @@ from lis_spark.lake import Lake
 from lis_spark.leaks.id_embedding import LEAK
 from lis_spark.lis.plan.arm_rows import rows_by_arm
 from lis_spark.lis.plan.arms import SLOT_PERMUTED, TRUTH, Arm
-from lis_spark.lis.plan.chains import ONE_DAY, base_name
+from lis_spark.lis.plan.chains import ONE_DAY, base_name, days_between
+from lis_spark.lis.plan.evaluated_rows import count_evaluated_rows, evaluated_rows, score_columns
 from lis_spark.lis.plan.evaluation import EvaluationPlan, resolve
 from lis_spark.lis.swap.baseline_scores import VERSION as BASELINES_VERSION
 from lis_spark.lis.swap.baseline_scores import baseline_scores
@@ -32,12 +34,12 @@ from lis_spark.partitions import PartitionKey
 from lis_spark.progress import described
 from lis_spark.ranker.exchange import launch_plan, launch_spec, ranker_spec
 from lis_spark.ranker.plans import ArmSpec, DaySpec, EvaluationSpec, ScorePlan, file_url
-from lis_spark.ranker.readable_days import readable_days
+from lis_spark.ranker.readable_days import exported_days, readable_days
 from lis_spark.ranker.vector_files import export_vectors, vector_folder
 from lis_spark.step import StepResult
 from lis_spark.table_files import absolute
 
-STEP_VERSION = 7
+STEP_VERSION = 8
 # Value of ``scores.step``.
 STEP = "score"
 # What every rank runs.
@@ -64,10 +66,8 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
     work = Path(absolute(config.lake.work_path)) / f"score-{run_id or uuid.uuid4().hex[:12]}"
     with described(spark, f"tables of the arms of {len(keys)} evaluated days"):
         _export(lake, plan, keys, work)
-    window = [ONE_DAY * days for days in range(config.evaluation.refit.window_days, 0, -1)]
-    needed = {date - before for _, date in keys for before in (*window, ONE_DAY * 0)}
-    with readable_days(lake, plan.rows, needed) as days:
-        score_plan = _score_plan(lake, plan, keys, work, days, window)
+    with _readable_rows(lake, plan, keys, work) as (evaluated, refitted):
+        score_plan = _score_plan(lake, plan, keys, work, evaluated, refitted)
         title = f"scoring {sum(len(evaluation.arms) for evaluation in score_plan.evaluations)} arms"
         launch_plan(config, "score", score_plan, WORK, title, pieces=len(keys))
     expected = sum(rows_by_arm(lake, [(*key, arm) for key in keys for arm in plan.arms(*key)]).values())
@@ -99,6 +99,7 @@ def _fingerprints(lake: Lake, plan: EvaluationPlan) -> dict[PartitionKey, str]:
             prints[STEP, str(seed), day] = fingerprint(
                 ["score", STEP_VERSION, model, features.get(key), controls.get(key), arms, config.label],
                 [config.evaluation.refit, config.evaluation.swap_refit, config.launch.processes],
+                config.evaluation.user_share,
                 [BASELINES_VERSION, config.evaluation.baseline_days] if config.has_baselines else [],
             )
     return prints
@@ -131,13 +132,36 @@ def _export(lake: Lake, plan: EvaluationPlan, keys: list[tuple[int, dt.date]], w
         tables.unpersist()
 
 
+def _refit_days(config: RunConfig, date: dt.date) -> list[dt.date]:
+    first = date - ONE_DAY * config.evaluation.refit.window_days
+    return days_between(first, date) if config.evaluation.swap_refit else []
+
+
+@contextmanager
+def _readable_rows(
+    lake: Lake, plan: EvaluationPlan, keys: Sequence[tuple[int, dt.date]], work: Path
+) -> Iterator[tuple[Mapping[dt.date, DaySpec], Mapping[dt.date, DaySpec]]]:
+    """Files that ranks can open while the block runs: of the evaluated rows, and of the whole days of a refit."""
+    dates = sorted({date for _, date in keys})
+    whole = {day for date in dates for day in _refit_days(lake.config, date)}
+    if lake.config.evaluation.user_share >= 1:
+        with readable_days(lake, plan.rows, whole | set(dates)) as days:
+            yield days, days
+        return
+    with described(lake.spark, f"rows of the evaluated users on {len(dates)} days"):
+        counts = count_evaluated_rows(lake, dates)
+        evaluated = exported_days(lake, evaluated_rows(lake, dates), counts, dates, work / "rows")
+    with readable_days(lake, plan.rows, whole) as days:
+        yield evaluated, days
+
+
 def _score_plan(
     lake: Lake,
     plan: EvaluationPlan,
     keys: list[tuple[int, dt.date]],
     work: Path,
-    days: dict[dt.date, DaySpec],
-    window: list[dt.timedelta],
+    evaluated: Mapping[dt.date, DaySpec],
+    refitted: Mapping[dt.date, DaySpec],
 ) -> ScorePlan:
     config = plan.config
     work_folder = absolute(config.lake.work_path)
@@ -148,13 +172,13 @@ def _score_plan(
             date=date,
             seed=seed,
             state=model_state(work_folder, base_name(seed), date, models),
-            day=days[date],
+            day=evaluated[date],
             arms=tuple(
                 arm_spec(arm, work, work_folder, models, config.slot_is_in_histories, seeds)
                 for arm in plan.arms(seed, date)
                 if arm.is_scored_by_ranker
             ),
-            refit_days=tuple(days[date - before] for before in window if date - before in days),
+            refit_days=tuple(refitted[day] for day in _refit_days(config, date) if day in refitted),
             refit_steps=config.evaluation.refit.steps,
         )
         for seed, date in keys
@@ -249,9 +273,8 @@ def read_logits(spark: SparkSession, folder: Path, keys: list[tuple[int, dt.date
 def true_scores(lake: Lake, plan: EvaluationPlan, keys: list[tuple[int, dt.date]]) -> DataFrame:
     """Rows of ``scores`` whose logit is that of p*, for every seed and day: what the best ranker would say."""
     config, spark = lake.config, lake.spark
-    feature = next(feature for feature in config.features if feature.table == config.evaluation.slot)
     days = [date for _, date in keys]
-    rows = lake.read("training_rows").where(F.col("date").isin(days))
+    rows = evaluated_rows(lake, days)
     truth = lake.read("truth").where(F.col("date").isin(days)).select("date", "impression_id", "click_probability")
     arms = [(seed, date, next(a.name for a in plan.arms(seed, date) if a.variant == TRUTH)) for seed, date in keys]
     wanted = spark.createDataFrame(arms, "seed int, date date, arm string")
@@ -259,16 +282,5 @@ def true_scores(lake: Lake, plan: EvaluationPlan, keys: list[tuple[int, dt.date]
     return (
         rows.join(truth, ["date", "impression_id"])
         .join(F.broadcast(wanted), "date")
-        .select(
-            "arm",
-            F.col("user_fold").alias("fold"),
-            F.col("user_bucket").alias("bucket"),
-            "impression_id",
-            "user_id",
-            F.col(f"row_{feature.name}").alias("slot_row"),
-            F.col(f"label_{config.label}").alias("label"),
-            (F.log(p) - F.log1p(-p)).cast("float").alias("logit"),
-            "seed",
-            "date",
-        )
+        .select("arm", *score_columns(config), (F.log(p) - F.log1p(-p)).cast("float").alias("logit"), "seed", "date")
     )

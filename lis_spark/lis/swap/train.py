@@ -22,7 +22,7 @@ from lis_spark.ranker.readable_days import readable_days
 from lis_spark.step import StepResult
 from lis_spark.table_files import absolute
 
-STEP_VERSION = 3
+STEP_VERSION = 4
 # What every rank runs.
 WORK = "lis_spark.ranker.chain_training:train_rank"
 Stored = Mapping[tuple[str, ...], str]
