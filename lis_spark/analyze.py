@@ -24,7 +24,11 @@ from lis_spark.config import RunConfig, WorldSource
 from lis_spark.errors import InputError, LisError
 from lis_spark.forecast import forecast_steps, forecast_table, planned_rows
 from lis_spark.graph.cost import GraphCost, graph_costs
+from lis_spark.lake import Lake
 from lis_spark.lis.plan.chains import ONE_DAY, all_chains
+from lis_spark.power.pilot import pilot_scores
+from lis_spark.power.plan import date_line, make_plan
+from lis_spark.power.step import planned_sizes
 from lis_spark.progress import described
 from lis_spark.ranker.feature_columns import column_name
 from lis_spark.ranker.training_rows import rows_of_scenario
@@ -42,11 +46,20 @@ UNSEEN = "does not see lake.work_path"
 
 @dataclass(frozen=True)
 class Finding:
-    """One check: what was looked at, what was seen, and whether a run may start."""
+    """One check: what was looked at, what was seen, and whether a run may start.
+
+    ``is_too_few``: it may, and no verdict will come of it.
+    """
 
     check: str
     seen: str
     passed: bool
+    is_too_few: bool = False
+
+    @property
+    def mark(self) -> str:
+        """How the check ended."""
+        return "REFUSED" if not self.passed else "too few" if self.is_too_few else "ok"
 
 
 def run(spark: SparkSession, config: RunConfig) -> int:
@@ -66,16 +79,20 @@ def run(spark: SparkSession, config: RunConfig) -> int:
         check("world", lambda: _simulated(config, days))
     else:
         check("source can be read, columns and types", lambda: _open(spark, config, source))
-    if source:
-        with ExitStack() as kept, described(spark, "analyze: one pass over the source"):
-            accepted: list[DataFrame] = []
-            check("rows, labels, days, ids", lambda: _days(config, source[0], days, accepted, kept))
+    with ExitStack() as kept:
+        accepted: list[DataFrame] = []
+        if source:
+            with described(spark, "analyze: one pass over the source"):
+                check("rows, labels, days, ids", lambda: _days(config, source[0], days, accepted, kept))
             if days and config.graphs:
                 with described(spark, "analyze: what graphs cost"):
                     check("graphs", lambda: _graphs(config, accepted[0], graphs))
             check("skew", lambda: _skew(source[0].impressions))
-    if days:
-        check("evaluated days and horizons", lambda: _range(config, days))
+        if days:
+            check("evaluated days and horizons", lambda: _range(config, days))
+        if accepted and all(finding.passed for finding in findings):
+            with described(spark, "analyze: what the evaluated days could show"):
+                findings += _expected(spark, config, accepted[0], days)
     check("free space", lambda: _space(config, days))
     check("workers import the package and see lake.work_path", lambda: _workers(spark, config))
     check("slots for the launch", lambda: _slots(spark, config))
@@ -83,7 +100,7 @@ def run(spark: SparkSession, config: RunConfig) -> int:
     for heading in ("", "check", "seen"):
         table.add_column(heading)
     for finding in findings:
-        table.add_row("ok" if finding.passed else "REFUSED", finding.check, finding.seen)
+        table.add_row(finding.mark, finding.check, finding.seen)
     console = Console()
     console.print(table)
     if days and all(finding.passed for finding in findings):
@@ -125,6 +142,24 @@ def _days(
         f"{total:,} rows accepted, {rejected:,} would go to quarantine; {ordered[0]} to {ordered[-1]} in "
         f"{config.time_zone}; label {config.label}: {positives / total:.3f} positive"
     )
+
+
+def _expected(spark: SparkSession, config: RunConfig, accepted: DataFrame, days: dict[dt.date, Day]) -> list[Finding]:
+    """A line for all evaluated dates together and for each: what it could show, or that it is too small."""
+    label = F.col(f"label_{config.label}").alias("label")
+    rows = accepted.where(F.col("scenario") == config.scenario).select("date", "user_id", label)
+    sizes = planned_sizes(config, rows, days)
+    plan = make_plan(config, sizes, days, pilot_scores(Lake(spark, config, step="analyze", measurement=True)))
+    return [
+        Finding(
+            f"evaluated {one.date}" if one.date else "all evaluated dates",
+            date_line(one, plan.threshold),
+            True,
+            is_too_few=one.is_too_few,
+        )
+        for one in plan.expectations
+        if one.fold is None
+    ]
 
 
 def _graphs(config: RunConfig, accepted: DataFrame, graphs: list[GraphCost]) -> str:

@@ -58,6 +58,7 @@ _HELP = {
     "report": "build the HTML report from what has been measured",
     "forget": "delete one user's rows everywhere, or leaked features by age",
     "analyze": "check everything and say what each step would read, write and take; computes nothing",
+    "plan": "how many users, dates and seeds a verdict needs, what they cost, and which share of the users suffices",
 }
 
 
@@ -95,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="lis-spark", description="Leakage Impact Score on Spark")
     parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for verb in ("run", "analyze", *STEP_NAMES[:-1], "measure-ais", "slots", "report"):
+    for verb in ("run", "analyze", "plan", *STEP_NAMES[:-1], "measure-ais", "slots", "report"):
         one = verbs.add_parser(verb, help=_HELP[verb])
         one.add_argument(
             "--config", required=verb != "measure", help="a YAML file, for instance conf/kuairand_demo.yaml"
@@ -170,6 +171,8 @@ def _run(options: argparse.Namespace) -> int:
         from lis_spark import analyze
 
         return analyze.run(spark, config)
+    if options.verb == "plan":
+        return _plan(spark, config)
     if options.verb == "forget":
         from lis_spark import forget
 
@@ -208,6 +211,23 @@ def _simulated_experiment(spark: SparkSession, config: RunConfig, force: bool) -
     wanted = [name for name in VERBS_OF_STEPS["experiment"] if name in pipeline.plan_of(config)]
     pipeline.run_steps(spark, config, wanted, force=force)
     read_out.run(spark, read_out_config(spark, config), force)
+    return EXIT_DONE
+
+
+def _plan(spark: SparkSession, config: RunConfig) -> int:
+    import json
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from lis_spark.power.step import plan_run
+    from lis_spark.report.files import write_whole
+    from lis_spark.report.power_table import PLAN_FILE, print_plan
+
+    plan = plan_run(spark, config).plain()
+    file = write_whole(Path(config.output_path) / PLAN_FILE, json.dumps(plan, indent=1))
+    print_plan(Console(width=130), plan)
+    print(f"{file}\nlis-spark report puts it on the page of the run")
     return EXIT_DONE
 
 

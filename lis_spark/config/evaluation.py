@@ -70,7 +70,7 @@ class EvaluationConfig(Section):
     whole: bool = True
     slots: bool = Field(True, description="permutation importance of each feature: which table is worth swapping")
     baselines: bool = Field(
-        False,
+        True,
         description="item rate, user rate and a gradient boosting on both beside the ranker, which is not judged where "
         "it is below one of them; they need user and item among the counted features",
     )

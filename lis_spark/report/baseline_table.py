@@ -8,7 +8,8 @@ from typing import Any
 
 from lis_spark.lis.plan.arms import BASELINE, CHANCE, OVER_CHANCE
 from lis_spark.lis.results.rows import BASELINE_NAMES
-from lis_spark.report.measurements import Row, date_text, is_over_dates
+from lis_spark.report.format import plain
+from lis_spark.report.measurements import ALL_DATES, Row, date_text, is_over_dates
 
 # Of an order that knows nothing: every pair is a tie.
 AUC_OF_CHANCE = 0.5
@@ -48,6 +49,29 @@ def baseline_lines(rows: Sequence[Row]) -> list[BaselineLine]:
             if over_chance is not None:
                 lines.append(_line(over_chance, day, name, sign=1.0, beyond=beyond))
     return lines
+
+
+def best_baseline(lines: Sequence[BaselineLine]) -> list[str]:
+    """A sentence on the ranker and the best simple baseline, over all dates together or else date by date.
+
+    Args:
+        lines: see :func:`baseline_lines`.
+    """
+    places: dict[tuple[str, str], list[BaselineLine]] = {}
+    for line in lines:
+        places.setdefault((line.scenario, line.date), []).append(line)
+    together = {place: own for place, own in places.items() if place[1] == ALL_DATES}
+    sentences = []
+    for (scenario, date), own in (together or places).items():
+        ranker, simple = own[0], own[1:]
+        if simple:
+            best = max(simple, key=lambda line: line.auc["value"] or 0.0)
+            where = f"{scenario}, {date}" if len({one for one, _ in places}) > 1 else date
+            sentences.append(
+                f"AUC of {where}: the ranker {plain(ranker.auc['value'])}; the best of simple baselines, {best.name}, "
+                f"{plain(best.auc['value'])}."
+            )
+    return sentences
 
 
 def _place(row: Row) -> tuple[str, bool, str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from lis_spark.report.ladder_table import LadderView
 from lis_spark.report.outcome_table import OutcomeView
+from lis_spark.report.power_table import Plan
 from lis_spark.report.representation_table import Represented
 
 
@@ -48,6 +49,7 @@ class ReportContext:
         representations: what encoders are worth, in reading order.
         outcomes: LIS against AIS, where several leaks have an encoder.
         ladders: how much of what the future would give an encoder gives, and where the rest is.
+        plan: what ``lis-spark plan`` said of this configuration, as JSON data; None where it was not asked.
         unavailable: what could not be measured.
         warnings: what a reader must know before the figures.
         decision_threshold: absolute AUC gain that counts (paper: 0.0010).
@@ -69,6 +71,7 @@ class ReportContext:
     representations: Sequence[Represented] = ()
     outcomes: OutcomeView | None = None
     ladders: Sequence[LadderView] = ()
+    plan: Plan | None = None
     unavailable: Sequence[Unavailable] = ()
     warnings: Sequence[str] = ()
     decision_threshold: float = 0.0010

@@ -19,6 +19,8 @@ from lis_spark.report.format import MISSING
 Row = dict[str, Any]
 
 SCOPES = ("both", "target", "history")
+# Stands for the date of rows over all evaluated dates.
+ALL_DATES = "all dates"
 COLUMNS = tuple(one.name for one in fields(ResultRow))
 VARIANT_NAMES = {
     "naive": "naive",
@@ -71,7 +73,7 @@ def is_over_dates(row: Row) -> bool:
 
 def date_text(row: Row) -> str:
     """The evaluated date of a row, or that it is of all of them together; a dash where it has none."""
-    return str(row.get("evaluated_date") or ("all dates" if is_over_dates(row) else MISSING))
+    return str(row.get("evaluated_date") or (ALL_DATES if is_over_dates(row) else MISSING))
 
 
 def is_exact_zero(row: Row) -> bool:

@@ -27,7 +27,9 @@ from lis_spark.report.measurements import (
     stratum_order,
 )
 from lis_spark.report.outcome_table import SCORES, draw_outcomes
+from lis_spark.report.power_table import expectation_cells, option_lines
 from lis_spark.report.representation_table import representation_answers
+from lis_spark.report.smallest_effects import smallest_effects
 from lis_spark.report.step_figure import draw_ladder
 from lis_spark.report.templating import templates
 from lis_spark.report.view import STRATUM_TITLES, subject_view
@@ -85,6 +87,9 @@ def render(rows: list[dict[str, Any]], context: ReportContext) -> str:
             ],
             baseline=_baseline(subjects),
             baseline_lines=baseline_lines(of_all_seeds(cleaned)),
+            smallest_effects=smallest_effects(cleaned, context.decision_threshold),
+            plan_options=option_lines(context.plan["options"]) if context.plan else [],
+            plan_expectations=list(map(expectation_cells, context.plan["expectations"])) if context.plan else [],
             bounded=any(row.get("truth_bound") is not None for row in cleaned),
             versions=_versions(cleaned, context),
             is_one_seed=_is_one_seed(cleaned),

@@ -27,6 +27,7 @@ from lis_spark.report.ladder_table import ladder_views, print_ladders
 from lis_spark.report.measurements import clean
 from lis_spark.report.outcome_table import OutcomeView, print_outcomes
 from lis_spark.report.page import write_report
+from lis_spark.report.power_table import PLAN_FILE, Plan
 from lis_spark.report.representation_table import is_of_representation, print_representations, represented
 from lis_spark.report.terminal import print_results
 from lis_spark.step import StepResult
@@ -110,10 +111,20 @@ def _context(lake: Lake, rows: list[dict[str, object]], config_yaml: str, comman
         representations=represented(cleaned),
         outcomes=OutcomeView(**outcomes) if outcomes else None,
         ladders=ladder_views(cleaned, diagnoses_of(lake, cleaned)),
+        plan=_plan(config),
         unavailable=unavailable,
         warnings=_quarantined(lake),
         decision_threshold=config.evaluation.decision_threshold,
     )
+
+
+def _plan(config: RunConfig) -> Plan | None:
+    """What ``lis-spark plan`` has said of this very configuration."""
+    file = Path(config.output_path) / PLAN_FILE
+    if not file.is_file():
+        return None
+    plan = json.loads(file.read_text(encoding="utf-8"))
+    return plan if plan.get("config_fingerprint") == config.fingerprint else None
 
 
 def _model(config: RunConfig) -> dict[str, object]:

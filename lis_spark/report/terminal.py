@@ -11,6 +11,7 @@ from rich.text import Text
 
 from lis_spark.lis.plan.chains import SKIP_OWN_T
 from lis_spark.report.answer import answers_of
+from lis_spark.report.baseline_table import baseline_lines, best_baseline
 from lis_spark.report.context import ReportContext
 from lis_spark.report.format import ascii_text, half_interval, plain, signed, verdict_style
 from lis_spark.report.leak_table import print_leaks, swapped_beside
@@ -21,6 +22,7 @@ from lis_spark.report.measurements import (
     date_text,
     is_over_dates,
     may_contain_own_labels,
+    of_all_seeds,
     split_subjects,
 )
 
@@ -45,6 +47,8 @@ def print_results(console: Console, rows: Sequence[dict[str, Any]], context: Rep
             console.print(Text(ascii_text(answer.beside)))
         if answer.why:
             console.print(Text(ascii_text(f"Why: {answer.why}.")))
+    for sentence in best_baseline(baseline_lines(of_all_seeds([clean(row) for row in rows]))):
+        console.print(Text(ascii_text(sentence)))
     table = results_table(rows, context.decision_threshold)
     if table.row_count:
         console.print(table)

@@ -157,7 +157,7 @@ def test_the_spark_submit_line_of_the_readme_is_understood() -> None:
 
 
 def test_every_verb_has_a_job_file_of_its_own() -> None:
-    for verb in (*cli.STEP_NAMES, *cli.VERBS_OF_STEPS, "run", "analyze", "slots", "forget"):
+    for verb in (*cli.STEP_NAMES, *cli.VERBS_OF_STEPS, "run", "analyze", "plan", "slots", "forget"):
         text = (ROOT / "jobs" / f"{verb.replace('-', '_')}.py").read_text(encoding="utf-8")
         assert f'main(["{verb}", *sys.argv[1:]])' in text
 

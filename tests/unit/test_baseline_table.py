@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lis_spark.report.baseline_table import baseline_lines
+from lis_spark.report.baseline_table import baseline_lines, best_baseline
 from lis_spark.report.measurements import Row, clean
 
 
@@ -41,6 +41,16 @@ def test_baseline_lines_give_levels_with_intervals() -> None:
 def test_baseline_lines_of_all_dates_stand_last() -> None:
     rows = [row("chance", -0.2, 0.01, None), row("chance", -0.2, 0.01, "2022-05-01"), row("chance", -0.2, 0.01)]
     assert [line.date for line in baseline_lines(rows)] == ["2022-04-30", "2022-05-01", "all dates"]
+
+
+def test_best_baseline_of_several_dates_is_told_of_all_together() -> None:
+    rows = [row("chance", -0.2, 0.01, None), row("chance", -0.3, 0.01)]
+    rows += [row("item_rate_over_chance", 0.15, 0.02, None), row("user_rate_over_chance", 0.18, 0.02, None)]
+    (sentence,) = best_baseline(baseline_lines(rows))
+    assert sentence == (
+        "AUC of all dates: the ranker 0.7000; the best of simple baselines, the rate of the user before T, 0.6800."
+    )
+    assert best_baseline(baseline_lines([row("chance", -0.3, 0.01)])) == [], "no baseline to tell of"
 
 
 def test_baseline_lines_without_baselines_are_none() -> None:

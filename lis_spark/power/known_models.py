@@ -1,0 +1,27 @@
+"""What the honest scores of this project's data sets scatter by: what to expect of data without a pilot (method 2.5).
+
+Printed by ``python -m tests.perf.check_power``: the ID table, n = 7, three evaluated dates, three training seeds.
+"""
+
+from __future__ import annotations
+
+from lis_spark.metrics.spread import Spread
+from lis_spark.power.error_model import ErrorModel
+
+KNOWN_MODELS = (
+    ErrorModel(
+        basis="films (conf/movietweetings_rate.yaml)",
+        lis=Spread(by_impression=3.2e-4, by_user_day=0.0, by_user=0.0),
+        within_user=Spread(by_impression=8.6e-5, by_user_day=0.0, by_user=0.0),
+    ),
+    ErrorModel(
+        basis="a thin simulated world (conf/world_thin.yaml)",
+        lis=Spread(by_impression=1.09e-3, by_user_day=0.0, by_user=0.0),
+        within_user=Spread(by_impression=2.25e-3, by_user_day=0.0, by_user=0.0),
+    ),
+    ErrorModel(
+        basis="a dense simulated world (conf/world_reference_small.yaml)",
+        lis=Spread(by_impression=2.40e-3, by_user_day=5.7e-5, by_user=1.2e-5),
+        within_user=Spread(by_impression=3.82e-3, by_user_day=7.8e-5, by_user=1.71e-4),
+    ),
+)
