@@ -497,3 +497,19 @@ def test_tables_learn_at_rates_of_their_own(tmp_path: Path) -> None:
         assert (state["category.weights"] != 0).all()
     steps = {name: np.abs(state["item.weights"] - cold["item"])[:SHOWN_ITEMS].mean() for name, state in states.items()}
     assert steps["slow"] < 0.5 * steps["quick"]
+
+
+def test_rows_of_a_thin_day_send_gradients_of_the_size_that_others_do(tmp_path: Path) -> None:
+    """A day of fewer rows than a batch: how much larger the batch could be changes nothing but the units."""
+    world = make_world(tmp_path / "world", 2)
+    weights = []
+    for size in (2_000, 8_000):
+        own = {"initial_accumulator": 0.02 / size**2}
+        tables = tuple(table.model_copy(update=own) for table in world.ranker.tables)
+        settings = {"tables": tables, "batch_size": size, "steps_a_day": 10, "smallest_batch": 100}
+        changed = replace(world, ranker=world.ranker.model_copy(update=settings))
+        plan = make_train_plan(changed, tmp_path / str(size), [make_chain("base", 0, 2)])
+        assert results(run_ranks([f"train:{write_plan(tmp_path / f'{size}.json', plan)}"])) == [2]  # days
+        weights.append(read_state(place(tmp_path / str(size), "base", 2))["item.weights"])
+    apart = np.abs(weights[0] - weights[1]).max() / np.abs(weights[0]).max()
+    assert apart < 0.002, "what is left is of the terms that keep optimizers from dividing by 0"
