@@ -27,8 +27,8 @@ from lis_spark.graph.cost import GraphCost, graph_costs
 from lis_spark.lake import Lake
 from lis_spark.lis.plan.chains import ONE_DAY, all_chains
 from lis_spark.power.pilot import pilot_scores
-from lis_spark.power.plan import date_line, make_plan
-from lis_spark.power.step import planned_sizes
+from lis_spark.power.plan import date_lines, make_plan
+from lis_spark.power.step import plan_run, planned_sizes
 from lis_spark.progress import described
 from lis_spark.ranker.feature_columns import column_name
 from lis_spark.ranker.training_rows import rows_of_scenario
@@ -90,9 +90,9 @@ def run(spark: SparkSession, config: RunConfig) -> int:
             check("skew", lambda: _skew(source[0].impressions))
         if days:
             check("evaluated days and horizons", lambda: _range(config, days))
-        if accepted and all(finding.passed for finding in findings):
+        if days and all(finding.passed for finding in findings):
             with described(spark, "analyze: what the evaluated days could show"):
-                findings += _expected(spark, config, accepted[0], days)
+                findings += _expected(spark, config, accepted, days)
     check("free space", lambda: _space(config, days))
     check("workers import the package and see lake.work_path", lambda: _workers(spark, config))
     check("slots for the launch", lambda: _slots(spark, config))
@@ -144,22 +144,22 @@ def _days(
     )
 
 
-def _expected(spark: SparkSession, config: RunConfig, accepted: DataFrame, days: dict[dt.date, Day]) -> list[Finding]:
+def _expected(
+    spark: SparkSession, config: RunConfig, accepted: Sequence[DataFrame], days: dict[dt.date, Day]
+) -> list[Finding]:
     """A line for all evaluated dates together and for each: what it could show, or that it is too small."""
-    label = F.col(f"label_{config.label}").alias("label")
-    rows = accepted.where(F.col("scenario") == config.scenario).select("date", "user_id", label)
-    sizes = planned_sizes(config, rows, days)
-    plan = make_plan(config, sizes, days, pilot_scores(Lake(spark, config, step="analyze", measurement=True)))
-    return [
-        Finding(
-            f"evaluated {one.date}" if one.date else "all evaluated dates",
-            date_line(one, plan.threshold),
-            True,
-            is_too_few=one.is_too_few,
-        )
-        for one in plan.expectations
-        if one.fold is None
-    ]
+    lake = Lake(spark, config, step="analyze", measurement=True)
+    if accepted:
+        label = F.col(f"label_{config.label}").alias("label")
+        rows = accepted[0].where(F.col("scenario") == config.scenario).select("date", "user_id", label)
+        sizes = planned_sizes(config, rows, days)
+        plan = make_plan(config, sizes, days, pilot_scores(lake))
+    elif lake.exists("training_rows"):
+        plan = plan_run(spark, config)
+    else:
+        unknown = "a simulated world says it when it has been simulated: lis-spark plan"
+        return [Finding("what the evaluated days could show", unknown, True)]
+    return [Finding(name, line, True, is_too_few) for name, line, is_too_few in date_lines(plan)]
 
 
 def _graphs(config: RunConfig, accepted: DataFrame, graphs: list[GraphCost]) -> str:

@@ -10,6 +10,11 @@ from lis_spark.power.error_model import ErrorModel
 
 KNOWN_MODELS = (
     ErrorModel(
+        basis="KuaiRand-Pure (conf/kuairand_demo.yaml)",
+        lis=Spread(by_impression=8.83e-4, by_user_day=4.9e-5, by_user=0.0),
+        within_user=Spread(by_impression=3.53e-3, by_user_day=0.0, by_user=0.0),
+    ),
+    ErrorModel(
         basis="films (conf/movietweetings_rate.yaml)",
         lis=Spread(by_impression=3.2e-4, by_user_day=0.0, by_user=0.0),
         within_user=Spread(by_impression=8.6e-5, by_user_day=0.0, by_user=0.0),

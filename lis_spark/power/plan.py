@@ -196,6 +196,19 @@ def mend_floor(size: SampleSize) -> str:
     return f"There are {', '.join(missing)}: {remedy}."
 
 
+def date_lines(plan: PowerPlan) -> list[tuple[str, str, bool]]:
+    """Name, line and whether it is too few, of all evaluated dates together and of each."""
+    return [
+        (
+            f"evaluated {one.date}" if one.date else "all evaluated dates",
+            date_line(one, plan.threshold),
+            one.is_too_few,
+        )
+        for one in plan.expectations
+        if one.fold is None
+    ]
+
+
 def date_line(expectation: Expectation, threshold: float) -> str:
     """What one date could show, in one line."""
     size = expectation.size
