@@ -26,8 +26,9 @@ from lis_spark.forecast import forecast_steps, forecast_table, planned_rows
 from lis_spark.graph.cost import GraphCost, graph_costs
 from lis_spark.lake import Lake
 from lis_spark.lis.plan.chains import ONE_DAY, all_chains
+from lis_spark.power.answer import date_lines
 from lis_spark.power.pilot import pilot_scores
-from lis_spark.power.plan import date_lines, make_plan
+from lis_spark.power.plan import make_plan
 from lis_spark.power.step import plan_run, planned_sizes
 from lis_spark.progress import described
 from lis_spark.ranker.feature_columns import column_name
@@ -92,7 +93,7 @@ def run(spark: SparkSession, config: RunConfig) -> int:
             check("evaluated days and horizons", lambda: _range(config, days))
         if days and all(finding.passed for finding in findings):
             with described(spark, "analyze: what the evaluated days could show"):
-                findings += _expected(spark, config, accepted, days)
+                check("what the evaluated days could show", lambda: _expected(spark, config, accepted, findings))
     check("free space", lambda: _space(config, days))
     check("workers import the package and see lake.work_path", lambda: _workers(spark, config))
     check("slots for the launch", lambda: _slots(spark, config))
@@ -144,22 +145,21 @@ def _days(
     )
 
 
-def _expected(
-    spark: SparkSession, config: RunConfig, accepted: Sequence[DataFrame], days: dict[dt.date, Day]
-) -> list[Finding]:
-    """A line for all evaluated dates together and for each: what it could show, or that it is too small."""
+def _expected(spark: SparkSession, config: RunConfig, accepted: Sequence[DataFrame], findings: list[Finding]) -> str:
+    """Adds a finding for each evaluated date, and for all together: what it could show, or that it is too small."""
     lake = Lake(spark, config, step="analyze", measurement=True)
     if accepted:
+        days = {date: Day(accepted=count) for date, count in rows_of_scenario(accepted[0], config.scenario).items()}
         label = F.col(f"label_{config.label}").alias("label")
         rows = accepted[0].where(F.col("scenario") == config.scenario).select("date", "user_id", label)
-        sizes = planned_sizes(config, rows, days)
-        plan = make_plan(config, sizes, days, pilot_scores(lake))
+        plan = make_plan(config, planned_sizes(config, rows, days), days, pilot_scores(lake))
     elif lake.exists("training_rows"):
         plan = plan_run(spark, config)
     else:
-        unknown = "a simulated world says it when it has been simulated: lis-spark plan"
-        return [Finding("what the evaluated days could show", unknown, True)]
-    return [Finding(name, line, True, is_too_few) for name, line, is_too_few in date_lines(plan)]
+        return "a simulated world says it when it has been simulated: lis-spark plan"
+    for name, line, is_too_few in date_lines(plan.plain()):
+        findings.append(Finding(name, line, True, is_too_few))
+    return f"expected from {plan.basis}"
 
 
 def _graphs(config: RunConfig, accepted: DataFrame, graphs: list[GraphCost]) -> str:

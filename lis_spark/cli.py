@@ -284,31 +284,11 @@ def _same_again(options: argparse.Namespace) -> str:
 
 
 def _measure_scores(options: argparse.Namespace) -> int:
-    import json
-    from pathlib import Path
+    from lis_spark.report.own_scores import report_own_scores
 
-    from rich.console import Console
-
-    from lis_spark.lis.results.own_scores import measure_scores
-    from lis_spark.report import ReportContext, print_results, write_report
-    from lis_spark.report.files import write_whole
-    from lis_spark.session import get_session
-
-    spark = get_session(app_name="lis_spark measure")
     roles = ("control", "leaked", "user", "label", "impression", "fold", "date", "request")
     columns = {role: getattr(options, f"{role}_column") for role in roles}
-    rows = [row.plain() for row in measure_scores(spark, options.scores, columns, options.threshold)]
-    folder = Path(options.output)
-    results = write_whole(folder / "lis_results.json", json.dumps(rows, indent=1))
-    context = ReportContext(
-        run_name="own scores",
-        source=options.scores,
-        rerun_commands=[_same_again(options)],
-        decision_threshold=options.threshold,
-    )
-    report = write_report(rows, context, folder / "report.html")
-    print_results(Console(width=120), rows, context)
-    print(f"{report}\n{results}")
+    report_own_scores(options.scores, columns, options.threshold, options.output, _same_again(options))
     return EXIT_DONE
 
 

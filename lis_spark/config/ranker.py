@@ -76,11 +76,11 @@ class RankerConfig(Section):
     base_interval_days: int = Field(7, ge=1, description="a full copy of embedding_snapshots every so many days")
 
     @property
-    def mean_loss_accumulator(self) -> float:
-        """``initial_accumulator`` for gradients of a batch's mean loss, which are what the tables are given.
+    def table_accumulator(self) -> float:
+        """``initial_accumulator`` for gradients of a batch's summed loss divided by ``batch_size``.
 
-        Adagrad forgets the scale of gradients, its initial accumulator does not: without this a larger batch would
-        hold young rows still.
+        They are what the tables are given. Adagrad forgets the scale of gradients, its initial accumulator does not:
+        without this a larger batch would hold young rows still.
         """
         return self.initial_accumulator / self.batch_size**2
 

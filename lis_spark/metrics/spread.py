@@ -105,7 +105,9 @@ def fit_spread(sums: Mapping[str, float], error: float) -> Spread | None:
     )
 
 
-def spreads_of(influences: DataFrame, comparisons: Sequence[Comparison]) -> list[dict[str, Spread | None]]:
+def spreads_of(
+    influences: DataFrame, comparisons: Sequence[Comparison], errors: Sequence[Mapping[str, float]]
+) -> list[dict[str, Spread | None]]:
     """Of each comparison, kind (LIS, within users) -> its spread; one Spark job.
 
     Sums of doubles depend on the order of users in their last bits: this is for plans, not for results.
@@ -113,6 +115,7 @@ def spreads_of(influences: DataFrame, comparisons: Sequence[Comparison]) -> list
     Args:
         influences: the table that the comparisons were made of.
         comparisons: as :func:`lis_spark.metrics.compare` returns them.
+        errors: of each, kind -> its standard error over users, in AUC, to which the spread is scaled.
     """
     terms = [comparison.terms for comparison in comparisons]
     units = [term.unit for own in terms for term in own]
@@ -128,11 +131,7 @@ def spreads_of(influences: DataFrame, comparisons: Sequence[Comparison]) -> list
     )
     found = {(row["comparison"], row["kind"]): {name: row[name] for name in _SUMS} for row in summed}
     return [
-        {
-            kind: fit_spread(found[place, kind], gain.standard_error or 0.0) if gain else None
-            for kind, gain in ((LIS, comparison.auc), (WITHIN_USER, comparison.within_user))
-        }
-        for place, comparison in enumerate(comparisons)
+        {kind: fit_spread(found[place, kind], own.get(kind, 0.0)) for kind in KINDS} for place, own in enumerate(errors)
     ]
 
 

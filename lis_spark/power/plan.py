@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import datetime as dt
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from lis_spark.config import RunConfig
-from lis_spark.lis.results.decision import FEWEST_OF_A_CLASS, FEWEST_USERS
-from lis_spark.power.error_model import ErrorModel, Range, half_interval
+from lis_spark.power.answer import answer
+from lis_spark.power.costs import Costs
+from lis_spark.power.error_model import ErrorModel, ExpectedError, error_bounds
 from lis_spark.power.known_models import KNOWN_MODELS
-from lis_spark.power.options import PARTS_OF_THRESHOLD, Costs, Option, plan_options, sufficient_share
+from lis_spark.power.options import Option, plan_options, sufficient_share
 from lis_spark.power.pilot import PilotScore
 from lis_spark.power.sizes import EvaluatedSizes, SampleSize
 from lis_spark.sources.days import Day
+
+# Of the JSON; another one is not put on a page.
+PLAN_VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Expectation:
     """What one date, one fold of it, or all dates together could show.
 
-    Half intervals are of 95 %, in AUC; a pair where there is no pilot: of the data sets with the narrowest and the
-    widest. None where there is no interval. ``date`` and ``fold`` are None where all are together.
+    ``size`` is of the evaluated users, of a share of all where ``evaluation.user_share`` says so. ``lis`` and
+    ``within_user`` are half intervals of 95 %, in AUC, two where there is no pilot: of the data sets with the narrowest
+    and the widest. None where there is no interval. ``date`` and ``fold`` are None where all are together.
     """
 
     date: dt.date | None
@@ -42,13 +46,17 @@ class Expectation:
 class PowerPlan:
     """A plan, ready for a table, JSON or a page.
 
-    ``basis``: what the expectations are from. ``share_for_lis`` and ``share_for_order``: the share of the users whose
-    evaluation suffices for the LIS, and for the order within users; None where all of them, or more, are needed.
+    ``basis``: what the expectations are from. ``needs_seeds``: arms are trained for the measurement under one seed, and
+    nothing is known of how far another moves their scores, so nothing will be judged. ``share_for_lis`` and
+    ``share_for_order``: the share of the users whose evaluation suffices for the LIS, and for the order within users;
+    None where all of them, or more, are needed.
     """
 
     run_name: str
     config_fingerprint: str
     threshold: float
+    user_share: float
+    needs_seeds: bool
     basis: str
     has_pilot: bool
     pilot: Sequence[PilotScore]
@@ -57,15 +65,10 @@ class PowerPlan:
     share_for_lis: float | None
     share_for_order: float | None
 
-    @property
-    def together(self) -> Expectation:
-        """All dates."""
-        return next(one for one in self.expectations if one.date is None)
-
     def plain(self) -> dict[str, Any]:
-        """As JSON data: dates as ISO text."""
-        plain: dict[str, Any] = _plain({**asdict(self), "answer": answer(self)})
-        return plain
+        """As JSON data: dates as ISO text, with the answer in words."""
+        plain: dict[str, Any] = _plain({**asdict(self), "version": PLAN_VERSION})
+        return {**plain, "answer": answer(plain)}
 
 
 def _plain(value: Any) -> Any:
@@ -87,135 +90,53 @@ def make_plan(
         days: what each day of the data holds, for costs.
         pilot: scores of a finished run, none where there is none: then other data sets say what is to be expected.
     """
-    if pilot:
-        widest = max(pilot, key=lambda one: one.errors.lis or 0.0)
-        models: Sequence[ErrorModel] = [widest.model]
-        basis = widest.model.basis
-    else:
-        models = KNOWN_MODELS
-        basis = "no run of this data yet: between what the data sets of this project have (docs/method.md, 2.5)"
-    expected = Range(models=models)
+    models, basis = _models(config, pilot)
     seeds, share = len(config.seeds), config.evaluation.user_share
     listed: list[tuple[dt.date | None, int | None, SampleSize]] = [(None, None, sizes.together)]
     listed += [(date, None, size) for date, size in sizes.by_date.items()]
     listed += [(date, fold, size) for (date, fold), size in sizes.by_fold.items()]
-    careful = max(models, key=lambda one: one.errors(sizes.together, seeds).lis or 0.0)
-    is_empty = not sizes.by_date
-    options = [] if is_empty else plan_options(config, sizes, careful, Costs(config, days))
+    careful = max(models, key=lambda one: _value(one.errors(sizes.together, seeds).lis))
+    options = plan_options(config, sizes, careful, Costs(config, days)) if sizes.by_date else []
+    trains_arms = config.append is not None or config.evaluation.swap_refit
     return PowerPlan(
         run_name=config.run_name,
         config_fingerprint=config.fingerprint,
         threshold=config.evaluation.decision_threshold,
+        user_share=share,
+        needs_seeds=trains_arms and seeds == 1 and config.evaluation.sigma_seed is None,
         basis=basis,
         has_pilot=bool(pilot),
         pilot=list(pilot),
-        expectations=[_expectation(date, fold, size, expected, seeds, share) for date, fold, size in listed],
+        expectations=[_expectation(date, fold, size, models, seeds, share) for date, fold, size in listed],
         options=options,
-        share_for_lis=sufficient_share(options, within_user=False),
-        share_for_order=sufficient_share(options, within_user=True),
+        share_for_lis=sufficient_share(options, "standard error") if options else None,
+        share_for_order=sufficient_share(options, "order within users") if options else None,
     )
+
+
+def _models(config: RunConfig, pilot: Sequence[PilotScore]) -> tuple[Sequence[ErrorModel], str]:
+    """The model of the widest score of a finished run, or those of the data sets of this project."""
+    if pilot:
+        widest = max(pilot, key=lambda one: _value(one.errors.lis))
+        return [widest.model], widest.model.basis
+    basis = "no run of this data yet, but what the data sets of this project have (docs/method.md, 2.5)"
+    sigma = config.evaluation.sigma_seed
+    if sigma is None:
+        return KNOWN_MODELS, basis
+    return [model.with_sigma(sigma.lis, sigma.within_user) for model in KNOWN_MODELS], basis
+
+
+def _value(error: ExpectedError | None) -> float:
+    return error.value if error is not None else 0.0
 
 
 def _expectation(
-    date: dt.date | None, fold: int | None, size: SampleSize, expected: Range, seeds: int, share: float
+    date: dt.date | None, fold: int | None, size: SampleSize, models: Sequence[ErrorModel], seeds: int, share: float
 ) -> Expectation:
-    low, high = expected.bounds(size, seeds, factor=share)
+    low, high = error_bounds(models, size, seeds, share)
 
-    def half(name: str, clusters: int) -> tuple[float, float] | None:
+    def half(name: str) -> tuple[float, float] | None:
         ends = [getattr(errors, name) for errors in (low, high)]
-        return None if ends[0] is None else (half_interval(ends[0], clusters), half_interval(ends[1], clusters))
+        return None if ends[0] is None else (ends[0].half_interval, ends[1].half_interval)
 
-    return Expectation(
-        date=date,
-        fold=fold,
-        size=size,
-        lis=half("lis", round(size.users * share)),
-        within_user=half("within_user", round(size.users_of_both * share)),
-    )
-
-
-def answer(plan: PowerPlan) -> str:
-    """One sentence: whether the configured run could show what counts."""
-    together, threshold = plan.together, plan.threshold
-    if together.lis is None:
-        return f"Too few: no verdict can be made. {mend_floor(together.size)}"
-    expected = _between(together.lis)
-    first = next(one for one in plan.options if one.name == "as configured")
-    wanted = threshold / PARTS_OF_THRESHOLD
-    said = f"The honest LIS is expected to within {expected} (95 %), where {threshold:.4f} counts"
-    if first.reaches:
-        more = plan.share_for_lis
-        enough = f"; a share of {more:.2f} of the users would do (evaluation.user_share)" if more is not None else ""
-        return f"{said}: enough for a standard error of {wanted:.5f}{enough}. {_order(plan, first)}"
-    ways = [one for one in plan.options if one.name.startswith("standard error") and one.users is not None]
-    return f"{said}: for a standard error of {wanted:.5f} {_ways(ways, first)}. {_order(plan, first)}"
-
-
-def _order(plan: PowerPlan, first: Option) -> str:
-    if plan.together.within_user is None:
-        return "No order within users can be told: too few users have impressions of both classes."
-    expected = _between(plan.together.within_user)
-    if first.resolves:
-        return f"Within users it is expected to within {expected}: a gain of {plan.threshold:.4f} would be resolved."
-    ways = [one for one in plan.options if one.name.startswith("order within") and one.users is not None]
-    return (
-        f"Within users it is expected to within {expected}: to resolve a gain of {plan.threshold:.4f} "
-        f"{_ways(ways, first)}."
-    )
-
-
-def _ways(ways: Sequence[Option], first: Option) -> str:
-    if not ways:
-        return "no number of users or dates is enough with these seeds"
-    parts = [
-        f"{way.dates:,} dates" if way.dates != first.dates else f"{way.users:,} users"
-        for way in ways
-        if way.users is not None
-    ]
-    seeds = f" with {ways[0].seeds} training seeds" if ways[0].seeds != first.seeds else ""
-    return f"it takes {' or '.join(parts)}{seeds} (configured: {first.users:,} users on {first.dates} dates)"
-
-
-def _between(ends: tuple[float, float]) -> str:
-    low, high = ends
-    return f"±{low:.4f}" if f"{low:.4f}" == f"{high:.4f}" else f"±{low:.4f} to ±{high:.4f}"
-
-
-def mend_floor(size: SampleSize) -> str:
-    """What is missing for an interval, and what to do."""
-    counts = (
-        ("users", size.users, FEWEST_USERS),
-        ("positives", size.positives, FEWEST_OF_A_CLASS),
-        ("negatives", size.negatives, FEWEST_OF_A_CLASS),
-    )
-    missing = [f"{found:,} of at least {needed} {name}" for name, found, needed in counts if found < needed]
-    if not missing:
-        return "evaluation.user_share leaves too few of them: raise it."
-    short = math.ceil(max(needed / max(found, 1) for _, found, needed in counts))
-    remedy = f"evaluate {short} times as many dates together (evaluation.dates), or days with more users"
-    return f"There are {', '.join(missing)}: {remedy}."
-
-
-def date_lines(plan: PowerPlan) -> list[tuple[str, str, bool]]:
-    """Name, line and whether it is too few, of all evaluated dates together and of each."""
-    return [
-        (
-            f"evaluated {one.date}" if one.date else "all evaluated dates",
-            date_line(one, plan.threshold),
-            one.is_too_few,
-        )
-        for one in plan.expectations
-        if one.fold is None
-    ]
-
-
-def date_line(expectation: Expectation, threshold: float) -> str:
-    """What one date could show, in one line."""
-    size = expectation.size
-    counts = f"{size.users:,} users, {size.positives:,} positives, {size.negatives:,} negatives"
-    if expectation.lis is None:
-        return f"too few for a verdict: {counts}. {mend_floor(size)}"
-    within = "none" if expectation.within_user is None else _between(expectation.within_user)
-    return (
-        f"{counts}: LIS expected to within {_between(expectation.lis)}, within users {within}; {threshold:.4f} counts"
-    )
+    return Expectation(date=date, fold=fold, size=size.scaled(share), lis=half("lis"), within_user=half("within_user"))

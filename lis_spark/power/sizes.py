@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -10,7 +11,11 @@ from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 from pyspark.storagelevel import StorageLevel
 
+from lis_spark.lis.results.decision import FEWEST_OF_A_CLASS, FEWEST_USERS
 from lis_spark.metrics.spread import ErrorWeights
+
+# Of each class: with ten to be expected, a fold without any comes up once in 20,000 times.
+IMPRESSIONS_IN_A_FOLD = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,10 +33,10 @@ class SampleSize:
     lis: ErrorWeights
     within_user: ErrorWeights
 
-    @property
-    def has_pairs_of_users(self) -> bool:
-        """Whether any user has impressions of both classes."""
-        return self.within_user.impressions > 0
+    def scaled(self, factor: float) -> SampleSize:
+        """So many times the users and impressions, rounded down; the weights stay those of all."""
+        counts = ("users", "users_of_both", "positives", "negatives")
+        return replace(self, **{name: math.floor(getattr(self, name) * factor) for name in counts})  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +52,15 @@ class EvaluatedSizes:
     by_fold: Mapping[tuple[dt.date, int], SampleSize]
     lis_returning: float | None = None
     within_returning: float | None = None
+
+    @property
+    def smallest_share(self) -> float:
+        """The share of the users that leaves enough for intervals, and some ten impressions of each class in a fold."""
+        size = self.together
+        of_floor = [FEWEST_USERS / max(size.users, 1)]
+        of_floor += [FEWEST_OF_A_CLASS / max(count, 1) for count in (size.positives, size.negatives)]
+        fewest = min((min(one.positives, one.negatives) for one in self.by_fold.values()), default=0)
+        return min(max(*of_floor, IMPRESSIONS_IN_A_FOLD / max(fewest, 1)), 1.0)
 
     def of_date(self, date: dt.date) -> EvaluatedSizes:
         """One of the days, with what all of them say of returning users."""
@@ -69,8 +83,12 @@ class EvaluatedSizes:
                 users=own.users * (kept + (1 - kept) / dates) / (kept + (1 - kept) / now),
             )
 
+        strangers = 1 - (self.lis_returning or 0.0)
+        more_users = (1 + (dates - 1) * strangers) / (1 + (now - 1) * strangers)
         return replace(
             size,
+            users=round(size.users * more_users),
+            users_of_both=round(size.users_of_both * more_users),
             positives=size.positives * dates // now,
             negatives=size.negatives * dates // now,
             lis=weights(size.lis, self.lis_returning),

@@ -13,7 +13,6 @@ from lis_spark.config import RunConfig, WorldSource
 from lis_spark.errors import InputError
 from lis_spark.folds import user_fold
 from lis_spark.lake import Lake
-from lis_spark.lis.plan.evaluation import resolve
 from lis_spark.power.pilot import pilot_scores
 from lis_spark.power.plan import PowerPlan, make_plan
 from lis_spark.power.sizes import EvaluatedSizes, evaluated_sizes
@@ -59,6 +58,7 @@ def planned_sizes(config: RunConfig, rows: DataFrame, days: Mapping[dt.date, Day
     if absent:
         raise InputError(
             "an evaluated day has no impressions",
+            table="impressions",
             partition=", ".join(map(str, absent[:5])),
             found=f"days from {present[0]} to {present[-1]}" if present else "no day",
             expected="impressions of both classes",
@@ -76,15 +76,18 @@ def _impressions(spark: SparkSession, config: RunConfig) -> Iterator[tuple[DataF
     lake = Lake(spark, config, step="plan")
     label = F.col(f"label_{config.label}").alias("label")
     if lake.exists("training_rows"):
-        plan = resolve(lake)
-        if all(date in plan.rows for date in config.evaluation.dates):
-            rows = lake.read("training_rows").select("date", "user_id", label)
-            yield rows, {date: Day(accepted=count) for date, count in plan.rows.items()}
+        rows = lake.read("training_rows")
+        counts = {row["date"]: int(row["count"]) for row in rows.groupBy("date").count().collect()}
+        if all(date in counts for date in config.evaluation.dates):
+            yield rows.select("date", "user_id", label), _days(counts)
             return
     if isinstance(config.source, WorldSource):
         raise InputError(
             "a simulated world is planned from its impressions, and it has none yet",
             table="training_rows",
+            partition=", ".join(map(str, config.evaluation.dates)),
+            found="no training rows of these days",
+            expected="the impressions of the world",
             remedy="run lis-spark simulate, vocabulary and training-rows first",
         )
     source = read_source(spark, config)
@@ -93,5 +96,8 @@ def _impressions(spark: SparkSession, config: RunConfig) -> Iterator[tuple[DataF
         accepted = accepted_rows(unique, config, context_names(config))
         with described(spark, "plan: one pass over the source"):
             counts = rows_of_scenario(accepted, config.scenario)
-        days = {date: Day(accepted=count) for date, count in counts.items()}
-        yield accepted.where(F.col("scenario") == config.scenario).select("date", "user_id", label), days
+        yield accepted.where(F.col("scenario") == config.scenario).select("date", "user_id", label), _days(counts)
+
+
+def _days(counts: Mapping[dt.date, int]) -> dict[dt.date, Day]:
+    return {date: Day(accepted=count) for date, count in counts.items()}

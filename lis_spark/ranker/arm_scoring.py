@@ -25,7 +25,7 @@ from lis_spark.folds import serves
 from lis_spark.ranker.day_reader import DayReader, DayRows, check_count
 from lis_spark.ranker.model_state import TableShard, cold_weights, load_state
 from lis_spark.ranker.network import HISTORY, SHIFT, Inputs, assemble, keyed_rows
-from lis_spark.ranker.one_pass import average_gradients, build_model, new_optimizer, nothing
+from lis_spark.ranker.one_pass import average_gradients, build_model, new_optimizer, nothing, rows_a_step
 from lis_spark.ranker.plans import ArmSpec, EvaluationSpec, ScorePlan, StateSpec
 from lis_spark.ranker.processes import Rank, join, report_progress
 from lis_spark.ranker.vector_files import read_vectors
@@ -192,8 +192,10 @@ class Scorer:
         optimizer = new_optimizer(self.plan.ranker, dense.parameters())
         # The optimizer goes on where that of M_T stands: the large first steps of a fresh one cost the control .01 AUC.
         optimizer.load_state_dict(copy.deepcopy(self.model.optimizer.state_dict()))
-        share = self.plan.ranker.batch_size // self.rank.group_size
-        together = share * sum(int(count) > 0 for count in self.rank.gathered(len(labels)))  # type: ignore[call-overload]
+        # batches and gradients of the size that trained the model: it is what the state of the optimizer is of
+        rows = sum(day.rows for day in evaluation.refit_days) // max(len(evaluation.refit_days), 1)
+        share = max(rows_a_step(self.plan.ranker, rows) // self.rank.group_size, 1)
+        scale = self.rank.group_size / self.plan.ranker.batch_size
         for parameter in dense.parameters():  # a rank without rows takes part with gradients of zero
             parameter.grad = torch.zeros_like(parameter)
         order = np.random.default_rng([evaluation.seed, 2, self.rank.place]).permutation(len(labels))
@@ -203,7 +205,7 @@ class Scorer:
             optimizer.zero_grad(set_to_none=False)
             if len(labels):
                 loss = binary_cross_entropy_with_logits(dense(inputs[index]), labels[index], reduction="sum")
-                (loss * (self.rank.group_size / (together * labels.shape[1]))).backward()
+                (loss * scale).backward()
             average_gradients(dense.parameters(), self.rank)
             optimizer.step()
         return {name: value.cpu() for name, value in dense.state_dict().items()}

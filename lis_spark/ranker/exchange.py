@@ -68,7 +68,7 @@ def ranker_spec(lake: Lake) -> RankerSpec:
                 key_hashes=str(file),
                 learning_rate=own.learning_rate or ranker.table_learning_rate,
                 initial_scale=ranker.initial_scale if own.initial_scale is None else own.initial_scale,
-                initial_accumulator=ranker.mean_loss_accumulator,
+                initial_accumulator=ranker.table_accumulator,
             )
         )
     return RankerSpec(

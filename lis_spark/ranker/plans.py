@@ -31,7 +31,7 @@ class FeatureSpec(Plain):
 class TableSpec(Plain):
     """One embedding table. ``key_hashes`` is a .npy file of int64, one a row: a cold row is a function of its key.
 
-    ``initial_accumulator`` is in squares of gradients of the mean loss of a batch.
+    ``initial_accumulator`` is in squares of gradients of the summed loss of a batch divided by ``batch_size``.
     """
 
     name: str

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from lis_spark.power.answer import Plan
 from lis_spark.report.ladder_table import LadderView
 from lis_spark.report.outcome_table import OutcomeView
-from lis_spark.report.power_table import Plan
 from lis_spark.report.representation_table import Represented
 
 

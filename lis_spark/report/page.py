@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lis_spark.lis.results.rows import TRAINED
+from lis_spark.power.options import PARTS_OF_THRESHOLD
 from lis_spark.report.answer import OWN_SCORES_LABEL, answers_of
 from lis_spark.report.baseline_table import baseline_lines
 from lis_spark.report.context import ReportContext, Unavailable
@@ -88,7 +89,8 @@ def render(rows: list[dict[str, Any]], context: ReportContext) -> str:
             baseline=_baseline(subjects),
             baseline_lines=baseline_lines(of_all_seeds(cleaned)),
             smallest_effects=smallest_effects(cleaned, context.decision_threshold),
-            plan_options=option_lines(context.plan["options"]) if context.plan else [],
+            wanted_error=context.decision_threshold / PARTS_OF_THRESHOLD,
+            plan_options=option_lines(context.plan) if context.plan else [],
             plan_expectations=list(map(expectation_cells, context.plan["expectations"])) if context.plan else [],
             bounded=any(row.get("truth_bound") is not None for row in cleaned),
             versions=_versions(cleaned, context),

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lis_spark.power.answer import Plan, between
+from lis_spark.power.options import PARTS_OF_THRESHOLD
 from lis_spark.report.format import ascii_text
 
-# A plan as JSON data, see :meth:`lis_spark.power.plan.PowerPlan.plain`, and the parts of it.
-Plan = Mapping[str, Any]
 # Below ``output_path``.
 PLAN_FILE = "plan.json"
 
@@ -52,15 +50,8 @@ def expectation_cells(one: Plan) -> tuple[str, ...]:
     size, fold = one["size"], one["fold"]
     date = one["date"] or "all dates"
     counts = [f"{size[name]:,}" for name in ("users", "users_of_both", "positives", "negatives")]
-    halves = (_half(one["lis"]), _half(one["within_user"]))
+    halves = ["too few" if one[name] is None else between(one[name]) for name in ("lis", "within_user")]
     return (date if fold is None else "", "all" if fold is None else str(fold), *counts, *halves)
-
-
-def _half(ends: Sequence[float] | None) -> str:
-    if ends is None:
-        return "too few"
-    low, high = (f"{end:.4f}" for end in ends)
-    return f"±{low}" if low == high else f"±{low} to {high}"
 
 
 def _options(plan: Plan) -> Table:
@@ -71,7 +62,7 @@ def _options(plan: Plan) -> Table:
     )
     for heading in ("run", "users", "dates", "seeds", "folds", "share", "SE", "SE within", "seconds", "GB"):
         table.add_column(heading, justify="left" if heading == "run" else "right", overflow="fold")
-    for line in option_lines(plan["options"]):
+    for line in option_lines(plan):
         table.add_row(ascii_text(line.name), *line.cells)
     return table
 
@@ -84,25 +75,40 @@ class OptionLine:
     cells: tuple[str, ...]
 
 
-def option_lines(options: Sequence[Plan]) -> list[OptionLine]:
-    """The lines of a table of options; a dash where no number of users reaches the aim."""
+def option_lines(plan: Plan) -> list[OptionLine]:
+    """The lines of the table of options; a dash where no number reaches the aim."""
     lines = []
-    for one in options:
+    for one in plan["options"]:
         users, seconds, disk, errors = one["users"], one["seconds"], one["bytes_on_disk"], one["errors"]
         cells = (
             "-" if users is None else f"{users:,}",
             f"{one['dates']:,}",
             str(one["seeds"]),
             str(one["folds"]),
-            f"{one['user_share']:.2f}",
+            f"{one['user_share']:.3g}",
             _error(errors["lis"], one["reaches"]),
             _error(errors["within_user"], one["resolves"]),
             "-" if seconds is None else f"{seconds:,.0f}",
             "-" if disk is None else f"{disk / 1e9:,.2f}",
         )
-        lines.append(OptionLine(one["name"], cells))
+        lines.append(OptionLine(_name(one, plan["threshold"]), cells))
     return lines
 
 
-def _error(error: float | None, is_enough: bool) -> str:
-    return "-" if error is None else f"{error:.5f}{' ok' if is_enough else ''}"
+def _name(one: Plan, threshold: float) -> str:
+    aims = {
+        "standard error": f"standard error of the LIS {threshold / PARTS_OF_THRESHOLD:.5f}",
+        "order within users": f"order within users resolved at {threshold:.4f}",
+        "folds": f"{one['folds']} folds",
+    }
+    is_possible = one["users"] is not None
+    ways = {
+        "share of users": ": by a share of the users",
+        "more users": ": by more users" if is_possible else ": no number of users with these seeds",
+        "more dates": ": by more dates" if is_possible else ": no number of dates, the same users return",
+    }
+    return str(aims.get(one["aim"], one["aim"])) + ways.get(one["way"], "")
+
+
+def _error(error: Plan | None, is_enough: bool) -> str:
+    return "-" if error is None else f"{error['value']:.5f}{' ok' if is_enough else ''}"

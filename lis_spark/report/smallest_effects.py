@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lis_spark.lis.results.decision import Score, smallest_effect
-from lis_spark.power.error_model import resolving_error
+from lis_spark.lis.results.decision import Score, smallest_effect, users_to_resolve
 from lis_spark.power.options import PARTS_OF_THRESHOLD
 from lis_spark.report.measurements import Row, date_text, is_over_dates, of_all_seeds
 
@@ -39,8 +38,12 @@ def smallest_effects(rows: Sequence[Row], threshold: float) -> list[SmallestEffe
     """
     judged = [row for row in of_all_seeds(rows) if row.get("verdict") and row.get("simultaneous_low") is not None]
     over_dates = [row for row in judged if is_over_dates(row)]
-    ordered = sorted(over_dates or judged, key=lambda row: (row["leak"], row["horizon_days"], date_text(row)))
+    ordered = sorted(over_dates or judged, key=_order)
     return [_effects(row, threshold) for row in ordered]
+
+
+def _order(row: Row) -> tuple[object, ...]:
+    return row["protocol"], row["leak"], row["horizon_days"], date_text(row)
 
 
 def _effects(row: Mapping[str, Any], threshold: float) -> SmallestEffects:
@@ -48,14 +51,14 @@ def _effects(row: Mapping[str, Any], threshold: float) -> SmallestEffects:
     assert lis is not None
     within = _score(row, "lis_within_user", "lis_within_user_", "within_user_users")
     return SmallestEffects(
-        name=f"{row['leak']}, n = {row['horizon_days']}",
+        name=f"{row['leak']} ({row['protocol']}), n = {row['horizon_days']}",
         date=date_text(dict(row)),
         users=lis.clusters,
         lis=smallest_effect(lis),
         users_for_lis=lis.units_for(threshold / PARTS_OF_THRESHOLD, lis.clusters),
         users_of_both=within.clusters if within else 0,
         within_user=smallest_effect(within) if within else None,
-        users_for_order=within.units_for(resolving_error(threshold), within.clusters) if within else None,
+        users_for_order=users_to_resolve(within, threshold) if within else None,
     )
 
 

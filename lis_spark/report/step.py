@@ -21,13 +21,15 @@ from lis_spark.lis.results.compare import compared_leaks, compared_outcomes
 from lis_spark.lis.results.diagnosis import diagnoses_of
 from lis_spark.lis.results.measure import results_of
 from lis_spark.lis.results.slots import rank_slots
+from lis_spark.power.answer import Plan
+from lis_spark.power.plan import PLAN_VERSION
 from lis_spark.report.context import ReportContext, Unavailable
 from lis_spark.report.files import write_whole
 from lis_spark.report.ladder_table import ladder_views, print_ladders
 from lis_spark.report.measurements import clean
 from lis_spark.report.outcome_table import OutcomeView, print_outcomes
 from lis_spark.report.page import write_report
-from lis_spark.report.power_table import PLAN_FILE, Plan
+from lis_spark.report.power_table import PLAN_FILE
 from lis_spark.report.representation_table import is_of_representation, print_representations, represented
 from lis_spark.report.terminal import print_results
 from lis_spark.step import StepResult
@@ -42,7 +44,8 @@ LICENCES = {
 def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: str = "") -> StepResult:
     """Writes ``report.html``, ``lis_results.json`` and ``config.yaml`` into ``output_path`` and prints the table.
 
-    They are written anew each time: they hold nothing that the tables and the configuration do not.
+    They are written anew each time: they hold nothing that the tables and the configuration do not, but for what
+    ``lis-spark plan`` has left in ``plan.json``.
     """
     lake = Lake(spark, config, run_id=run_id, step="report", measurement=True)
     rows = results_of(lake)
@@ -75,6 +78,8 @@ def _context(lake: Lake, rows: list[dict[str, object]], config_yaml: str, comman
     days = [date.isoformat() for date in plan.rows]
     total = sum(plan.rows.values())
     source = f"{config.source.kind}, {total:,} impressions, days of {config.time_zone}"
+    if config.evaluation.user_share < 1:
+        source += f", evaluated on a share of {config.evaluation.user_share:g} of the users"
     runs = (
         lake.read("runs")
         .where((F.col("config_fingerprint") == config.fingerprint) & F.col("outcome").isin("done", "nothing to do"))
@@ -124,7 +129,8 @@ def _plan(config: RunConfig) -> Plan | None:
     if not file.is_file():
         return None
     plan = json.loads(file.read_text(encoding="utf-8"))
-    return plan if plan.get("config_fingerprint") == config.fingerprint else None
+    is_of_run = (plan.get("config_fingerprint"), plan.get("version")) == (config.fingerprint, PLAN_VERSION)
+    return plan if is_of_run else None
 
 
 def _model(config: RunConfig) -> dict[str, object]:

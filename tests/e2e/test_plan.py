@@ -40,10 +40,13 @@ def test_plan_of_a_finished_run_expects_the_errors_that_it_has(
     }
     for score in plan["pilot"]:
         row = honest[score["horizon_days"]]
-        assert score["errors"]["lis"] == pytest.approx(row["standard_error"], rel=1e-9)
-        assert score["errors"]["within_user"] == pytest.approx(row["lis_within_user_standard_error"], rel=1e-9)
+        for name, column in (("lis", ""), ("within_user", "lis_within_user_")):
+            error = score["errors"][name]
+            assert error["value"] == pytest.approx(row[f"{column}standard_error"], rel=1e-9)
+            assert error["degrees_of_freedom"] == pytest.approx(row[f"{column}degrees_of_freedom"], rel=1e-9)
     widest = max(row["standard_error"] for row in honest.values() if row["horizon_days"])
-    assert plan["options"][0]["errors"]["lis"] == pytest.approx(widest, rel=0.02), "its own users are expected"
+    expected = plan["options"][0]["errors"]["lis"]
+    assert expected["value"] == pytest.approx(widest, rel=1e-6), "its own users are expected"
     together = plan["expectations"][0]
     assert together["size"]["users"] == honest[3]["users"] and together["size"]["positives"] == honest[3]["positives"]
     folds = [one for one in plan["expectations"] if one["fold"] is not None]

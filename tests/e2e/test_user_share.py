@@ -9,6 +9,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from lis_spark.config import AppendConfig, NextClickLeak, RunConfig
+from lis_spark.errors import InputError
 from lis_spark.lake import Lake
 from lis_spark.lis.results.measure import results_of
 from lis_spark.pipeline import run_steps
@@ -58,3 +59,7 @@ def test_user_share_of_the_main_job_gives_the_same_logits_of_fewer_users(spark: 
     assert {row["lis"] for row in results if row["horizon_days"] == 0 and row["variant"] in ("naive", "honest")} == {0}
     assert {row["user_share"] for row in results} == {SHARE}
     assert {row["users"] for row in everything} == {len(chosen)}
+    with pytest.raises(InputError, match="have not scored every impression"):  # no figure of a share passes for all
+        run_steps(spark, with_share(copied, 1.0), ("measure",))
+    with pytest.raises(InputError, match=r"leaves a fold of an evaluated day without impressions of both classes"):
+        run_steps(spark, with_share(copied, 0.001), ("features",))

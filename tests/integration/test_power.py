@@ -135,11 +135,12 @@ def test_spreads_of_several_seeds_weigh_each_impression_once(spark: Any, rows: p
         for fold in (0, 1)
     ]
     comparison = compare(per_user, pairs)[0]
-    spreads = spreads_of(per_user, [comparison])[0]
+    errors = {LIS: 0.001, WITHIN_USER: 0.003}
+    spreads, without_order = spreads_of(per_user, [comparison, comparison], [errors, {LIS: 0.001}])
     per_user.unpersist()
     weights = dict(zip((LIS, WITHIN_USER), naive_weights(rows), strict=True))
-    assert comparison.within_user is not None
-    for kind, gain in ((LIS, comparison.auc), (WITHIN_USER, comparison.within_user)):
+    for kind, error in errors.items():
         spread = spreads[kind]
         assert spread is not None
-        assert spread.error(weights[kind]) == pytest.approx(gain.standard_error, rel=1e-9)
+        assert spread.error(weights[kind]) == pytest.approx(error, rel=1e-9), "of all seeds as of one"
+    assert without_order[LIS] == spreads[LIS] and without_order[WITHIN_USER] is None

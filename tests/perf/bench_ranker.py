@@ -79,7 +79,7 @@ def make_ranker(folder: Path, settings: RankerConfig, table_rows: Mapping[str, i
                 key_hashes=str(file),
                 learning_rate=settings.table_learning_rate,
                 initial_scale=settings.initial_scale,
-                initial_accumulator=settings.mean_loss_accumulator,
+                initial_accumulator=settings.table_accumulator,
             )
         )
     taken = ("architecture", "dimension", "cross_layers", "hidden", "batch_size", "steps_a_day", "smallest_batch")

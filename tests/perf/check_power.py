@@ -12,6 +12,7 @@ Realised errors are computed in NumPy from the logits, as the formulas of method
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 import sys
 from pathlib import Path
@@ -30,8 +31,8 @@ from lis_spark.lis.results.measure import comparisons_of, measurements_of, possi
 from lis_spark.lis.results.rankings import GROUPS
 from lis_spark.lis.results.rows import pools_of
 from lis_spark.metrics import LIS, WITHIN_USER, influence
-from lis_spark.metrics.spread import Spread, spreads_of
-from lis_spark.power.error_model import ErrorModel
+from lis_spark.metrics.spread import spreads_of
+from lis_spark.power.error_model import ErrorModel, ScoreModel
 from lis_spark.power.pilot import pilot_scores
 from lis_spark.power.sizes import evaluated_sizes
 from lis_spark.session import get_session
@@ -39,7 +40,9 @@ from tests.perf.check_ranker import CONFIGS, SEEDS
 
 SAMPLES, BOOTSTRAPS, WANTED = 5, 200, 0.00025
 SHARES = {"kuairand_demo": 0.3, "movietweetings_rate": 0.5, "world_thin": 0.4, "world_reference_small": 0.5}
-CONTROL, HORIZON = "swap|control|0|none|-1", 7
+CONTROL = "swap|control|0|none|-1"
+# Data whose users have some hundred pairs of impressions of their own in all: no model of them holds.
+FEW_PAIRS = ("movietweetings_rate",)
 
 
 def config_of(name: str, folder: Path) -> RunConfig:
@@ -118,12 +121,16 @@ def model_of(spark: SparkSession, config: RunConfig, users: list[str], dates: li
     pairs = possible_pairs(per_user, pools, config.evaluation.folds)
     found = comparisons_of(per_user, [pair for own in pairs.values() for pair in own])
     comparison = found.comparisons[pools[0].name]
-    spreads = spreads_of(per_user, [comparison])[0]
+    assert comparison.auc.standard_error is not None
+    errors = {LIS: comparison.auc.standard_error}
+    if comparison.within_user is not None and comparison.within_user.standard_error is not None:
+        errors[WITHIN_USER] = comparison.within_user.standard_error
+    spreads = spreads_of(per_user, [comparison], [errors])[0]
     per_user.unpersist()
     lis, within = spreads[LIS], spreads[WITHIN_USER]
     assert lis is not None
     return ErrorModel(
-        basis="a sample", lis=lis, within_user=within or Spread(by_impression=0, by_user_day=0, by_user=0)
+        basis="a sample", lis=ScoreModel(spread=lis), within_user=ScoreModel(spread=within) if within else None
     )
 
 
@@ -190,9 +197,10 @@ def check(spark: SparkSession, name: str, config: RunConfig, model: ErrorModel) 
     def compare(kind: str, label: str, own: ErrorModel, part: pd.DataFrame) -> None:
         rows = part[part["seed"] == config.seeds[0]][["date", "fold", "user_id", "label"]]
         size = evaluated_sizes(spark.createDataFrame(rows)).together
-        expected = own.without_seeds().errors(size, seeds)
+        expected = own.with_sigma(0.0, 0.0).errors(size, seeds)
         found = realised(part)
-        ratio, within = (expected.lis or 0) / found[0], (expected.within_user or 0) / found[1]
+        values = [one.value if one is not None else math.nan for one in (expected.lis, expected.within_user)]
+        ratio, within = values[0] / found[0], values[1] / found[1]
         ratios[kind].append(ratio)
         within_ratios[kind].append(within)
         print(
@@ -210,7 +218,7 @@ def check(spark: SparkSession, name: str, config: RunConfig, model: ErrorModel) 
     size = evaluated_sizes(
         spark.createDataFrame(scores[scores["seed"] == config.seeds[0]][["date", "fold", "user_id", "label"]])
     ).together
-    factor = model.without_seeds().factor_for(size, seeds, WANTED, within_user=False)
+    factor = model.with_sigma(0.0, 0.0).lis.factor_for(size.lis, seeds, WANTED)
     assert factor is not None
     wanted = round(factor * len(users))
     drawn = bootstrap(scores, wanted, 1)
@@ -219,7 +227,10 @@ def check(spark: SparkSession, name: str, config: RunConfig, model: ErrorModel) 
         f"{name}: {wanted:,} users give {drawn:.6f} by bootstrap, {WANTED} +- 15 %": abs(drawn / WANTED - 1) < 0.15
     }
     for kind in ratios:
-        for what, values in (("LIS", ratios[kind]), ("within users", within_ratios[kind])):
+        told = {"LIS": ratios[kind], "within users": within_ratios[kind]}
+        for what, values in told.items():
+            if what == "within users" and name in FEW_PAIRS:
+                continue
             listed = f"{min(values):.2f} to {max(values):.2f}"
             mean = statistics.fmean(values)
             found[f"{name} {kind}, {what}: mean ratio {mean:.3f} ({listed})"] = abs(mean - 1) < 0.15

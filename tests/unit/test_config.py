@@ -117,7 +117,7 @@ def test_young_rows_learn_at_one_pace_whatever_the_batch(batch: int) -> None:
     settings = RankerConfig(initial_accumulator=0.1, batch_size=batch)
     mean, summed = torch.zeros(8, requires_grad=True), torch.zeros(8, requires_grad=True)
     optimizers = (
-        torch.optim.Adagrad([mean], lr=0.1, initial_accumulator_value=settings.mean_loss_accumulator, eps=0),
+        torch.optim.Adagrad([mean], lr=0.1, initial_accumulator_value=settings.table_accumulator, eps=0),
         torch.optim.Adagrad([summed], lr=0.1, initial_accumulator_value=0.1, eps=0),
     )
     generator = torch.Generator().manual_seed(batch)

@@ -14,6 +14,7 @@ from lis_spark.report.smallest_effects import smallest_effects
 def row(date: str | None = "2022-04-30", horizon: int = 7, **changes: Any) -> Row:
     settings: Row = {
         "leak": "id_embedding",
+        "protocol": "swap",
         "verdict": "useful",
         "seed": "17",
         "evaluated_date": date,
@@ -43,7 +44,7 @@ def test_smallest_effects_of_a_score_are_half_its_interval_and_power() -> None:
     assert found.lis == pytest.approx(0.001 + power * 0.0005)
     assert found.within_user == pytest.approx(0.002 + power * 0.001)
     assert found.users_for_lis == pytest.approx(4_000, abs=1), "an error half as large takes four times the users"
-    assert found.users_for_order == pytest.approx(400 * (float(ndtri(0.975)) + power) ** 2, abs=1)
+    assert found.users_for_order == pytest.approx(400 * (2 + power) ** 2, abs=1), "two errors are half its interval"
     assert found.users_of_both == 400
 
 
@@ -62,8 +63,8 @@ def test_smallest_effects_of_several_dates_are_of_all_together() -> None:
         row(None, 1, simultaneous_low=None),
     ]
     assert [(one.name, one.date) for one in smallest_effects(rows, 0.001)] == [
-        ("id_embedding, n = 3", "all dates"),
-        ("id_embedding, n = 7", "all dates"),
+        ("id_embedding (swap), n = 3", "all dates"),
+        ("id_embedding (swap), n = 7", "all dates"),
     ]
 
 

@@ -56,18 +56,23 @@ def count_evaluated_rows(lake: Lake, dates: Sequence[dt.date]) -> dict[dt.date, 
     """Evaluated day -> its rows of the evaluated users.
 
     Raises:
-        InputError: a day has none.
+        InputError: a share of the users leaves a day, or a fold of it, without impressions of both classes.
     """
-    counted = evaluated_rows(lake, dates).groupBy("date").count().collect()
-    rows = {row["date"]: int(row["count"]) for row in counted}
-    empty = [date for date in dates if date not in rows]
-    if empty:
-        raise InputError(
-            "no user of evaluation.user_share has an impression on an evaluated day",
-            table="training_rows",
-            partition=", ".join(map(str, empty[:5])),
-            found=f"0 rows in a share of {lake.config.evaluation.user_share}",
-            expected="impressions of both classes",
-            remedy="raise evaluation.user_share; lis-spark plan says which share suffices",
-        )
-    return rows
+    config = lake.config
+    positives = F.sum(F.col(f"label_{config.label}").cast("bigint")).alias("positives")
+    counted = evaluated_rows(lake, dates).groupBy("date", "user_fold").agg(F.count(F.lit(1)).alias("rows"), positives)
+    folds = {(row["date"], row["user_fold"]): (int(row["rows"]), int(row["positives"])) for row in counted.collect()}
+    share = config.evaluation.user_share
+    for date in dates if share < 1 else ():
+        for fold in range(config.evaluation.folds):
+            rows, of_class = folds.get((date, fold), (0, 0))
+            if of_class in (0, rows):
+                raise InputError(
+                    "evaluation.user_share leaves a fold of an evaluated day without impressions of both classes",
+                    table="training_rows",
+                    partition={"date": str(date), "fold": fold},
+                    found=f"{of_class:,} positives and {rows - of_class:,} negatives in a share of {share:g}",
+                    expected="impressions of both classes in every fold",
+                    remedy="raise evaluation.user_share, or use fewer folds; lis-spark plan says which share suffices",
+                )
+    return {date: sum(rows for (day, _), (rows, _) in folds.items() if day == date) for date in dates}

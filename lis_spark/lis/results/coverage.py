@@ -11,6 +11,7 @@ from lis_spark.lake import Lake
 from lis_spark.leaks.id_embedding import LEAK
 from lis_spark.lis.plan.arms import REPRESENTATION
 from lis_spark.lis.plan.comparisons import Measurement
+from lis_spark.lis.plan.evaluated_rows import evaluated_rows
 from lis_spark.lis.plan.strata import memberships
 
 
@@ -57,14 +58,16 @@ def append_coverage(lake: Lake) -> dict[tuple[Any, ...], float]:
     The seed is empty where the leak is the same under every seed.
     """
     seed = F.regexp_extract("chain", "-s([0-9]+)$", 1)
-    columns = ("chain", "evaluated_date", "leak", "variant", "horizon_days", "present", "date")
+    columns = ("chain", "evaluated_date", "leak", "variant", "horizon_days", "present", "date", "impression_id")
     represented = lake.read("control_features").where(F.col("variant") == REPRESENTATION).select(*columns)
+    given = lake.read("leaked_features").select(*columns).unionByName(represented)
+    given = given.where((F.col("leak") != LEAK) & (F.col("date") == F.col("evaluated_date")))
+    evaluation = lake.config.evaluation
+    if evaluation.user_share < 1:  # these tables have the vectors of all users
+        scored = evaluated_rows(lake, evaluation.dates).select("date", "impression_id")
+        given = given.join(scored, ["date", "impression_id"], "left_semi")
     rows = (
-        lake.read("leaked_features")
-        .select(*columns)
-        .unionByName(represented)
-        .where((F.col("leak") != LEAK) & (F.col("date") == F.col("evaluated_date")))
-        .groupBy(seed.alias("seed"), "evaluated_date", "leak", "variant", "horizon_days")
+        given.groupBy(seed.alias("seed"), "evaluated_date", "leak", "variant", "horizon_days")
         .agg(F.mean(F.col("present").cast("int")).alias("share"))
         .collect()
     )

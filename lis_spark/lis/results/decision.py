@@ -176,8 +176,7 @@ def _judge_gain(evidence: Evidence, score: Score, shown: str) -> Verdict:
             return Verdict(CLEARLY_USEFUL, f"{shown}, at least {threshold:.4f} with its interval; {order}")
         return Verdict(USEFUL, f"{shown}; {order}")
     effect = smallest_effect(within)
-    error = threshold * within.standard_error / effect
-    needed = _needed(within.units_for(error, within.clusters), "users with impressions of both classes")
+    needed = _needed(users_to_resolve(within, threshold), "users with impressions of both classes")
     return Verdict(
         ORDER_NOT_RESOLVED,
         f"{shown}, but {order}: the smallest gain within users that this data could have shown is {effect:.4f}; "
@@ -188,6 +187,11 @@ def _judge_gain(evidence: Evidence, score: Score, shown: str) -> Verdict:
 def smallest_effect(score: Score) -> float:
     """The effect whose interval, as wide as this one, keeps above 0 with a power of 80 %, in the unit of the score."""
     return (score.high - score.low) / 2 + float(ndtri(POWER)) * score.standard_error
+
+
+def users_to_resolve(score: Score, threshold: float) -> int | None:
+    """Users with whom the smallest effect would be the threshold; None where no number does."""
+    return score.units_for(threshold * score.standard_error / smallest_effect(score), score.clusters)
 
 
 def _needed(units: int | None, name: str) -> str:

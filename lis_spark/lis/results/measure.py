@@ -86,7 +86,7 @@ def influence_fingerprints(lake: Lake, plan: EvaluationPlan) -> dict[PartitionKe
     The scores may hold arms of other configurations; the influence is of those that this plan asks for.
     """
     evaluation = lake.config.evaluation
-    strata: list[object] = [evaluation.update_count_edges, evaluation.item_age_edges]
+    strata: list[object] = [evaluation.update_count_edges, evaluation.item_age_edges, evaluation.user_share]
     preference = lake.config.preference
     if lake.config.represents and preference is not None:
         strata.append(lake.fingerprints("preference_items").get((preference.name,)))

@@ -13,7 +13,7 @@ from lis_spark.expected_rows import ExpectedRows
 from lis_spark.lake import Lake
 from lis_spark.leaks.id_embedding import LEAK, FeatureRequest, feature_rows
 from lis_spark.lis.plan.chains import base_name, seed_of
-from lis_spark.lis.plan.evaluated_rows import evaluated_rows
+from lis_spark.lis.plan.evaluated_rows import count_evaluated_rows, evaluated_rows
 from lis_spark.lis.plan.evaluation import EvaluationPlan, resolve, table_sources
 from lis_spark.partitions import PartitionKey
 from lis_spark.progress import described
@@ -60,8 +60,9 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
         if not todo or not requests:
             continue
         with described(spark, f"{name}: {len(todo)} evaluated days joined to {len(requests)} snapshots"):
-            evaluated = evaluated_rows(lake, [dt.date.fromisoformat(key[1]) for key in todo])
-            impressions = item_rows(config, evaluated)
+            dates = [dt.date.fromisoformat(key[1]) for key in todo]
+            count_evaluated_rows(lake, dates)  # a share that is too small is told before hours of work
+            impressions = item_rows(config, evaluated_rows(lake, dates))
             tables = tables_of_requests(lake, plan, requests)
             expected = _expected_rows(impressions, requests)
             frame = feature_rows(

@@ -39,7 +39,7 @@ from lis_spark.ranker.vector_files import export_vectors, vector_folder
 from lis_spark.step import StepResult
 from lis_spark.table_files import absolute
 
-STEP_VERSION = 8
+STEP_VERSION = 9
 # Value of ``scores.step``.
 STEP = "score"
 # What every rank runs.
