@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
 
@@ -105,6 +105,11 @@ class Lake(LakeReader[ConfigT]):
         if expected is not None and not expected.agrees_with(int(found["counted"])):
             self._take_back_and_fail(name, expected, fingerprints, int(found["counted"]))
         return int(found["rows"])
+
+    def empty_partitions(self, name: str, keys: Iterable[PartitionKey]) -> None:
+        """Takes all rows out of partitions that nobody wants any more, in one atomic commit."""
+        empty = self.read(name).drop("lis_fingerprint").limit(0)
+        self.write_partitions(name, empty, dict.fromkeys(keys, "emptied"))
 
     def _take_back_and_fail(
         self, name: str, expected: ExpectedRows, fingerprints: Mapping[PartitionKey, str], found: int

@@ -67,9 +67,9 @@ def update(
     """
     lake.create(TABLE)
     stored = lake.fingerprints(TABLE)
-    ceased = {key: "emptied" for key in stored if dt.date.fromisoformat(key[0]) not in wanted}
+    ceased = [key for key in stored if dt.date.fromisoformat(key[0]) not in wanted]
     if ceased:
-        lake.write_partitions(TABLE, lake.read(TABLE).drop("lis_fingerprint").limit(0), ceased)
+        lake.empty_partitions(TABLE, ceased)
     ordered = sorted(wanted)
     wrong = [day for day in ordered if force or stored.get((day.isoformat(),)) != wanted[day]]
     if not wrong:

@@ -59,10 +59,9 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
     stored = lake.fingerprints("training_rows")
     stale = {key: value for key, value in wanted.items() if force or stored.get(key) != value}
     versions, skipped = dict(lake.pinned), len(wanted) - len(stale)
-    ceased = dict.fromkeys(stored.keys() - wanted.keys(), "emptied")
+    ceased = stored.keys() - wanted.keys()
     if ceased:  # days that are no longer in `impressions`, or no longer of this scenario
-        empty = lake.read("training_rows").drop("lis_fingerprint").limit(0)
-        lake.write_partitions("training_rows", empty, ceased)
+        lake.empty_partitions("training_rows", ceased)
     if not stale:
         return StepResult("training_rows", partitions_skipped=skipped, versions=versions)
     dates = [dt.date.fromisoformat(key[0]) for key in stale]

@@ -382,7 +382,7 @@ def test_the_json_holds_what_a_reader_of_it_needs(results: list[dict[str, Any]])
     for row in results:
         assert needed <= set(row)
         assert {"scores", "training_rows", "leaked_features", "control_features"} <= set(row["table_versions"])
-    assert {row["protocol"] for row in results} == {"swap", "swap+refit", "whole"}
+    assert {row["protocol"] for row in results} == {"swap", "swap+refit", "whole", "baseline"}
 
 
 def test_the_page_says_which_step_read_which_version(spark: Any, small_run: SmallRun) -> None:

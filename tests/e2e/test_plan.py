@@ -34,21 +34,23 @@ def test_plan_of_a_finished_run_expects_the_errors_that_it_has(
     plan, shown = planned(tmp_path / "out"), " ".join(capsys.readouterr().out.split())
     assert plan["has_pilot"] and " ".join(plan["answer"].split()) in shown
     honest = {
-        row["horizon_days"]: row
+        (row["protocol"], row["horizon_days"]): row
         for row in results_of(Lake(spark, small_run.config, measurement=True))
-        if (row["protocol"], row["variant"], row["swap_scope"], row["stratum"]) == ("swap", "honest", "both", "all")
+        if (row["variant"], row["swap_scope"], row["stratum"]) == ("honest", "both", "all")
     }
+    assert {score["protocol"] for score in plan["pilot"]} == {"swap", "swap+refit"}
     for score in plan["pilot"]:
-        row = honest[score["horizon_days"]]
+        row = honest[score["protocol"], score["horizon_days"]]
         for name, column in (("lis", ""), ("within_user", "lis_within_user_")):
             error = score["errors"][name]
             assert error["value"] == pytest.approx(row[f"{column}standard_error"], rel=1e-9)
             assert error["degrees_of_freedom"] == pytest.approx(row[f"{column}degrees_of_freedom"], rel=1e-9)
-    widest = max(row["standard_error"] for row in honest.values() if row["horizon_days"])
+    widest = max(row["standard_error"] for (_, horizon), row in honest.items() if horizon)
     expected = plan["options"][0]["errors"]["lis"]
     assert expected["value"] == pytest.approx(widest, rel=1e-6), "its own users are expected"
     together = plan["expectations"][0]
-    assert together["size"]["users"] == honest[3]["users"] and together["size"]["positives"] == honest[3]["positives"]
+    row = honest["swap", 3]
+    assert (together["size"]["users"], together["size"]["positives"]) == (row["users"], row["positives"])
     folds = [one for one in plan["expectations"] if one["fold"] is not None]
     assert len(folds) == small_run.config.evaluation.folds
     assert sum(one["size"]["users"] for one in folds) == together["size"]["users"]
