@@ -93,8 +93,9 @@ def make_plan(
     models, basis = _models(config, pilot)
     seeds, share = len(config.seeds), config.evaluation.user_share
     listed: list[tuple[dt.date | None, int | None, SampleSize]] = [(None, None, sizes.together)]
-    listed += [(date, None, size) for date, size in sizes.by_date.items()]
-    listed += [(date, fold, size) for (date, fold), size in sizes.by_fold.items()]
+    for date, of_date in sizes.by_date.items():
+        listed.append((date, None, of_date))
+        listed += [(day, fold, size) for (day, fold), size in sizes.by_fold.items() if day == date]
     careful = max(models, key=lambda one: _value(one.errors(sizes.together, seeds).lis))
     options = plan_options(config, sizes, careful, Costs(config, days)) if sizes.by_date else []
     trains_arms = config.append is not None or config.evaluation.swap_refit

@@ -51,7 +51,7 @@ def expectation_cells(one: Plan) -> tuple[str, ...]:
     date = one["date"] or "all dates"
     counts = [f"{size[name]:,}" for name in ("users", "users_of_both", "positives", "negatives")]
     halves = ["too few" if one[name] is None else between(one[name]) for name in ("lis", "within_user")]
-    return (date if fold is None else "", "all" if fold is None else str(fold), *counts, *halves)
+    return (date, "all" if fold is None else str(fold), *counts, *halves)
 
 
 def _options(plan: Plan) -> Table:
