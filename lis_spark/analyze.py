@@ -29,7 +29,7 @@ from lis_spark.lis.plan.chains import ONE_DAY, all_chains
 from lis_spark.power.answer import date_lines
 from lis_spark.power.pilot import pilot_scores
 from lis_spark.power.plan import make_plan
-from lis_spark.power.step import plan_run, planned_sizes
+from lis_spark.power.step import plan_run, planned_sizes, scenario_impressions
 from lis_spark.progress import described
 from lis_spark.ranker.feature_columns import column_name
 from lis_spark.ranker.training_rows import rows_of_scenario
@@ -149,9 +149,7 @@ def _expected(spark: SparkSession, config: RunConfig, accepted: Sequence[DataFra
     """Adds a finding for each evaluated date, and for all together: what it could show, or that it is too small."""
     lake = Lake(spark, config, step="analyze", measurement=True)
     if accepted:
-        days = {date: Day(accepted=count) for date, count in rows_of_scenario(accepted[0], config.scenario).items()}
-        label = F.col(f"label_{config.label}").alias("label")
-        rows = accepted[0].where(F.col("scenario") == config.scenario).select("date", "user_id", label)
+        rows, days = scenario_impressions(accepted[0], config)
         plan = make_plan(config, planned_sizes(config, rows, days), days, pilot_scores(lake))
     elif lake.exists("training_rows"):
         plan = plan_run(spark, config)

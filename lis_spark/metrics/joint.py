@@ -27,6 +27,7 @@ from lis_spark.metrics.products import Unit
 from lis_spark.metrics.terms import UnitTerms
 
 Numbers = npt.NDArray[np.float64]
+UserChunk = tuple[list[IntArray], npt.NDArray[np.integer], dict[str, IntArray], int]
 # An influence of one standard error is so many whole units.
 SCALE = 2**40
 LIS, WITHIN_USER = "lis", "within_user"
@@ -132,19 +133,11 @@ def _chunk_sums(
     families: Sequence[range],
     correlated: bool,
 ) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    rankings = max(max(unit.control, *unit.leaked) for unit in positions) + 1
     # a function that Spark sends to its workers takes plain data along
     starts = np.cumsum([0, *[len(own) for own in terms]]).tolist()
 
     def chunks(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for chunk in whole_keys(batches, "user_id", CHUNK_ROWS):
-            users = chunk.column("user_id").combine_chunks().dictionary_encode().indices.to_numpy()
-            measures = {name: chunk.column(name).to_numpy() for name in MEASURES}
-            numbers = chunk.column("ranking").to_numpy()
-            order = np.lexsort((users, numbers))
-            bounds = np.searchsorted(numbers[order], np.arange(rankings + 1))
-            rows = [order[bounds[number] : bounds[number + 1]] for number in range(rankings)]
-            people = int(users.max()) + 1
+        for rows, users, measures, people in user_chunks(batches, positions):
             effects = [
                 user_effects(own, positions[start : start + len(own)], rows, users, measures, people)
                 for own, start in zip(terms, starts, strict=False)
@@ -155,6 +148,28 @@ def _chunk_sums(
                     yield _sums_of_kind(family, kind, own, [errors[kind][place] for place in places], correlated)
 
     return chunks
+
+
+def user_chunks(batches: Iterable[pa.RecordBatch], units: Sequence[Unit]) -> Iterator[UserChunk]:
+    """Rows of an influence table with the number of their ranking, some whole users at a time.
+
+    Args:
+        batches: see :func:`lis_spark.metrics.moments.numbered_rankings`.
+        units: whose rankings are wanted.
+
+    Returns:
+        Of each chunk: ranking -> its rows, users ascending; user (dense integers from 0) of each row; name of a measure
+        -> its values; how many users there are.
+    """
+    rankings = max(max(unit.control, *unit.leaked) for unit in units) + 1
+    for chunk in whole_keys(batches, "user_id", CHUNK_ROWS):
+        users = chunk.column("user_id").combine_chunks().dictionary_encode().indices.to_numpy()
+        measures = {name: chunk.column(name).to_numpy() for name in MEASURES}
+        numbers = chunk.column("ranking").to_numpy()
+        order = np.lexsort((users, numbers))
+        bounds = np.searchsorted(numbers[order], np.arange(rankings + 1))
+        rows = [order[bounds[number] : bounds[number + 1]] for number in range(rankings)]
+        yield rows, users, measures, int(users.max()) + 1
 
 
 def user_effects(

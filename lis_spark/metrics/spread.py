@@ -20,12 +20,10 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from scipy.optimize import nnls
 
-from lis_spark.arrow_batches import whole_keys
 from lis_spark.metrics.estimates import Comparison
-from lis_spark.metrics.influence import MEASURES
 from lis_spark.metrics.integers import IntArray
-from lis_spark.metrics.joint import KINDS, LIS, WITHIN_USER, user_effects
-from lis_spark.metrics.moments import CHUNK_ROWS, number_units, numbered_rankings
+from lis_spark.metrics.joint import KINDS, LIS, WITHIN_USER, user_chunks, user_effects
+from lis_spark.metrics.moments import number_units, numbered_rankings
 from lis_spark.metrics.products import Unit
 from lis_spark.metrics.terms import UnitTerms
 
@@ -138,18 +136,10 @@ def spreads_of(
 def _chunk_sums(
     terms: Sequence[Sequence[UnitTerms]], positions: Sequence[Unit]
 ) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    rankings = max(max(unit.control, *unit.leaked) for unit in positions) + 1
     starts = np.cumsum([0, *[len(own) for own in terms]]).tolist()
 
     def chunks(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for chunk in whole_keys(batches, "user_id", CHUNK_ROWS):
-            users = chunk.column("user_id").combine_chunks().dictionary_encode().indices.to_numpy()
-            measures = {name: chunk.column(name).to_numpy() for name in MEASURES}
-            numbers = chunk.column("ranking").to_numpy()
-            order = np.lexsort((users, numbers))
-            bounds = np.searchsorted(numbers[order], np.arange(rankings + 1))
-            rows = [order[bounds[number] : bounds[number + 1]] for number in range(rankings)]
-            people = int(users.max()) + 1
+        for rows, users, measures, people in user_chunks(batches, positions):
             for place, (own, (start, end)) in enumerate(zip(terms, pairwise(starts), strict=True)):
                 days = _by_day(own, positions[start:end])
                 totals = pair_totals(own)

@@ -95,8 +95,15 @@ def _impressions(spark: SparkSession, config: RunConfig) -> Iterator[tuple[DataF
     with unique_rows(candidates, source.has_impression_id) as unique:
         accepted = accepted_rows(unique, config, context_names(config))
         with described(spark, "plan: one pass over the source"):
-            counts = rows_of_scenario(accepted, config.scenario)
-        yield accepted.where(F.col("scenario") == config.scenario).select("date", "user_id", label), _days(counts)
+            found = scenario_impressions(accepted, config)
+        yield found
+
+
+def scenario_impressions(accepted: DataFrame, config: RunConfig) -> tuple[DataFrame, dict[dt.date, Day]]:
+    """date, user_id and label of the accepted rows of the configured scenario, and what each day holds of it."""
+    label = F.col(f"label_{config.label}").alias("label")
+    counts = rows_of_scenario(accepted, config.scenario)
+    return accepted.where(F.col("scenario") == config.scenario).select("date", "user_id", label), _days(counts)
 
 
 def _days(counts: Mapping[dt.date, int]) -> dict[dt.date, Day]:

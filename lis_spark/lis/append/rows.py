@@ -90,7 +90,7 @@ def export_append_rows(
         wide = rows.where(is_scored).withColumn(OWNER, owner_of_row(lake))
         if columns:
             wide = _with_columns(wide, vectors.where(F.col("place").isin(list(columns))), columns)
-        counts = {**plan.rows, **count_evaluated_rows(lake, [date])}
+        counts = {**plan.rows, **count_evaluated_rows(lake, plan.rows, [date])}
         return exported_days(lake, wide, counts, days, folder / "rows"), ports
     finally:
         vectors.unpersist()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -52,27 +52,33 @@ def score_columns(config: RunConfig) -> list[Column]:
     ]
 
 
-def count_evaluated_rows(lake: Lake, dates: Sequence[dt.date]) -> dict[dt.date, int]:
-    """Evaluated day -> its rows of the evaluated users.
+def count_evaluated_rows(lake: Lake, rows: Mapping[dt.date, int], dates: Sequence[dt.date]) -> dict[dt.date, int]:
+    """Evaluated day -> its rows of the evaluated users; nothing is read where all users are evaluated.
+
+    Args:
+        lake: with the training rows.
+        rows: day -> rows of all users.
+        dates: evaluated days.
 
     Raises:
         InputError: a share of the users leaves a day, or a fold of it, without impressions of both classes.
     """
-    config = lake.config
+    config, share = lake.config, lake.config.evaluation.user_share
+    if share >= 1:
+        return {date: rows[date] for date in dates}
     positives = F.sum(F.col(f"label_{config.label}").cast("bigint")).alias("positives")
     counted = evaluated_rows(lake, dates).groupBy("date", "user_fold").agg(F.count(F.lit(1)).alias("rows"), positives)
     folds = {(row["date"], row["user_fold"]): (int(row["rows"]), int(row["positives"])) for row in counted.collect()}
-    share = config.evaluation.user_share
-    for date in dates if share < 1 else ():
+    for date in dates:
         for fold in range(config.evaluation.folds):
-            rows, of_class = folds.get((date, fold), (0, 0))
-            if of_class in (0, rows):
+            impressions, of_class = folds.get((date, fold), (0, 0))
+            if of_class in (0, impressions):
                 raise InputError(
                     "evaluation.user_share leaves a fold of an evaluated day without impressions of both classes",
                     table="training_rows",
                     partition={"date": str(date), "fold": fold},
-                    found=f"{of_class:,} positives and {rows - of_class:,} negatives in a share of {share:g}",
+                    found=f"{of_class:,} positives and {impressions - of_class:,} negatives in a share of {share:g}",
                     expected="impressions of both classes in every fold",
                     remedy="raise evaluation.user_share, or use fewer folds; lis-spark plan says which share suffices",
                 )
-    return {date: sum(rows for (day, _), (rows, _) in folds.items() if day == date) for date in dates}
+    return {date: sum(count for (day, _), (count, _) in folds.items() if day == date) for date in dates}

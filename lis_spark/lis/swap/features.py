@@ -61,7 +61,7 @@ def run(spark: SparkSession, config: RunConfig, force: bool = False, *, run_id: 
             continue
         with described(spark, f"{name}: {len(todo)} evaluated days joined to {len(requests)} snapshots"):
             dates = [dt.date.fromisoformat(key[1]) for key in todo]
-            count_evaluated_rows(lake, dates)  # a share that is too small is told before hours of work
+            count_evaluated_rows(lake, plan.rows, dates)  # a share that is too small is told before hours of work
             impressions = item_rows(config, evaluated_rows(lake, dates))
             tables = tables_of_requests(lake, plan, requests)
             expected = _expected_rows(impressions, requests)

@@ -149,7 +149,7 @@ def _readable_rows(
             yield days, days
         return
     with described(lake.spark, f"rows of the evaluated users on {len(dates)} days"):
-        counts = count_evaluated_rows(lake, dates)
+        counts = count_evaluated_rows(lake, plan.rows, dates)
         evaluated = exported_days(lake, evaluated_rows(lake, dates), counts, dates, work / "rows")
     with readable_days(lake, plan.rows, whole) as days:
         yield evaluated, days
